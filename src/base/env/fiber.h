@@ -1,0 +1,38 @@
+/* fiber.h - straight-line code that waits: cooperative fibers with their own guarded stacks.
+ *
+ * A scheduler belongs to one thread. fiber_spawn makes a fiber runnable; fiber_sched_run runs what is runnable until
+ * nothing is. A fiber that waits (fiber_park) is made runnable again by fiber_wake, from any thread.
+ *
+ * Owns:     stacks (mmap with a guard page, pooled in the scheduler).
+ * Promises: works under AddressSanitizer, ThreadSanitizer and valgrind (each is told of every switch and stack);
+ *           a stack overflow hits the guard page instead of another fiber's memory. First in, first out.
+ * Never:    preempts; switches inside malloc or a library call.
+ * Threads:  everything but fiber_wake belongs to the scheduler's thread.
+ */
+#ifndef VARVE_BASE_ENV_FIBER_H
+#define VARVE_BASE_ENV_FIBER_H
+
+#include "base/status.h"
+#include <stdint.h>
+
+struct fiber;
+struct fiber_sched;
+
+enum { FIBER_STACK_DEFAULT = 64 * 1024 };
+
+/* max_fibers bounds how many live at once; past it fiber_spawn answers OVERLOADED. */
+struct fiber_sched *fiber_sched_new(size_t max_fibers, size_t stack_bytes, struct err *err);
+void fiber_sched_free(struct fiber_sched *s); /* no fiber may be alive */
+/* Called, from any thread, when a fiber becomes runnable while the scheduler may be idle (e.g. writes an eventfd). */
+void fiber_sched_on_wake(struct fiber_sched *s, void (*fn)(void *arg), void *arg);
+enum status fiber_spawn(struct fiber_sched *s, void (*fn)(void *arg), void *arg, struct err *err) WARN_UNUSED;
+size_t fiber_sched_run(struct fiber_sched *s); /* runs until none is runnable; returns how many switches it made */
+size_t fiber_sched_alive(const struct fiber_sched *s);
+
+struct fiber *fiber_current(void); /* NULL outside a fiber */
+void fiber_yield(void);            /* to the back of the queue */
+/* Parks the current fiber until fiber_wake. A wake-up that came first makes it return at once. */
+void fiber_park(void);
+void fiber_wake(struct fiber *f);
+
+#endif

@@ -1,0 +1,64 @@
+/* thread.h - threads, mutexes and waiting.
+ *
+ * Owns:     what each struct holds. Promises: env_wait parks the fiber it runs on, or blocks the thread when it runs
+ *           on none, so store code is written once (architecture, section 2). No spurious returns from env_wait.
+ * Never:    used under the simulator from more than one thread.
+ * Threads:  that is the point.
+ */
+#ifndef VARVE_BASE_ENV_THREAD_H
+#define VARVE_BASE_ENV_THREAD_H
+
+#include "base/status.h"
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct env_mutex {
+    pthread_mutex_t m;
+};
+struct env_cond {
+    pthread_cond_t c;
+};
+void env_mutex_init(struct env_mutex *m);
+void env_mutex_deinit(struct env_mutex *m);
+void env_mutex_lock(struct env_mutex *m);
+void env_mutex_unlock(struct env_mutex *m);
+void env_cond_init(struct env_cond *c);
+void env_cond_deinit(struct env_cond *c);
+void env_cond_wait(struct env_cond *c, struct env_mutex *m);
+/* false when `timeout_ms` passed first (monotonic clock). */
+bool env_cond_wait_ms(struct env_cond *c, struct env_mutex *m, uint64_t timeout_ms);
+void env_cond_signal(struct env_cond *c);
+void env_cond_broadcast(struct env_cond *c);
+
+struct env_thread {
+    pthread_t t;
+};
+/* `name` is cut to 15 bytes (what Linux shows). All signals are blocked in the new thread. */
+enum status env_thread_start(struct env_thread *t, const char *name, void (*fn)(void *arg), void *arg,
+                             struct err *err) WARN_UNUSED;
+void env_thread_join(struct env_thread *t);
+unsigned env_cpu_count(void);
+
+/* An event that happens once: any number of waiters, one wake-up call for all of them. On Linux a futex word:
+ * env_event_set is one system call, and none when nobody waits. Fibers wait without blocking their thread. */
+struct fiber;
+struct env_event {
+    _Atomic uint32_t state; /* 0 clear, 1 clear with waiters, 2 set */
+    struct fiber *_Atomic fibers; /* parked fibers, a stack linked through the fiber */
+};
+void env_event_init(struct env_event *e);
+void env_event_set(struct env_event *e);
+bool env_event_is_set(const struct env_event *e);
+/* true: set; false: the timeout passed. timeout_ns UINT64_MAX: none. */
+bool env_wait(struct env_event *e, uint64_t timeout_ns);
+
+/* A short critical section that never sleeps inside (tens of nanoseconds); spins, then yields. */
+struct env_spin {
+    _Atomic uint32_t locked;
+};
+void env_spin_lock(struct env_spin *s);
+void env_spin_unlock(struct env_spin *s);
+
+#endif
