@@ -1,0 +1,115 @@
+/* wal.h - the shared log: the only write-ahead log of a store, for all of its ranges.
+ *
+ * Files: DIR/NNNNNNNN.seg, slots of `segment_bytes`, zero-filled when made and recycled afterwards. A segment's header
+ * carries magic, format version, codec id, encryption-key id, its size and an epoch that grows with every (re)use; groups
+ * carry the epoch too, so stale bytes of an earlier use never parse as live. The order of segments is that of epochs.
+ * One wal_append makes one group: header {magic, own CRC32C, epoch, length, mark} and records, each with a header of its
+ * own CRC32C {length, range, kind, term, index} and a payload CRC32C. `mark` is the position known synced when the group
+ * was written: at recovery a bad group or record below the highest mark seen is rot (CORRUPT, never cut off), above it a
+ * torn tail (dropped: it was never acknowledged). An idle marker (a group without records) follows the last sync, so that
+ * only rot between the last sync and its marker can be mistaken for a tail. The format is written out in wal_format.h.
+ * Sources: ARIES (Mohan 1992) for the log as truth; Protocol-Aware Recovery (Alagappan, FAST '18) for telling rot from a
+ * torn tail; RocksDB and etcd for recycled, pre-zeroed segments.
+ *
+ * Owns:     its folder and files. Promises: after wal_sync answers OK everything appended before it survives a power cut.
+ *           A failed append leaves nothing of itself (the tail is overwritten by the next). Recycling never touches a
+ *           segment with an entry above some range's released index.
+ * Never:    retries a failed sync: from then on every call answers POISONED. Never changes term or index.
+ * Threads:  wal_append, wal_release, wal_maintain want one caller at a time each but may run beside one another and
+ *           beside wal_sync; the rest from any thread.
+ */
+#ifndef VARVE_STORAGE_WAL_WAL_H
+#define VARVE_STORAGE_WAL_WAL_H
+
+#include "base/env/env.h"
+
+struct wal;
+
+/* A place in the log. Ordered by epoch, then offset. */
+struct wal_pos {
+    uint64_t epoch;
+    uint64_t offset; /* bytes from the start of that segment */
+};
+static inline int wal_pos_cmp(struct wal_pos a, struct wal_pos b)
+{
+    if (a.epoch != b.epoch)
+        return a.epoch < b.epoch ? -1 : 1;
+    return (a.offset > b.offset) - (a.offset < b.offset);
+}
+
+enum wal_kind {
+    WAL_ENTRY = 1,     /* payload is the range's business */
+    WAL_HARD_STATE = 2, /* term, vote, commit of a range's consensus; the newest wins */
+    WAL_TRUNCATE = 3,   /* entries of the range with an index >= this one are void */
+    WAL_RELEASE = 4,    /* entries of the range with an index <= this one are in the engine */
+};
+
+struct wal_record {
+    uint64_t range;
+    uint64_t term;
+    uint64_t index; /* absolute: compaction never shifts it */
+    uint8_t kind;   /* enum wal_kind */
+    struct bytes payload; /* at most 32 MiB + 64 KiB */
+};
+
+struct wal_options {
+    size_t segment_bytes;       /* 0 = 64 MiB; at least 64 KiB */
+    size_t first_segment_bytes; /* the first segment of a new log; 0 = 256 KiB */
+    uint64_t max_bytes;         /* all segments together; past it wal_append answers OVERLOADED; 0 = unlimited */
+    unsigned spare_segments;    /* zeroed ahead by wal_maintain; 0 = 1 */
+    bool read_only;             /* recover and verify only; append answers READ_ONLY */
+};
+
+enum { WAL_PAYLOAD_MAX = 32 * 1024 * 1024 + 64 * 1024, WAL_FORMAT_VERSION = 1 };
+
+/* Called for every surviving record in log order while opening; the record is borrowed until it returns. Anything but
+ * ST_OK stops the opening with that status. */
+typedef enum status (*wal_replay_fn)(void *arg, const struct wal_record *rec, struct wal_pos pos, struct err *err);
+
+/* Opens or makes the log. Errors: CORRUPT (rot: names file, offset, range), FORMAT_NEWER (names the version), IO_ERROR,
+ * DISK_FULL, NO_MEMORY, TOO_MANY_FILES, what `replay` answered. */
+enum status wal_open(struct env *env, const char *dir, const struct wal_options *o, wal_replay_fn replay, void *arg,
+                     struct wal **ret, struct err *err) WARN_UNUSED;
+/* Syncs what was appended, writes the idle marker and closes. The handle is gone whatever it answers. */
+enum status wal_close(struct wal *w, struct err *err);
+
+ * Payloads are not copied (pwritev).
+ * Errors: DISK_FULL (nothing written; may be tried again), OVERLOADED, TOO_LARGE, IO_ERROR (nothing of it will be
+ * replayed; later appends may succeed), POISONED. */
+enum status wal_append(struct wal *w, const struct wal_record *records, size_t n, struct wal_pos *ret_end,
+                       struct err *err) WARN_UNUSED;
+/* Makes all that was appended before the call durable. On failure the log is poisoned for good. */
+enum status wal_sync(struct wal *w, struct err *err) WARN_UNUSED;
+struct wal_pos wal_synced(struct wal *w);
+bool wal_poisoned(struct wal *w);
+
+/* The range needs nothing at or below `index` any more (it is durable in the engine). Segments that no range needs
+ * become spares. */
+void wal_release(struct wal *w, uint64_t range, uint64_t index);
+/* Housekeeping, meant for a background thread: zeroes spares ahead, writes the idle marker when nothing was appended
+ * since the last sync, writes down releases, shrinks surplus spares. */
+enum status wal_maintain(struct wal *w, struct err *err) WARN_UNUSED;
+
+struct wal_stats {
+    uint64_t segments, spare_segments, bytes, live_bytes; /* live: not yet released */
+    uint64_t appends, records, appended_bytes, syncs, sync_ns;
+    struct wal_pos first, end, synced;
+    uint64_t dropped_tail_bytes; /* torn tail dropped at opening */
+};
+void wal_stats(struct wal *w, struct wal_stats *ret);
+
+/* Reads every record of a log that no handle has open and checks every checksum. Calls `report` for each finding
+ * (file, offset, range or 0, text) and goes on. Answers CORRUPT when there was one. `progress` may be NULL. */
+struct wal_finding {
+    const char *file;
+    uint64_t offset, range;
+    const char *text;
+};
+enum status wal_verify(struct env *env, const char *dir, void (*report)(void *arg, const struct wal_finding *f),
+                       void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg, struct err *err) WARN_UNUSED;
+/* The same for the log of an open handle, up to what is synced. Runs beside appends. */
+enum status wal_verify_open(struct wal *w, void (*report)(void *arg, const struct wal_finding *f),
+                            void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+                            struct err *err) WARN_UNUSED;
+
+#endif
