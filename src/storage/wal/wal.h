@@ -73,7 +73,8 @@ enum status wal_open(struct env *env, const char *dir, const struct wal_options 
 /* Syncs what was appended, writes the idle marker and closes. The handle is gone whatever it answers. */
 enum status wal_close(struct wal *w, struct err *err);
 
- * Payloads are not copied (pwritev).
+/* Writes the records as one group (atomic at recovery: all or none). Not durable before wal_sync. Payloads are not
+ * copied (pwritev).
  * Errors: DISK_FULL (nothing written; may be tried again), OVERLOADED, TOO_LARGE, IO_ERROR (nothing of it will be
  * replayed; later appends may succeed), POISONED. */
 enum status wal_append(struct wal *w, const struct wal_record *records, size_t n, struct wal_pos *ret_end,
