@@ -16,6 +16,9 @@ target_compile_options(varve_flags INTERFACE
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   target_compile_options(varve_flags INTERFACE -msse4.2)
 endif()
+if(VARVE_FUZZ) # coverage for libFuzzer in the modules too, or it would only see the fuzzers themselves
+  target_compile_options(varve_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 if(VARVE_SANITIZE)
   target_compile_options(varve_flags INTERFACE -fsanitize=${VARVE_SANITIZE} -fno-sanitize-recover=all)
   target_link_options(varve_flags INTERFACE -fsanitize=${VARVE_SANITIZE})

@@ -20,7 +20,7 @@ struct arena {
 
 void arena_init(struct arena *a, size_t chunk_bytes); /* 0 = 64 KiB */
 void arena_deinit(struct arena *a);
-void arena_reset(struct arena *a);                                  /* keeps the newest chunk */
+void arena_reset(struct arena *a);                                  /* keeps the newest chunk, if ordinary */
 void *arena_alloc(struct arena *a, size_t size);                    /* NULL: no memory */
 void *arena_alloc_align(struct arena *a, size_t size, size_t align); /* power of two */
 void *arena_memdup(struct arena *a, const void *p, size_t len);

@@ -33,7 +33,7 @@ enum status buf_printf(struct buf *b, const char *fmt, ...)
     __attribute__((format(printf, 2, 3))) WARN_UNUSED;
 /* The NUL-terminated content, valid until the next change; NULL when there is no memory for the NUL. */
 const char *buf_cstr(struct buf *b);
-/* Hands the memory to the caller (mem_free) and leaves the buf empty. */
+/* Hands the memory to the caller (mem_free) and leaves the buf empty. NULL when nothing was ever appended. */
 uint8_t *buf_steal(struct buf *b, size_t *ret_len);
 
 static inline struct bytes buf_bytes(const struct buf *b)

@@ -45,7 +45,8 @@ struct hlc {
     uint64_t last;
 };
 uint64_t hlc_next(struct hlc *h, uint64_t now_ms);
-void hlc_observe(struct hlc *h, uint64_t seen); /* later values will be above `seen` */
+/* Later values will be above `seen`. Whoever takes it from outside bounds it first: after UINT64_MAX comes nothing. */
+void hlc_observe(struct hlc *h, uint64_t seen);
 
 /* "018f3a2b4c5d0001" or, with a nonzero origin, "018f3a2b4c5d0001-7" (hex, decimal). Returns the length. */
 size_t version_format(struct version v, char out[VERSION_TEXT_MAX]);

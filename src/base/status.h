@@ -52,7 +52,9 @@ const char *status_text(enum status st); /* "not found" */
 int status_grpc(enum status st);         /* google.rpc.Code */
 int status_http(enum status st);         /* RFC 9110 status code */
 bool status_retryable(enum status st);
-enum status status_from_errno(int err); /* ENOSPC, EDQUOT -> DISK_FULL; EMFILE -> TOO_MANY_FILES; else IO_ERROR */
+/* ENOSPC, EDQUOT -> DISK_FULL; EMFILE, ENFILE -> TOO_MANY_FILES; ENOMEM -> NO_MEMORY; EACCES, EPERM ->
+ * PERMISSION_DENIED; EROFS -> READ_ONLY; all others, 0 too, -> IO_ERROR. */
+enum status status_from_errno(int err);
 
 /* The detail of one failed operation: what, where, which limit. Always NUL-terminated; too long is cut with "...". */
 enum { ERR_DETAIL_MAX = 512 };
