@@ -1,0 +1,279 @@
+/* table.c - lifetime, and the writer. */
+#include "storage/table/table.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "storage/table/table_internal.h"
+
+static size_t round8(size_t n)
+{
+    return (n + 7) & ~(size_t)7;
+}
+
+static size_t node_bytes(unsigned height, size_t key_len)
+{
+    size_t key = key_len < KEY_INLINE ? KEY_INLINE : round8(key_len);
+    return height * sizeof(struct table_key *) + sizeof(struct table_key) + key;
+}
+
+static struct table_key *new_node(struct table *t, unsigned height, struct bytes key)
+{
+    size_t size = node_bytes(height, key.len);
+    uint8_t *mem = table__mem_take(&t->nodes, size);
+    struct table_key *n = (struct table_key *)(void *)(mem + height * sizeof(struct table_key *));
+    for (unsigned i = 0; i < height; i++)
+        atomic_init(table__link(n, i), NULL);
+    atomic_init(&n->newest, NULL);
+    n->len = (uint32_t)key.len;
+    n->height = height;
+    uint8_t *dst = (uint8_t *)(n + 1);
+    if (key.len < KEY_INLINE)
+        memset(dst, 0, KEY_INLINE);
+    if (key.len)
+        memcpy(dst, key.data, key.len);
+    return n;
+}
+
+struct table *table_new(void)
+{
+    struct table *t = mem_zalloc(sizeof(*t));
+    if (!t)
+        return NULL;
+    table__mem_init(&t->nodes);
+    table__mem_init(&t->values);
+    if (!table__mem_reserve(&t->nodes, node_bytes(TABLE_MAX_HEIGHT, 0))) {
+        mem_free(t);
+        return NULL;
+    }
+    t->head = new_node(t, TABLE_MAX_HEIGHT, BYTES_EMPTY);
+    for (unsigned i = 0; i < TABLE_MAX_HEIGHT; i++)
+        t->finger.prev[i] = t->head;
+    t->rng = 0x9e3779b97f4a7c15u;
+    atomic_init(&t->refs, 1);
+    atomic_init(&t->height, 1);
+    atomic_init(&t->bytes, sizeof(*t) + t->nodes.total_bytes);
+    return t;
+}
+
+struct table *table_ref(struct table *t)
+{
+    uint32_t old = atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+    ASSERT(old > 0 && old < UINT32_MAX);
+    return t;
+}
+
+void table_unref(struct table *t)
+{
+    if (!t || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (struct table_blob *b = t->blobs; b; b = b->next)
+        blob_unref(b->blob);
+    table__mem_deinit(&t->nodes);
+    table__mem_deinit(&t->values);
+    mem_free(t);
+}
+
+size_t table_bytes(const struct table *t)
+{
+    return atomic_load_explicit(&t->bytes, memory_order_relaxed);
+}
+
+uint64_t table_keys(const struct table *t)
+{
+    return atomic_load_explicit(&t->keys, memory_order_relaxed);
+}
+
+/* xorshift64*; one chance in four for each level more. The seed is fixed: the same puts build the
+ * same list. */
+static unsigned random_height(struct table *t)
+{
+    t->rng ^= t->rng >> 12;
+    t->rng ^= t->rng << 25;
+    t->rng ^= t->rng >> 27;
+    uint64_t r = (t->rng * 0x2545f4914f6cdd1du) >> 32;
+    unsigned h = 1 + (unsigned)__builtin_ctzll(r | 1ull << 32) / 2;
+    return h < TABLE_MAX_HEIGHT ? h : TABLE_MAX_HEIGHT;
+}
+
+/* From which level down to search for a key above the finger's: the lowest whose next node is not
+ * before the key. The levels above are right already (invariant 4). Climbing pays for a sorted
+ * batch; a single put looks at one level. */
+static unsigned climb(const struct table *t, const struct table_probe *p, unsigned limit)
+{
+    for (unsigned level = 0; level < limit; level++) {
+        const struct table_key *n = table__next(t->finger.prev[level], level);
+        if (!n || table__cmp(n, p) >= 0)
+            return level + 1;
+    }
+    return 0;
+}
+
+/* Moves the finger to the key. Returns its node, or NULL when there is none yet. */
+static struct table_key *move_finger(struct table *t, const struct table_probe *p, bool batch)
+{
+    struct table_finger *f = &t->finger;
+    unsigned height = atomic_load_explicit(&t->height, memory_order_relaxed), from = 0;
+    if (f->last && (batch || f->last == f->prev[0])) {
+        int c = table__cmp(f->last, p);
+        if (c == 0)
+            return f->last;
+        if (c < 0)
+            from = climb(t, p, batch ? height : 1);
+    }
+    struct table_key *x = from ? f->prev[from - 1] : t->head, *n, *after = NULL;
+    for (unsigned level = from ? from : height; level-- > 0;) {
+        while ((n = table__next(x, level)) && n != after) {
+            if (level > 0)
+                __builtin_prefetch(table__next(x, level - 1));
+            int c = table__cmp(n, p);
+            if (c == 0) { /* x is before the key on every level below, too */
+                for (unsigned l = 0; l <= level; l++)
+                    f->prev[l] = x;
+                return f->last = n;
+            }
+            if (c > 0)
+                break;
+            x = n;
+        }
+        f->prev[level] = x;
+        after = n;
+    }
+    f->last = NULL;
+    return NULL;
+}
+
+static void link_node(struct table *t, struct table_key *n)
+{
+    struct table_finger *f = &t->finger;
+    if (n->height > atomic_load_explicit(&t->height, memory_order_relaxed))
+        atomic_store_explicit(&t->height, n->height, memory_order_relaxed);
+    for (unsigned l = 0; l < n->height; l++) {
+        atomic_store_explicit(table__link(n, l), table__next(f->prev[l], l), memory_order_relaxed);
+        atomic_store_explicit(table__link(f->prev[l], l), n, memory_order_release);
+        f->prev[l] = n;
+    }
+    f->last = n;
+    atomic_fetch_add_explicit(&t->keys, 1, memory_order_relaxed);
+}
+
+static bool keep_by_ref(const struct record *rec, const struct blob *owner)
+{
+    return owner && rec->value.len > RECORD_BY_REF;
+}
+
+static size_t entry_bytes(const struct record *rec, const struct blob *owner)
+{
+    size_t value = keep_by_ref(rec, owner) ? sizeof(const uint8_t *) : rec->value.len;
+    return round8(sizeof(struct table_entry) + rec->writer.len + value);
+}
+
+static struct table_entry *new_entry(struct table *t, const struct record *rec,
+                                     const struct blob *owner)
+{
+    struct table_entry *e = table__mem_take(&t->values, entry_bytes(rec, owner));
+    *e = (struct table_entry){
+        .hlc = rec->version.hlc,
+        .origin = rec->version.origin,
+        .expires_ms = rec->expires_ms,
+        .value_len = (uint32_t)rec->value.len,
+        .kind = rec->kind,
+        .type = rec->type,
+        .writer_len = (uint8_t)rec->writer.len,
+        .by_ref = keep_by_ref(rec, owner),
+    };
+    if (rec->writer.len)
+        memcpy(e->data, rec->writer.data, rec->writer.len);
+    if (e->by_ref)
+        memcpy(e->data + e->writer_len, &rec->value.data, sizeof(rec->value.data));
+    else if (rec->value.len)
+        memcpy(e->data + e->writer_len, rec->value.data, rec->value.len);
+    return e;
+}
+
+/* Myers' skew-binary jumps: one jump spans what two equal ones before it did. */
+static void stack_on(struct table_entry *e, struct table_entry *older)
+{
+    e->older = older;
+    if (!older) {
+        e->depth = 1;
+        e->jump = e;
+        return;
+    }
+    const struct table_entry *j = older->jump;
+    e->depth = older->depth + 1;
+    e->jump = older->depth - j->depth == j->depth - j->jump->depth ? j->jump : older;
+}
+
+/* Memory has been reserved: this cannot fail. */
+static void put_one(struct table *t, struct bytes key, const struct record *rec,
+                    const struct blob *owner, bool batch)
+{
+    struct table_probe p = table__probe(key);
+    struct table_entry *e = new_entry(t, rec, owner);
+    struct table_key *n = move_finger(t, &p, batch);
+    bool fresh = !n;
+    if (fresh)
+        n = new_node(t, random_height(t), key);
+    struct table_entry *older = atomic_load_explicit(&n->newest, memory_order_relaxed);
+    ASSERT(!older || version_cmp(rec->version, table__version(older)) > 0);
+    e->key = n;
+    stack_on(e, older);
+    atomic_store_explicit(&n->newest, e, memory_order_release);
+    if (fresh)
+        link_node(t, n);
+    table__order_append(&t->order, &t->values, e);
+}
+
+static void check_item(const struct table *t, struct bytes key, const struct record *rec,
+                       const struct blob *owner)
+{
+    ASSERT(key.len <= RECORD_KEY_MAX && rec->value.len <= RECORD_VALUE_MAX &&
+           rec->writer.len <= RECORD_WRITER_MAX);
+    ASSERT(version_cmp(rec->version, table_newest(t)) >= 0); /* versions rise in put order */
+    ASSERT(!keep_by_ref(rec, owner) ||
+           (rec->value.data >= owner->data &&
+            rec->value.data + rec->value.len <= owner->data + owner->len));
+}
+
+/* Takes a reference to the owner. The same owner several times in a row is kept, and counted, once.
+ */
+static void keep_owner(struct table *t, struct blob *owner)
+{
+    if (t->blobs && t->blobs->blob == owner)
+        return;
+    struct table_blob *b = table__mem_take(&t->values, sizeof(*b));
+    *b = (struct table_blob){.next = t->blobs, .blob = blob_ref(owner)};
+    t->blobs = b;
+    t->blob_bytes += sizeof(*owner) + owner->len;
+}
+
+enum status table_put_many(struct table *t, const struct table_item *items, size_t n,
+                           struct blob *owner)
+{
+    size_t values = sizeof(struct table_blob) + table__order_need(&t->order, n), nodes = 0;
+    bool refs = false;
+    for (size_t i = 0; i < n; i++) {
+        values += entry_bytes(&items[i].rec, owner);
+        nodes += node_bytes(TABLE_MAX_HEIGHT, items[i].key.len);
+        refs = refs || keep_by_ref(&items[i].rec, owner);
+    }
+    if (!table__mem_reserve(&t->values, values) || !table__mem_reserve(&t->nodes, nodes))
+        return ST_NO_MEMORY;
+    if (refs)
+        keep_owner(t, owner);
+    for (size_t i = 0; i < n; i++) {
+        check_item(t, items[i].key, &items[i].rec, owner);
+        put_one(t, items[i].key, &items[i].rec, owner, n > 1);
+    }
+    atomic_store_explicit(&t->bytes,
+                          sizeof(*t) + t->nodes.total_bytes + t->values.total_bytes + t->blob_bytes,
+                          memory_order_relaxed);
+    return ST_OK;
+}
+
+enum status table_put(struct table *t, struct bytes key, const struct record *rec,
+                      struct blob *owner)
+{
+    struct table_item item = {key, *rec};
+    return table_put_many(t, &item, 1, owner);
+}
