@@ -1,9 +1,9 @@
 /* thread.h - threads, mutexes and waiting.
  *
- * Owns:     what each struct holds. Promises: env_wait parks the fiber it runs on, or blocks the thread when it runs
- *           on none, so store code is written once (architecture, section 2). No spurious returns from env_wait.
- * Never:    used under the simulator from more than one thread.
- * Threads:  that is the point.
+ * Owns:     what each struct holds. Promises: env_wait parks the fiber it runs on, or blocks the
+ * thread when it runs on none, so store code is written once (architecture, section 2). No spurious
+ * returns from env_wait. Never:    used under the simulator from more than one thread. Threads:
+ * that is the point.
  */
 #ifndef VARVE_BASE_ENV_THREAD_H
 #define VARVE_BASE_ENV_THREAD_H
@@ -35,17 +35,19 @@ void env_cond_broadcast(struct env_cond *c);
 struct env_thread {
     pthread_t t;
 };
-/* `name` is cut to 15 bytes (what Linux shows). All signals are blocked in the new thread. */
-enum status env_thread_start(struct env_thread *t, const char *name, void (*fn)(void *arg), void *arg,
-                             struct err *err) WARN_UNUSED;
+/* `name` is cut to 15 bytes (what Linux shows). All signals but those a fault raises are blocked in
+ * the new thread. NO_MEMORY: no memory, or a limit on threads. */
+enum status env_thread_start(struct env_thread *t, const char *name, void (*fn)(void *arg),
+                             void *arg, struct err *err) WARN_UNUSED;
 void env_thread_join(struct env_thread *t);
 unsigned env_cpu_count(void);
 
-/* An event that happens once: any number of waiters, one wake-up call for all of them. On Linux a futex word:
- * env_event_set is one system call, and none when nobody waits. Fibers wait without blocking their thread. */
+/* An event that happens once: any number of waiters, one wake-up call for all of them. On Linux a
+ * futex word: env_event_set is one system call, and none when nobody waits. Fibers wait without
+ * blocking their thread. */
 struct fiber;
 struct env_event {
-    _Atomic uint32_t state; /* 0 clear, 1 clear with waiters, 2 set */
+    _Atomic uint32_t state;       /* 0 clear, 1 clear with waiters, 2 set */
     struct fiber *_Atomic fibers; /* parked fibers, a stack linked through the fiber */
 };
 void env_event_init(struct env_event *e);
