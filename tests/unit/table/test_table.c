@@ -1,0 +1,433 @@
+#include "base/alloc.h"
+#include "storage/table/table.h"
+#include "unit/table/model_table.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static uint64_t rnd(uint64_t *s)
+{
+    *s += 0x9e3779b97f4a7c15u;
+    uint64_t z = *s;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+/* Keys that share long prefixes, hold zero bytes, and end on either side of the 16 bytes that nodes
+ * compare as words. */
+static struct bytes random_key(uint64_t *s, uint8_t out[48])
+{
+    static const uint8_t alphabet[] = {0, 0, 1, 'a', 0xff};
+    size_t shared = (rnd(s) % 4) * 8, len = shared + rnd(s) % 6;
+    for (size_t i = 0; i < len; i++)
+        out[i] = i < shared ? (uint8_t)0 : alphabet[rnd(s) % sizeof(alphabet)];
+    if (rnd(s) % 2 && len > 4)
+        out[3] = (uint8_t)(rnd(s) % 3);
+    return BYTES(out, len);
+}
+
+static struct record random_record(uint64_t *s, struct version v, uint8_t value[32],
+                                   uint8_t writer[8])
+{
+    size_t value_len = rnd(s) % 33, writer_len = rnd(s) % 9;
+    for (size_t i = 0; i < 32; i++)
+        value[i] = (uint8_t)rnd(s);
+    for (size_t i = 0; i < 8; i++)
+        writer[i] = (uint8_t)rnd(s);
+    return (struct record){
+        .version = v,
+        .parent = {77, 7}, /* must be ignored */
+        .kind = rnd(s) % 4 ? RECORD_PUT : RECORD_DELETE,
+        .type = rnd(s) % 2 ? RECORD_DOC : RECORD_RAW,
+        .expires_ms = rnd(s) % 3 ? 0 : rnd(s),
+        .writer = BYTES(writer, writer_len),
+        .value = BYTES(value, value_len),
+    };
+}
+
+static void assert_version(struct version a, struct version b)
+{
+    assert_int_equal(version_cmp(a, b), 0);
+}
+
+static void assert_record(const struct record *got, const struct record *want)
+{
+    assert_version(got->version, want->version);
+    assert_version(got->parent, want->parent);
+    assert_int_equal(got->kind, want->kind);
+    assert_int_equal(got->type, want->type);
+    assert_true(got->expires_ms == want->expires_ms);
+    assert_true(bytes_eq(got->writer, want->writer));
+    assert_true(bytes_eq(got->value, want->value));
+}
+
+static void check_chain(const struct model *m, size_t i, const struct table_entry *e, long j)
+{
+    for (; j >= 0; j--, e = table_entry_older(e)) {
+        struct record got;
+        assert_non_null(e);
+        table_entry_record(e, &got);
+        assert_record(&got, &m->keys[i].puts[j]->rec);
+        assert_true(bytes_eq(table_entry_key(e), model_key_bytes(m, i)));
+    }
+    assert_null(e);
+}
+
+static void check_point(const struct table *t, const struct model *m, struct bytes key,
+                        struct version at)
+{
+    size_t i = model_lower(m, key);
+    bool present = i < m->n_keys && bytes_eq(model_key_bytes(m, i), key);
+    long j = present ? model_find(m, i, at) : -1;
+    struct record got = {.kind = 99};
+    assert_int_equal(table_get(t, key, at, &got), j >= 0);
+    if (j >= 0)
+        assert_record(&got, &m->keys[i].puts[j]->rec);
+    else
+        assert_int_equal(got.kind, 99); /* untouched */
+    check_chain(m, i, table_find(t, key, at), j);
+
+    struct table_iter it;
+    table_iter_init(&it, t);
+    assert_false(table_iter_valid(&it));
+    assert_int_equal(table_iter_seek(&it, key), i < m->n_keys);
+    assert_int_equal(table_iter_valid(&it), i < m->n_keys);
+    if (i < m->n_keys) {
+        assert_true(bytes_eq(table_iter_key(&it), model_key_bytes(m, i)));
+        check_chain(m, i, table_iter_find(&it, at), model_find(m, i, at));
+    }
+    assert_int_equal(table_iter_seek_before(&it, key), i > 0);
+    if (i > 0)
+        assert_true(bytes_eq(table_iter_key(&it), model_key_bytes(m, i - 1)));
+}
+
+static void check_walks(const struct table *t, const struct model *m)
+{
+    struct table_iter it;
+    table_iter_init(&it, t);
+    assert_false(table_iter_next(&it)); /* it stands nowhere */
+    assert_false(table_iter_prev(&it));
+    size_t i = 0;
+    for (bool on = table_iter_first(&it); on; on = table_iter_next(&it), i++)
+        assert_true(bytes_eq(table_iter_key(&it), model_key_bytes(m, i)));
+    assert_int_equal(i, m->n_keys);
+    for (bool on = table_iter_last(&it); on; on = table_iter_prev(&it))
+        assert_true(bytes_eq(table_iter_key(&it), model_key_bytes(m, --i)));
+    assert_int_equal(i, 0);
+}
+
+static void check_order(const struct table *t, const struct model *m)
+{
+    assert_true(table_count(t) == m->n_puts && table_keys(t) == m->n_keys);
+    assert_version(table_newest(t), m->n_puts ? m->puts[m->n_puts - 1]->rec.version : VERSION_NONE);
+    for (size_t i = 0; i < m->n_puts; i++) {
+        const struct table_entry *e = table_entry_nth(t, i);
+        struct record got;
+        assert_non_null(e);
+        table_entry_record(e, &got);
+        assert_record(&got, &m->puts[i]->rec);
+        size_t after = i;
+        while (after < m->n_puts && version_cmp(m->puts[after]->rec.version, got.version) <= 0)
+            after++;
+        assert_true(table_entry_after(t, got.version) == after);
+    }
+    assert_null(table_entry_nth(t, m->n_puts));
+    assert_true(table_entry_after(t, VERSION_NONE) == 0);
+    assert_true(table_entry_after(t, VERSION_MAX) == m->n_puts);
+}
+
+/* The next version: now and then the same one for another key, or only another origin. */
+static struct version next_version(uint64_t *s, struct version v)
+{
+    if (rnd(s) % 4 == 0)
+        return (struct version){v.hlc, v.origin + 1};
+    return (struct version){v.hlc + 1 + rnd(s) % 3, (uint32_t)(rnd(s) % 3)};
+}
+
+struct batch {
+    struct table_item items[64];
+    uint8_t keys[64][48], values[64][32], writers[64][8];
+    size_t n;
+};
+
+/* One batch names a key once; all of it shares the version. Sorted half of the time. */
+static void random_batch(uint64_t *s, struct version v, struct batch *b)
+{
+    size_t want = 1 + rnd(s) % 64;
+    b->n = 0;
+    for (size_t i = 0; i < want; i++) {
+        struct bytes key = random_key(s, b->keys[b->n]);
+        bool taken = false;
+        for (size_t j = 0; j < b->n; j++)
+            taken = taken || bytes_eq(b->items[j].key, key);
+        if (taken)
+            continue;
+        b->items[b->n] =
+            (struct table_item){key, random_record(s, v, b->values[b->n], b->writers[b->n])};
+        b->n++;
+    }
+    if (rnd(s) % 2)
+        return;
+    for (size_t i = 1; i < b->n; i++)
+        for (size_t j = i; j > 0 && bytes_cmp(b->items[j].key, b->items[j - 1].key) < 0; j--) {
+            struct table_item tmp = b->items[j];
+            b->items[j] = b->items[j - 1];
+            b->items[j - 1] = tmp;
+        }
+}
+
+static void run_model(uint64_t seed)
+{
+    uint64_t s = seed;
+    struct table *t = table_new();
+    struct model m = {0};
+    struct version v = {1000, 0};
+    struct batch *b = calloc(1, sizeof(*b));
+    assert_non_null(t);
+    assert_non_null(b);
+    for (int step = 0; step < 60; step++) {
+        v = next_version(&s, v);
+        random_batch(&s, v, b);
+        if (rnd(&s) % 2)
+            b->n = 1;
+        if (b->n == 1)
+            assert_int_equal(table_put(t, b->items[0].key, &b->items[0].rec, NULL), ST_OK);
+        else
+            assert_int_equal(table_put_many(t, b->items, b->n, NULL), ST_OK);
+        for (size_t i = 0; i < b->n; i++)
+            model_put(&m, b->items[i].key, &b->items[i].rec);
+        for (int i = 0; i < 20; i++) {
+            uint8_t key[48];
+            struct version at = {1000 + rnd(&s) % (v.hlc - 998), (uint32_t)(rnd(&s) % 4)};
+            check_point(t, &m, random_key(&s, key), at);
+        }
+    }
+    for (size_t i = 0; i < m.n_keys; i++)
+        check_point(t, &m, model_key_bytes(&m, i), VERSION_MAX);
+    check_walks(t, &m);
+    check_order(t, &m);
+    model_deinit(&m);
+    free(b);
+    table_unref(t);
+}
+
+static void test_table_model(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        print_message("seed %llu\r", (unsigned long long)seed);
+        run_model(seed);
+    }
+}
+
+static void test_table_empty(void **state)
+{
+    (void)state;
+    struct table *t = table_new();
+    struct model m = {0};
+    struct table_iter it;
+    assert_non_null(t);
+    table_iter_init(&it, t);
+    assert_false(table_iter_first(&it) || table_iter_last(&it) ||
+                 table_iter_seek(&it, BYTES_EMPTY));
+    check_order(t, &m);
+    check_walks(t, &m);
+    check_point(t, &m, BYTES_LIT("k"), VERSION_MAX);
+    assert_int_equal(table_put_many(t, NULL, 0, NULL), ST_OK);
+    assert_true(table_ref(t) == t);
+    table_unref(t);
+    assert_true(table_bytes(t) > 0 && table_bytes(t) < 64 * 1024);
+    table_unref(t);
+    table_unref(NULL);
+}
+
+/* Versions of one key: every jump must land where walking would. */
+static void test_table_many_versions(void **state)
+{
+    (void)state;
+    enum { N = 100000 };
+    struct table *t = table_new();
+    assert_non_null(t);
+    for (uint64_t i = 1; i <= N; i++) {
+        struct record rec = {
+            .version = {i * 10, 0}, .kind = RECORD_PUT, .value = BYTES(&i, sizeof(i))};
+        assert_int_equal(table_put(t, BYTES_LIT("one key"), &rec, NULL), ST_OK);
+    }
+    assert_true(table_keys(t) == 1 && table_count(t) == N);
+    struct record rec;
+    assert_false(table_get(t, BYTES_LIT("one key"), (struct version){9, UINT32_MAX}, &rec));
+    for (uint64_t at = 10; at <= N * 10 + 15; at += 7) {
+        uint64_t want = at / 10 < N ? at / 10 : N, got;
+        assert_true(table_get(t, BYTES_LIT("one key"), (struct version){at, 0}, &rec));
+        assert_true(rec.version.hlc == want * 10 && rec.parent.hlc == (want - 1) * 10);
+        memcpy(&got, rec.value.data, sizeof(got));
+        assert_true(got == want);
+    }
+    table_unref(t);
+}
+
+static void test_table_long_keys(void **state)
+{
+    (void)state;
+    struct table *t = table_new();
+    uint8_t *key = malloc(RECORD_KEY_MAX);
+    assert_non_null(t);
+    assert_non_null(key);
+    memset(key, 'k', RECORD_KEY_MAX);
+    for (size_t i = 0; i < 20; i++) {
+        struct record rec = {.version = {i + 1, 0}, .kind = RECORD_PUT, .value = BYTES_EMPTY};
+        assert_int_equal(table_put(t, BYTES(key, RECORD_KEY_MAX - i), &rec, NULL), ST_OK);
+    }
+    struct table_iter it;
+    size_t len = RECORD_KEY_MAX - 20;
+    table_iter_init(&it, t);
+    for (bool on = table_iter_first(&it); on; on = table_iter_next(&it))
+        assert_int_equal(table_iter_key(&it).len, ++len);
+    assert_int_equal(len, RECORD_KEY_MAX);
+    free(key);
+    table_unref(t);
+}
+
+static void test_table_blobs_by_reference(void **state)
+{
+    (void)state;
+    enum { BIG = RECORD_BY_REF + 1 };
+    struct table *t = table_new();
+    struct blob *b = blob_new(3 * BIG);
+    assert_non_null(t);
+    assert_non_null(b);
+    for (size_t i = 0; i < b->len; i++)
+        b->data[i] = (uint8_t)(i * 7);
+    struct table_item items[3];
+    for (size_t i = 0; i < 3; i++) {
+        /* The last one is small enough to be copied, though it lies in the blob. */
+        struct bytes value = BYTES(b->data + i * BIG, i == 2 ? RECORD_BY_REF : BIG);
+        items[i] = (struct table_item){
+            BYTES("abc" + i, 1),
+            {.version = {5, 0}, .kind = RECORD_PUT, .writer = BYTES_LIT("w"), .value = value}};
+    }
+    size_t before = table_bytes(t);
+    assert_int_equal(table_put_many(t, items, 3, b), ST_OK);
+    assert_true(table_bytes(t) >= before + b->len);
+    assert_int_equal(atomic_load(&b->refs), 2);
+    items[0].rec.version.hlc = 6;
+    assert_int_equal(table_put(t, items[0].key, &items[0].rec, b), ST_OK);
+    assert_int_equal(atomic_load(&b->refs), 2); /* the same owner again is kept once */
+    struct record rec;
+    assert_true(table_get(t, BYTES_LIT("b"), VERSION_MAX, &rec));
+    assert_ptr_equal(rec.value.data, b->data + BIG);
+    assert_true(bytes_eq(rec.writer, BYTES_LIT("w")));
+    assert_true(table_get(t, BYTES_LIT("c"), VERSION_MAX, &rec));
+    assert_true(rec.value.data < b->data || rec.value.data >= b->data + b->len);
+    assert_memory_equal(rec.value.data, b->data + 2 * BIG, RECORD_BY_REF);
+    /* Without an owner a large value is copied. */
+    items[1].rec.version.hlc = 7;
+    assert_int_equal(table_put(t, items[1].key, &items[1].rec, NULL), ST_OK);
+    assert_true(table_get(t, BYTES_LIT("b"), VERSION_MAX, &rec));
+    assert_memory_equal(rec.value.data, b->data + BIG, BIG);
+    assert_true(rec.value.data != b->data + BIG);
+    table_unref(t);
+    assert_int_equal(atomic_load(&b->refs), 1);
+    blob_unref(b);
+}
+
+/* Fails every allocation in turn; a failed batch must leave what is readable as it was. */
+static void test_table_no_memory(void **state)
+{
+    (void)state;
+    mem_fail_at(1, 0);
+    assert_null(table_new());
+    mem_fail_at(2, 0);
+    assert_null(table_new());
+    mem_fail_at(0, 0);
+    (void)mem_fail_hits();
+
+    uint64_t s = 4711, failures = 0;
+    struct table *t = table_new();
+    struct model m = {0};
+    struct batch *b = calloc(1, sizeof(*b));
+    assert_non_null(t);
+    assert_non_null(b);
+    for (uint64_t step = 1; step <= 400; step++) {
+        random_batch(&s, (struct version){step, 0}, b);
+        for (uint64_t nth = 1;; nth++) {
+            mem_fail_at(nth, 1);
+            enum status st = table_put_many(t, b->items, b->n, NULL);
+            mem_fail_at(0, 0);
+            if (mem_fail_hits() == 0) {
+                assert_int_equal(st, ST_OK);
+                break;
+            }
+            assert_int_equal(st, ST_NO_MEMORY);
+            failures++;
+            check_order(t, &m);
+        }
+        for (size_t i = 0; i < b->n; i++)
+            model_put(&m, b->items[i].key, &b->items[i].rec);
+    }
+    assert_true(failures > 5);
+    check_order(t, &m);
+    check_walks(t, &m);
+    model_deinit(&m);
+    free(b);
+    table_unref(t);
+}
+
+/* Rising, falling and interleaved batches take the finger's different ways. */
+static void test_table_finger(void **state)
+{
+    (void)state;
+    enum { BATCH = 100, ROUNDS = 60 };
+    struct table *t = table_new();
+    struct table_item items[BATCH];
+    uint8_t keys[BATCH][12];
+    assert_non_null(t);
+    for (uint32_t r = 0; r < ROUNDS; r++) {
+        for (uint32_t i = 0; i < BATCH; i++) {
+            uint32_t n = r % 3 == 0   ? r * BATCH + i          /* appended */
+                         : r % 3 == 1 ? i * ROUNDS + r         /* between all others */
+                                      : 90000 - r * BATCH - i; /* falling */
+            snprintf((char *)keys[i], sizeof(keys[i]), "%08u", n);
+            struct record rec = {
+                .version = {r + 1, 0}, .kind = RECORD_PUT, .value = BYTES(keys[i], 8)};
+            items[i] = (struct table_item){BYTES(keys[i], 8), rec};
+        }
+        assert_int_equal(table_put_many(t, items, BATCH, NULL), ST_OK);
+    }
+    struct table_iter it;
+    uint8_t last[8] = {0};
+    uint64_t n = 0;
+    table_iter_init(&it, t);
+    for (bool on = table_iter_first(&it); on; on = table_iter_next(&it), n++) {
+        assert_true(memcmp(table_iter_key(&it).data, last, 8) > 0);
+        memcpy(last, table_iter_key(&it).data, 8);
+        assert_non_null(table_find(t, table_iter_key(&it), VERSION_MAX));
+    }
+    assert_true(n == table_keys(t));
+    for (uint64_t i = 0; i < table_count(t); i++) {
+        const struct table_entry *e = table_entry_nth(t, i);
+        struct record rec, found;
+        table_entry_record(e, &rec);
+        assert_true(table_get(t, rec.value, rec.version, &found));
+        assert_version(found.version, rec.version);
+    }
+    table_unref(t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_table_empty),
+        cmocka_unit_test(test_table_model),
+        cmocka_unit_test(test_table_many_versions),
+        cmocka_unit_test(test_table_long_keys),
+        cmocka_unit_test(test_table_blobs_by_reference),
+        cmocka_unit_test(test_table_no_memory),
+        cmocka_unit_test(test_table_finger),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
