@@ -80,7 +80,7 @@ size_t table_bytes(const struct table *t)
 
 uint64_t table_keys(const struct table *t)
 {
-    return atomic_load_explicit(&t->keys, memory_order_relaxed);
+    return atomic_load_explicit(&t->keys, memory_order_acquire);
 }
 
 /* xorshift64*; one chance in four for each level more. The seed is fixed: the same puts build the
@@ -153,7 +153,7 @@ static void link_node(struct table *t, struct table_key *n)
         f->prev[l] = n;
     }
     f->last = n;
-    atomic_fetch_add_explicit(&t->keys, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&t->keys, 1, memory_order_release);
 }
 
 static bool keep_by_ref(const struct record *rec, const struct blob *owner)

@@ -1,16 +1,18 @@
-/* table.h - the ordered in-memory table that takes every write, with several versions of a key side by side.
+/* table.h - the ordered in-memory table that takes every write, with several versions of a key side
+ * by side.
  *
- * A skip list of keys; each key holds its versions newest first. Versions are immutable once linked and carry jump
- * pointers (Myers, "An applicative random-access stack", 1983), so that finding the newest version at or below t takes
- * O(log n) steps also with a million versions of one key. Besides, every version is kept in the order it was put, which
- * is what the engine's `when` rows and the change feed read.
+ * A skip list of keys; each key holds its versions newest first. Versions are immutable once linked
+ * and carry jump pointers (Myers, "An applicative random-access stack", 1983), so that finding the
+ * newest version at or below t takes O(log n) steps also with a million versions of one key.
+ * Besides, every version is kept in the order it was put, which is what the engine's `when` rows
+ * and the change feed read.
  *
  * Owns:     its memory, and a reference to each blob it was given. Shared by reference count.
- * Promises: readers need no lock and see whole versions only; keys and records read from it live as long as the table.
- *           The version put is above all versions of that key already in the table (the caller's duty, asserted).
- * Never:    removes anything; sees an engine. `parent` of a key's oldest version in the table is none: what it supersedes
- *           lies in an older table or the engine, and whoever merges knows.
- * Threads:  one writer at a time, any number of readers beside it.
+ * Promises: readers need no lock and see whole versions only; keys and records read from it live as
+ * long as the table. The version put is above all versions of that key already in the table (the
+ * caller's duty, asserted). Never:    removes anything; sees an engine. `parent` of a key's oldest
+ * version in the table is none: what it supersedes lies in an older table or the engine, and
+ * whoever merges knows. Threads:  one writer at a time, any number of readers beside it.
  */
 #ifndef VARVE_STORAGE_TABLE_TABLE_H
 #define VARVE_STORAGE_TABLE_TABLE_H
@@ -26,33 +28,37 @@ struct table *table_new(void); /* NULL: no memory; one reference */
 struct table *table_ref(struct table *t);
 void table_unref(struct table *t); /* takes NULL */
 
-/* Adds a version. Key, writer and value are copied, but a value above RECORD_BY_REF bytes with a non-NULL `owner` is kept
- * by reference: it must lie inside owner->data. `rec->parent` is ignored: the previous version in the table is the parent.
- * On NO_MEMORY nothing changed. */
-enum status table_put(struct table *t, struct bytes key, const struct record *rec, struct blob *owner) WARN_UNUSED;
-/* n puts that share one call: the keys are given in any order; sorted is fastest. All or nothing on NO_MEMORY: entries
- * become visible to readers one by one, but memory for all is taken first. */
+/* Adds a version. Key, writer and value are copied, but a value above RECORD_BY_REF bytes with a
+ * non-NULL `owner` is kept by reference: it must lie inside owner->data. `rec->parent` is ignored:
+ * the previous version in the table is the parent. On NO_MEMORY nothing changed. */
+enum status table_put(struct table *t, struct bytes key, const struct record *rec,
+                      struct blob *owner) WARN_UNUSED;
+/* n puts that share one call: the keys are given in any order; sorted is fastest. All or nothing on
+ * NO_MEMORY: entries become visible to readers one by one, but memory for all is taken first. */
 struct table_item {
     struct bytes key;
     struct record rec;
 };
-enum status table_put_many(struct table *t, const struct table_item *items, size_t n, struct blob *owner) WARN_UNUSED;
+enum status table_put_many(struct table *t, const struct table_item *items, size_t n,
+                           struct blob *owner) WARN_UNUSED;
 
-size_t table_bytes(const struct table *t);   /* memory used, blobs included */
-uint64_t table_keys(const struct table *t);  /* distinct keys */
-uint64_t table_count(const struct table *t); /* versions */
+size_t table_bytes(const struct table *t);          /* memory used, blobs included */
+uint64_t table_keys(const struct table *t);         /* distinct keys */
+uint64_t table_count(const struct table *t);        /* versions */
 struct version table_newest(const struct table *t); /* the highest version put; none when empty */
 
-/* The newest version of the key at or below `at`. false: none in this table. Deletes are found too (rec->kind). */
+/* The newest version of the key at or below `at`. false: none in this table. Deletes are found too
+ * (rec->kind). */
 bool table_get(const struct table *t, struct bytes key, struct version at, struct record *ret);
 
-/* Walks keys in order. A new iterator stands nowhere; seek first. Sees keys put while it runs, or not. */
+/* Walks keys in order. A new iterator stands nowhere; seek first. Sees keys put while it runs, or
+ * not. */
 struct table_iter {
     const struct table *t;
     const struct table_key *node;
 };
 void table_iter_init(struct table_iter *it, const struct table *t);
-bool table_iter_seek(struct table_iter *it, struct bytes key);      /* first key >= `key` */
+bool table_iter_seek(struct table_iter *it, struct bytes key);        /* first key >= `key` */
 bool table_iter_seek_before(struct table_iter *it, struct bytes key); /* last key < `key` */
 bool table_iter_first(struct table_iter *it);
 bool table_iter_last(struct table_iter *it);
@@ -65,12 +71,15 @@ const struct table_entry *table_iter_find(const struct table_iter *it, struct ve
 const struct table_entry *table_find(const struct table *t, struct bytes key, struct version at);
 /* The next older version of the same key in this table; NULL: none. */
 const struct table_entry *table_entry_older(const struct table_entry *e);
-void table_entry_record(const struct table_entry *e, struct record *ret); /* borrowed from the table */
+void table_entry_record(const struct table_entry *e,
+                        struct record *ret); /* borrowed from the table */
 struct bytes table_entry_key(const struct table_entry *e);
 
-/* Versions in the order they were put: 0 .. table_count-1. NULL past the end. Reading beside the writer is safe. */
+/* Versions in the order they were put: 0 .. table_count-1. NULL past the end. Reading beside the
+ * writer is safe. */
 const struct table_entry *table_entry_nth(const struct table *t, uint64_t n);
-/* The first n whose version is above `after` (versions rise in put order); table_count when none. */
+/* The first n whose version is above `after` (versions rise in put order); table_count when none.
+ */
 uint64_t table_entry_after(const struct table *t, struct version after);
 
 #endif

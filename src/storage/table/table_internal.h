@@ -14,8 +14,9 @@
  *   2. A node has at least one version before it is linked.
  *   3. Down a chain of versions, versions fall strictly; entry n of the order has no smaller
  * version than entry n - 1.
- *   4. The finger: prev[l] is before `last` and has a link at level l. Where prev[l]'s successor lies after `last`, prev[l]
- *      is the true predecessor of `last` on level l, and so are the finger's nodes on all levels above.
+ *   4. The finger: prev[l] is before `last` and has a link at level l. Where prev[l]'s successor
+ * lies after `last`, prev[l] is the true predecessor of `last` on level l, and so are the finger's
+ * nodes on all levels above.
  */
 #ifndef VARVE_STORAGE_TABLE_INTERNAL_H
 #define VARVE_STORAGE_TABLE_INTERNAL_H

@@ -75,7 +75,8 @@ static bool order_right(const struct table *t, uint64_t *s)
         if (next) {
             struct record later;
             table_entry_record(next, &later);
-            if (version_cmp(later.version, rec.version) <= 0)
+            /* Equal, when the rest of its batch came in between; never below. */
+            if (version_cmp(later.version, rec.version) < 0)
                 return false;
         }
     }
