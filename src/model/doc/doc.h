@@ -49,6 +49,7 @@ bool doc_equal(struct bytes a, struct bytes b);
 struct doc_builder;
 struct doc_builder *doc_builder_new(void);
 void doc_builder_free(struct doc_builder *b);
+void doc_builder_clear(struct doc_builder *b); /* empty again, keeping the memory: one builder serves many rows */
 enum status doc_builder_str(struct doc_builder *b, struct bytes name, struct bytes utf8, struct err *err) WARN_UNUSED;
 enum status doc_builder_i64(struct doc_builder *b, struct bytes name, int64_t v, struct err *err) WARN_UNUSED;
 enum status doc_builder_double(struct doc_builder *b, struct bytes name, double v, struct err *err) WARN_UNUSED;
