@@ -54,16 +54,24 @@ struct wal_record {
 
 struct wal_options {
     size_t segment_bytes;       /* 0 = 64 MiB; at least 64 KiB */
-    size_t first_segment_bytes; /* the first segment of a new log; 0 = 256 KiB */
-    uint64_t max_bytes;         /* all segments together; past it wal_append answers OVERLOADED; 0 = unlimited */
+    size_t first_segment_bytes; /* the first segment of a new log, doubling up to segment_bytes; 0 = 256 KiB */
+    uint64_t max_bytes;         /* all segments together; past it wal_append answers OVERLOADED; 0 = unlimited.
+                                 * Segments are then at most a quarter of it (but 64 KiB) */
     unsigned spare_segments;    /* zeroed ahead by wal_maintain; 0 = 1 */
     bool read_only;             /* recover and verify only; append answers READ_ONLY */
 };
 
-enum { WAL_PAYLOAD_MAX = 32 * 1024 * 1024 + 64 * 1024, WAL_FORMAT_VERSION = 1 };
+enum {
+    WAL_PAYLOAD_MAX = 32 * 1024 * 1024 + 64 * 1024,
+    WAL_GROUP_MAX = 256 * 1024 * 1024, /* records of one wal_append with their headers */
+    WAL_FORMAT_VERSION = 1,
+};
+/* wal_release of this index: the range is gone from this store, its hard state too. */
+#define WAL_RELEASE_ALL UINT64_MAX
 
-/* Called for every surviving record in log order while opening; the record is borrowed until it returns. Anything but
- * ST_OK stops the opening with that status. */
+/* Called for every surviving record in log order while opening; the record is borrowed until it returns, `pos` is where
+ * it begins. Entries at or below a released index, and hard states that a later one replaces, may come again: the
+ * caller skips by index. Anything but ST_OK stops the opening with that status. */
 typedef enum status (*wal_replay_fn)(void *arg, const struct wal_record *rec, struct wal_pos pos, struct err *err);
 
 /* Opens or makes the log. Errors: CORRUPT (rot: names file, offset, range), FORMAT_NEWER (names the version), IO_ERROR,
@@ -75,8 +83,10 @@ enum status wal_close(struct wal *w, struct err *err);
 
 /* Writes the records as one group (atomic at recovery: all or none). Not durable before wal_sync. Payloads are not
  * copied (pwritev).
- * Errors: DISK_FULL (nothing written; may be tried again), OVERLOADED, TOO_LARGE, IO_ERROR (nothing of it will be
- * replayed; later appends may succeed), POISONED. */
+ * Errors: DISK_FULL (nothing written; may be tried again), OVERLOADED (max_bytes), TOO_LARGE (WAL_PAYLOAD_MAX,
+ * WAL_GROUP_MAX), INVALID_ARGUMENT (kind), NO_MEMORY, READ_ONLY, IO_ERROR (nothing of it will be replayed; later appends
+ * may succeed), POISONED. A failed write is erased on the spot; when the disk refuses even that, it is erased before
+ * the next append, and only a crash in between may still bring the group back. */
 enum status wal_append(struct wal *w, const struct wal_record *records, size_t n, struct wal_pos *ret_end,
                        struct err *err) WARN_UNUSED;
 /* Makes all that was appended before the call durable. On failure the log is poisoned for good. */
@@ -85,10 +95,11 @@ struct wal_pos wal_synced(struct wal *w);
 bool wal_poisoned(struct wal *w);
 
 /* The range needs nothing at or below `index` any more (it is durable in the engine). Segments that no range needs
- * become spares. */
+ * become spares (in wal_maintain). Never fails: without memory the release is forgotten and the segment kept. */
 void wal_release(struct wal *w, uint64_t range, uint64_t index);
-/* Housekeeping, meant for a background thread: zeroes spares ahead, writes the idle marker when nothing was appended
- * since the last sync, writes down releases, shrinks surplus spares. */
+/* Housekeeping, meant for a background thread: recycles what no range needs (carrying over the newest hard state of each
+ * range), writes down releases, writes the idle marker when nothing was appended since the last sync, zeroes spares
+ * ahead, shrinks surplus ones. Errors: those of append and sync; all but POISONED may be tried again. */
 enum status wal_maintain(struct wal *w, struct err *err) WARN_UNUSED;
 
 struct wal_stats {

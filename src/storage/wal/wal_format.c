@@ -1,0 +1,226 @@
+#include "storage/wal/wal_format.h"
+
+#include "base/assert.h"
+#include "base/hash.h"
+
+static const uint8_t seg_magic[8] = {'V', 'A', 'R', 'V', 'E', 'W', 'A', 'L'};
+
+static void put16(uint8_t *p, unsigned v)
+{
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
+}
+
+static void put32(uint8_t *p, uint32_t v)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (uint8_t)(v >> (8 * i));
+}
+
+static void put64(uint8_t *p, uint64_t v)
+{
+    for (int i = 0; i < 8; i++)
+        p[i] = (uint8_t)(v >> (8 * i));
+}
+
+static uint32_t get32(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static uint64_t get64(const uint8_t *p)
+{
+    return (uint64_t)get32(p) | (uint64_t)get32(p + 4) << 32;
+}
+
+void wal__seg_encode(const struct wal_seg_header *h, uint8_t out[WAL_SEG_HEADER])
+{
+    memset(out, 0, WAL_SEG_HEADER);
+    memcpy(out, seg_magic, sizeof seg_magic);
+    put32(out + 12, WAL_FORMAT_VERSION);
+    put16(out + 16, 0); /* codec: plain */
+    put16(out + 18, 0); /* not encrypted */
+    put32(out + 20, h->slot);
+    put64(out + 24, h->epoch);
+    put64(out + 32, h->bytes);
+    put64(out + 40, h->stamp);
+    put64(out + 48, h->low);
+    put64(out + 56, h->mark.epoch);
+    put64(out + 64, h->mark.offset);
+    put64(out + 72, h->prev_end);
+    put32(out + 8, crc32c(0, out + 12, WAL_SEG_HEADER - 12));
+}
+
+enum wal_head wal__seg_decode(const uint8_t in[WAL_SEG_HEADER], struct wal_seg_header *ret)
+{
+    if (memcmp(in, seg_magic, sizeof seg_magic) != 0 ||
+        get32(in + 8) != crc32c(0, in + 12, WAL_SEG_HEADER - 12))
+        return WAL_HEAD_BAD;
+    struct wal_seg_header h = {.version = get32(in + 12)};
+    /* A codec or key that is not ours is a newer format even under our version number. */
+    if (h.version != WAL_FORMAT_VERSION || get32(in + 16) != 0) {
+        ret->version = h.version;
+        return WAL_HEAD_NEWER;
+    }
+    h.slot = get32(in + 20);
+    h.epoch = get64(in + 24);
+    h.bytes = get64(in + 32);
+    h.stamp = get64(in + 40);
+    h.low = get64(in + 48);
+    h.mark = (struct wal_pos){get64(in + 56), get64(in + 64)};
+    h.prev_end = get64(in + 72);
+    bool sane = h.bytes >= WAL_SEG_PAGE && h.bytes <= WAL_SEG_BYTES_MAX && h.low <= h.epoch &&
+                h.mark.epoch <= h.epoch && h.prev_end <= WAL_SEG_BYTES_MAX &&
+                h.prev_end % WAL_ALIGN == 0;
+    if (!sane)
+        return WAL_HEAD_BAD;
+    *ret = h;
+    return WAL_HEAD_OK;
+}
+
+void wal__group_encode(const struct wal_group_header *h, uint8_t out[WAL_GROUP_HEADER])
+{
+    ASSERT(h->offset % WAL_ALIGN == 0 && h->offset / WAL_ALIGN <= UINT32_MAX);
+    ASSERT(h->low <= h->epoch && h->epoch - h->low <= UINT32_MAX);
+    ASSERT(h->mark.epoch <= h->epoch && h->epoch - h->mark.epoch <= UINT32_MAX);
+    put32(out, WAL_GROUP_MAGIC);
+    put64(out + 8, h->epoch);
+    put64(out + 16, h->stamp);
+    put32(out + 24, (uint32_t)(h->offset / WAL_ALIGN));
+    put32(out + 28, h->length);
+    put32(out + 32, h->count);
+    put32(out + 36, h->records_crc);
+    put32(out + 40, h->incarnation);
+    put32(out + 44, (uint32_t)(h->epoch - h->low));
+    put32(out + 48, (uint32_t)(h->epoch - h->mark.epoch));
+    put32(out + 52, 0);
+    put64(out + 56, h->mark.offset);
+    put32(out + 4, crc32c(0, out + 8, WAL_GROUP_HEADER - 8));
+}
+
+bool wal__group_decode(const uint8_t in[WAL_GROUP_HEADER], struct wal_group_header *ret)
+{
+    if (get32(in) != WAL_GROUP_MAGIC || get32(in + 4) != crc32c(0, in + 8, WAL_GROUP_HEADER - 8))
+        return false;
+    struct wal_group_header h = {
+        .epoch = get64(in + 8),
+        .stamp = get64(in + 16),
+        .offset = (uint64_t)get32(in + 24) * WAL_ALIGN,
+        .length = get32(in + 28),
+        .count = get32(in + 32),
+        .records_crc = get32(in + 36),
+        .incarnation = get32(in + 40),
+    };
+    uint64_t low_back = get32(in + 44), mark_back = get32(in + 48);
+    if (low_back > h.epoch || mark_back > h.epoch || get32(in + 52) != 0 ||
+        h.length > WAL_GROUP_MAX || h.length / WAL_RECORD_HEADER < h.count)
+        return false;
+    h.low = h.epoch - low_back;
+    h.mark = (struct wal_pos){h.epoch - mark_back, get64(in + 56)};
+    *ret = h;
+    return true;
+}
+
+void wal__record_encode(const struct wal_record *r, uint32_t payload_crc,
+                        uint8_t out[WAL_RECORD_HEADER])
+{
+    ASSERT(r->payload.len <= WAL_PAYLOAD_MAX);
+    put32(out + 4, payload_crc);
+    put32(out + 8, (uint32_t)r->payload.len);
+    put32(out + 12, r->kind); /* codec, key id and the spare byte are 0 */
+    put64(out + 16, r->range);
+    put64(out + 24, r->term);
+    put64(out + 32, r->index);
+    put32(out, crc32c(0, out + 4, WAL_RECORD_HEADER - 4));
+}
+
+bool wal__record_decode(const uint8_t in[WAL_RECORD_HEADER], struct wal_record_header *ret)
+{
+    if (get32(in) != crc32c(0, in + 4, WAL_RECORD_HEADER - 4))
+        return false;
+    *ret = (struct wal_record_header){
+        .payload_crc = get32(in + 4),
+        .length = get32(in + 8),
+        .kind = in[12],
+        .codec = in[13],
+        .key = in[14],
+        .range = get64(in + 16),
+        .term = get64(in + 24),
+        .index = get64(in + 32),
+    };
+    return true;
+}
+
+bool wal__group_is_live(const struct wal_group_header *g, const struct wal_seg_header *seg,
+                        uint64_t offset)
+{
+    return g->epoch == seg->epoch && g->stamp == seg->stamp && g->offset == offset &&
+           offset + wal__group_bytes(g) <= seg->bytes;
+}
+
+static bool flaw(struct wal_flaw *ret, uint64_t offset, uint64_t range, const char *text)
+{
+    *ret = (struct wal_flaw){.offset = offset, .range = range, .text = text};
+    return false;
+}
+
+static bool newer(struct wal_flaw *ret, uint64_t offset, uint64_t range, const char *text)
+{
+    *ret = (struct wal_flaw){.offset = offset, .range = range, .text = text, .newer = true};
+    return false;
+}
+
+bool wal__group_check(const struct wal_group_header *g, const uint8_t *body, struct wal_flaw *ret)
+{
+    uint64_t base = g->offset + WAL_GROUP_HEADER, at = 0;
+    uint32_t headers_crc = 0;
+    struct wal_record_header r;
+    for (uint32_t i = 0; i < g->count; i++) {
+        if (g->length - at < WAL_RECORD_HEADER)
+            return flaw(ret, base + at, 0, "the group ends inside a record header");
+        if (!wal__record_decode(body + at, &r))
+            return flaw(ret, base + at, 0, "record header checksum");
+        headers_crc = crc32c(headers_crc, body + at, WAL_RECORD_HEADER);
+        if (r.length > g->length - at - WAL_RECORD_HEADER)
+            return flaw(ret, base + at, r.range, "the record is longer than its group");
+        at += WAL_RECORD_HEADER + r.length;
+    }
+    if (headers_crc != g->records_crc)
+        return flaw(ret, base, 0, "the records are not those of the group");
+    if (at != g->length)
+        return flaw(ret, base + at, 0, "bytes behind the last record");
+    at = 0;
+    for (uint32_t i = 0; i < g->count; i++) {
+        if (!wal__record_decode(body + at, &r))
+            return flaw(ret, base + at, 0, "record header checksum");
+        if (crc32c(0, body + at + WAL_RECORD_HEADER, r.length) != r.payload_crc)
+            return flaw(ret, base + at, r.range, "payload checksum");
+        if (r.codec != 0 || r.key != 0 || r.kind < WAL_ENTRY || r.kind > WAL_RELEASE)
+            return newer(ret, base + at, r.range, "unknown kind, codec or key of a record");
+        at += WAL_RECORD_HEADER + r.length;
+    }
+    for (; at < wal__align(g->length); at++) {
+        if (body[at] != 0)
+            return flaw(ret, base + at, 0, "padding is not zero");
+    }
+    return true;
+}
+
+bool wal__group_next(const struct wal_group_header *g, const uint8_t *body, uint64_t *at,
+                     struct wal_record *ret, uint64_t *ret_at)
+{
+    struct wal_record_header r;
+    if (g->length - *at < WAL_RECORD_HEADER || !wal__record_decode(body + *at, &r) ||
+        r.length > g->length - *at - WAL_RECORD_HEADER)
+        return false;
+    *ret_at = *at;
+    *ret = (struct wal_record){
+        .range = r.range,
+        .term = r.term,
+        .index = r.index,
+        .kind = r.kind,
+        .payload = BYTES(body + *at + WAL_RECORD_HEADER, r.length),
+    };
+    *at += WAL_RECORD_HEADER + r.length;
+    return true;
+}

@@ -1,0 +1,198 @@
+/* wal_internal.h - the open log, and how its parts call each other.
+ *
+ * Locks, in the order they are taken: `append_mutex` (one group at a time; held over its write),
+ * `sync_mutex` (one sync at a time; held over fdatasync, so that those who wait find their work
+ * done), `state` (nanoseconds; never over I/O). wal_append takes append and state, wal_sync takes
+ * sync and state: neither waits for the other's I/O.
+ *
+ * Invariants: segs[] holds contiguous epochs, the last is the one written to; every group before
+ * `synced` is durable; `low` is what the newest group says, and segments below it are reused only
+ * after that group was synced.
+ */
+#ifndef VARVE_STORAGE_WAL_INTERNAL_H
+#define VARVE_STORAGE_WAL_INTERNAL_H
+
+#include "base/assert.h"
+#include "base/env/thread.h"
+#include "storage/wal/wal_format.h"
+
+/* u64 -> u64, open addressing; nothing is ever removed. */
+struct wal__map {
+    struct wal__slot {
+        uint64_t key, val;
+        bool used;
+    } * slots;
+    size_t cap, n;
+};
+uint64_t *wal__map_find(const struct wal__map *m, uint64_t key);
+uint64_t *wal__map_put(struct wal__map *m,
+                       uint64_t key); /* finds, or adds with value 0; NULL: no memory */
+void wal__map_deinit(struct wal__map *m);
+
+struct wal__seg {
+    struct env_file *file;
+    struct wal_seg_header h; /* as on disk */
+    uint32_t slot;
+    uint64_t end;        /* behind its last group */
+    struct wal__map top; /* range -> highest entry index here + 1 */
+};
+
+struct wal__range {
+    uint64_t range;
+    uint64_t released; /* highest released index + 1; 0 = nothing; UINT64_MAX = the range is gone */
+    uint64_t written;  /* the same, as the log's newest WAL_RELEASE says */
+    uint64_t written_epoch;               /* where that one lies */
+    uint64_t hs_epoch, hs_term, hs_index; /* newest hard state; epoch 0 = none */
+    struct buf hs;
+};
+
+struct wal__segs {
+    struct wal__seg **v;
+    size_t n, cap;
+};
+
+struct wal {
+    struct env *env;
+    char *dir;
+    struct wal_options o; /* defaults filled in */
+    struct env_mutex append_mutex, sync_mutex, verify_mutex, state;
+    atomic_bool poisoned;
+
+    /* Under `append_mutex`. */
+    uint32_t incarnation;
+    bool erase; /* a failed group may lie at the end of the log: erase it before anything else */
+    struct wal_pos mark;     /* in the newest group */
+    struct wal_pos data_end; /* behind the newest group that has records */
+    struct buf scratch;      /* headers and small payloads of the group being written */
+    struct bytes *parts;     /* what is handed to pwritev */
+    size_t parts_cap;
+
+    /* Under `state`. */
+    struct wal__segs segs, spares;
+    struct wal__range *ranges;
+    size_t n_ranges, cap_ranges;
+    struct wal__map range_at; /* range -> place in ranges[] + 1 */
+    struct wal_pos end, synced;
+    uint64_t low;         /* oldest epoch the log needs, as groups say */
+    uint64_t pinned;      /* wal_verify_open reads this epoch and above; UINT64_MAX = none */
+    uint64_t total_bytes; /* of all files */
+    uint32_t next_slot;
+    uint64_t appends, records, appended_bytes, syncs, sync_ns, dropped_tail_bytes;
+};
+
+static inline struct wal__seg *wal__current(struct wal *w)
+{
+    return w->segs.n ? w->segs.v[w->segs.n - 1] : NULL;
+}
+/* Space at the end of each segment that only housekeeping may use, so that a full disk can still be
+ * recycled. */
+static inline uint64_t wal__reserve(uint64_t segment_bytes)
+{
+    uint64_t r = segment_bytes / 16;
+    return r > 65536 ? 65536 : wal__align(r);
+}
+enum status wal__poisoned(struct wal *w, struct err *err); /* OK, or POISONED */
+enum status wal__poison(struct wal *w, enum status st, struct err *err);
+
+/* wal_segment.c: segment files. */
+bool wal__segs_reserve(struct wal__segs *s, size_t extra);
+void wal__segs_deinit(struct wal__segs *s); /* closes and frees what is in it */
+void wal__segs_remove(struct wal__segs *s, size_t at, size_t n); /* forgets, does not free */
+char *wal__seg_path(const char *dir, uint32_t slot);             /* mem_free; NULL: no memory */
+bool wal__seg_slot(const char *name, uint32_t *ret);             /* false: not a segment's name */
+void wal__seg_free(struct wal__seg *s);
+/* Makes a zero-filled file with a synced header (h->epoch 0: a spare) and a synced name. On failure
+ * nothing is left. `w->next_slot` moves on. */
+enum status wal__seg_make(struct wal *w, const struct wal_seg_header *h, struct wal__seg **ret,
+                          struct err *err);
+enum status wal__seg_write_header(struct wal__seg *s, const struct wal_seg_header *h,
+                                  struct err *err);
+enum status wal__seg_unlink(struct env *env, const char *dir, uint32_t slot, struct err *err);
+uint64_t wal__next_size(const struct wal *w);
+/* Goes on in a new segment with room for `need` bytes. `house`: may pass max_bytes. append_mutex
+ * held. */
+enum status wal__roll(struct wal *w, uint64_t need, bool house, struct err *err);
+
+/* wal_ranges.c: which range needs what. All under `state`. */
+struct wal__range *wal__range_find(struct wal *w, uint64_t range);
+struct wal__range *wal__range_get(struct wal *w, uint64_t range); /* adds; NULL: no memory */
+/* Makes room so that wal__note cannot fail for these records in that segment. */
+enum status wal__note_reserve(struct wal *w, struct wal__seg *seg, const struct wal_record *r,
+                              size_t n, struct err *err);
+void wal__note(struct wal *w, struct wal__seg *seg, const struct wal_record *r, size_t n);
+bool wal__seg_needed(struct wal *w, const struct wal__seg *seg);
+void wal__ranges_deinit(struct wal *w);
+
+/* wal_append.c: one group. append_mutex held; `low` is what the group says. */
+enum status wal__append_group(struct wal *w, const struct wal_record *records, size_t n, bool house,
+                              uint64_t low, struct err *err);
+enum status wal__erase(struct wal *w, struct err *err);
+/* Writes and syncs the idle marker when everything is synced and none follows it yet. */
+enum status wal__idle_marker(struct wal *w, struct err *err);
+
+/* wal_scan.c: reading a log front to back; recovery and verification are its two callers. */
+struct wal__window {
+    struct env_file *file;
+    uint8_t *buf;
+    size_t cap, len;
+    uint64_t start;
+};
+/* `len` bytes at `off`, zeros behind the end of the file; borrowed until the next call. Reads ahead
+ * up to `limit`. */
+enum status wal__window_get(struct wal__window *win, struct env_file *file, uint64_t off,
+                            size_t len, uint64_t limit, const uint8_t **ret, struct err *err);
+void wal__window_deinit(struct wal__window *win);
+
+struct wal__scan {
+    struct wal__seg *const *segs; /* contiguous epochs */
+    size_t n;
+    struct wal_pos until; /* nothing at or behind it is looked at; epoch UINT64_MAX: all */
+    /* A good group, in log order. */
+    enum status (*on_group)(void *arg, struct wal__seg *seg, const struct wal_group_header *g,
+                            const uint8_t *body, struct err *err);
+    /* A flaw below the mark. OK: go on behind it. */
+    enum status (*on_rot)(void *arg, struct wal__seg *seg, const struct wal_flaw *f,
+                          struct err *err);
+    void *arg;
+    /* What was found. */
+    struct wal_pos mark; /* the highest seen anywhere */
+    uint64_t low;        /* the highest seen in the chain */
+    uint32_t incarnation,
+        top_incarnation; /* of the chain's last group; the highest seen anywhere */
+    size_t end_seg;
+    uint64_t end;     /* of the log, in segs[end_seg] */
+    uint64_t dropped; /* bytes of groups behind it */
+    bool torn;        /* a header that looks live lies right at the end */
+    bool looked_ahead;
+    struct wal__window win;
+};
+enum status wal__scan_run(struct wal__scan *s, struct err *err);
+/* The next offset at or after `from` with a sound group header of that segment (of any epoch above
+ * `above` when seg is NULL); `limit` when there is none. */
+enum status wal__find_group(struct wal__window *win, struct env_file *file,
+                            const struct wal_seg_header *seg, uint64_t above, uint64_t from,
+                            uint64_t limit, uint64_t *ret_off, struct wal_group_header *ret,
+                            struct err *err);
+
+/* wal_recover.c */
+struct wal__load {
+    struct wal__segs
+        live; /* contiguous epochs; which of the first are still needed only the groups tell */
+    struct wal__segs spare; /* good header, not in the run */
+    struct wal__segs bad;   /* no good header */
+    uint64_t bytes;
+    uint32_t next_slot;
+};
+enum status wal__load_dir(struct env *env, const char *dir, bool read_only, struct wal__load *l,
+                          struct err *err);
+void wal__load_deinit(struct wal__load *l);
+/* After a scan: are the segments that must exist there? `low` from the scan. CORRUPT names what is
+ * missing. */
+enum status wal__load_check(const char *dir, const struct wal__load *l, uint64_t low,
+                            struct err *err);
+/* Does a segment with a damaged header hold groups that no sound segment can account for? CORRUPT.
+ */
+enum status wal__load_check_bad(const char *dir, const struct wal__load *l, struct err *err);
+enum status wal__recover(struct wal *w, wal_replay_fn replay, void *arg, struct err *err);
+
+#endif
