@@ -1,0 +1,96 @@
+#include "node/store/store_internal.h"
+
+/* ---- verify ---- */
+
+struct verifying {
+    struct store *s;
+    void (*report)(void *arg, const struct store_finding *f);
+    bool (*progress)(void *arg, uint64_t done, uint64_t total);
+    void *arg;
+    bool stopped;
+};
+
+static void on_wal_finding(void *arg, const struct wal_finding *f)
+{
+    struct verifying *v = arg;
+    if (v->report)
+        v->report(v->arg, &(struct store_finding){f->file, f->offset, f->range, f->text});
+}
+
+static void on_wal_progress(void *arg, uint64_t done, uint64_t total)
+{
+    struct verifying *v = arg;
+    if (v->progress && !v->progress(v->arg, done, total))
+        v->stopped = true;
+}
+
+static void on_engine_finding(void *arg, const struct engine_finding *f)
+{
+    struct verifying *v = arg;
+    if (v->report)
+        v->report(v->arg, &(struct store_finding){f->file, f->offset, v->s->range.id, f->text});
+}
+
+static bool on_engine_progress(void *arg, uint64_t done, uint64_t total)
+{
+    struct verifying *v = arg;
+    if (v->progress && !v->progress(v->arg, done, total))
+        v->stopped = true;
+    return !v->stopped;
+}
+
+enum status store_verify(struct store *s, void (*report)(void *arg, const struct store_finding *f),
+                         bool (*progress)(void *arg, uint64_t done, uint64_t total), void *arg, struct err *err)
+{
+    struct verifying v = {s, report, progress, arg, false};
+    /* The engine's rows are looked at in place: no drain or vacuum may change them meanwhile. */
+    env_mutex_lock(&s->checkpoint_lock);
+    enum status log = wal_verify_open(s->wal, on_wal_finding, on_wal_progress, &v, err);
+    enum status st = log;
+    if (!v.stopped && (log == ST_OK || log == ST_CORRUPT)) {
+        struct err engine_err;
+        err_init(&engine_err);
+        st = s->engine->ops->verify(s->engine, s->range.id, on_engine_finding, on_engine_progress, &v, &engine_err);
+        if (st != ST_OK && err)
+            *err = engine_err;
+        if (st == ST_OK)
+            st = log;
+    }
+    env_mutex_unlock(&s->checkpoint_lock);
+    return v.stopped ? err_set(err, ST_CANCELLED, "verify was stopped") : st;
+}
+
+/* ---- statistics ---- */
+
+void store_stats(struct store *s, struct store_stats *ret)
+{
+    struct store_stats st = {0};
+    if (s->cache)
+        cache_stats(s->cache, &st.cache);
+    s->engine->ops->stats(s->engine, &st.engine);
+    wal_stats(s->wal, &st.wal);
+    struct view *v = store__view(s);
+    st.table_bytes = table_bytes(v->active) + (v->frozen ? table_bytes(v->frozen) : 0);
+    st.table_versions = table_count(v->active) + (v->frozen ? table_count(v->frozen) : 0);
+    view_unref(v);
+    st.writes = atomic_load(&s->m_writes->value);
+    st.commits = atomic_load(&s->m_commits->value);
+    st.groups = atomic_load(&s->m_groups->value);
+    st.checkpoints = atomic_load(&s->m_checkpoints->value);
+    st.applied_index = atomic_load(&s->applied_index);
+    st.persisted_index = atomic_load(&s->persisted_index);
+    st.watchers = (uint64_t)atomic_load(&s->watchers);
+    st.collections = store_collection_count(s);
+    st.newest = store_visible(s);
+    st.poisoned = atomic_load(&s->poisoned) != 0;
+    gauge_set(s->m_table_bytes, (int64_t)st.table_bytes);
+    gauge_set(s->m_log_bytes, (int64_t)st.wal.bytes);
+    gauge_set(s->m_applied, (int64_t)st.applied_index);
+    gauge_set(s->m_cache_bytes, (int64_t)st.cache.bytes);
+    *ret = st;
+}
+
+struct metrics *store_metrics(struct store *s)
+{
+    return s->metrics;
+}

@@ -1,0 +1,329 @@
+#include "node/store/catalog.h"
+
+#include "base/alloc.h"
+
+uint32_t collection_id(const struct collection *c)
+{
+    return c->id;
+}
+
+uint64_t store_collection_count(struct store *s)
+{
+    return atomic_load(&s->catalog.live);
+}
+
+const char *store_collection_name(struct store *s, uint32_t id)
+{
+    struct collection *c = store__collection_by_id(s, id);
+    return c && c->name_len ? c->name : NULL;
+}
+
+static enum status check_name(struct bytes name, const char *what, struct err *err)
+{
+    if (name.len == 0)
+        return err_set(err, ST_INVALID_ARGUMENT, "%s: the name is empty", what);
+    if (name.len > STORE_NAME_MAX)
+        return err_set(err, ST_TOO_LARGE, "%s: the name has %zu bytes, over the limit of %d", what, name.len, STORE_NAME_MAX);
+    for (size_t i = 0; i < name.len; i++)
+        if (name.data[i] < 0x20 || name.data[i] == '/' || name.data[i] == 0x7f)
+            return err_set(err, ST_INVALID_ARGUMENT, "%s: the name has a control character or '/' at byte %zu", what, i);
+    return ST_OK;
+}
+
+static enum status no_collection(struct bytes name, struct err *err)
+{
+    return err_set(err, ST_NOT_FOUND, "no collection %.*s", (int)(name.len < 200 ? name.len : 200), (const char *)name.data);
+}
+
+enum status store__catalog_write(struct store *s, struct entry_op *ops, size_t n, struct bytes writer,
+                                 const struct store_require *req, struct err *err)
+{
+    struct store_write w = {.requires = req, .n_requires = req ? 1 : 0};
+    enum status st = entry_encode(ops, n, writer, &w.entry, err);
+    if (st == ST_OK)
+        st = store_propose(s, &w, err);
+    blob_unref(w.entry);
+    return st;
+}
+
+enum status store_collection_find(struct store *s, struct bytes name, struct collection **ret, struct err *err)
+{
+    struct collection *c = catalog_find(&s->catalog, name);
+    if (!c)
+        return no_collection(name, err);
+    *ret = c;
+    return ST_OK;
+}
+
+static enum status create(struct store *s, struct bytes name, struct bytes writer, struct err *err)
+{
+    struct descriptor d = {.id = s->catalog.last_id + 1, .partitioning = PARTITION_RANGE, .replicas = 1};
+    struct buf key = BUF_INIT, id_key = BUF_INIT, name_key = BUF_INIT, value = BUF_INIT;
+    uint8_t id[4];
+    route_put(id, d.id);
+    enum status st = ST_OK;
+    if (catalog_key(&key, CATALOG_COLLECTION, name) != ST_OK || catalog_key(&id_key, CATALOG_LAST_ID, BYTES_EMPTY) != ST_OK ||
+        catalog_key(&name_key, CATALOG_NAME, BYTES(id, sizeof(id))) != ST_OK || descriptor_encode(&value, &d) != ST_OK)
+        st = err_set(err, ST_NO_MEMORY, "no memory to make collection %.*s", (int)name.len, (const char *)name.data);
+    struct entry_op ops[] = {
+        {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)},
+        {.key = buf_bytes(&id_key), .kind = RECORD_PUT, .value = BYTES(id, sizeof(id))},
+        {.key = buf_bytes(&name_key), .kind = RECORD_PUT, .value = name},
+    };
+    struct store_require absent = {.key = buf_bytes(&key), .what = STORE_REQUIRE_ABSENT};
+    if (st == ST_OK)
+        st = store__catalog_write(s, ops, 3, writer, &absent, err);
+    buf_deinit(&key);
+    buf_deinit(&id_key);
+    buf_deinit(&name_key);
+    buf_deinit(&value);
+    return st;
+}
+
+enum status store_collection_open(struct store *s, struct bytes name, struct bytes writer, struct collection **ret,
+                                  struct err *err)
+{
+    struct collection *c = catalog_find(&s->catalog, name);
+    enum status st = ST_OK;
+    if (!c) {
+        if ((st = check_name(name, "collection", err)) != ST_OK)
+            return st;
+        env_mutex_lock(&s->catalog.lock);
+        if (!catalog_find(&s->catalog, name))
+            st = create(s, name, writer, err);
+        env_mutex_unlock(&s->catalog.lock);
+        c = catalog_find(&s->catalog, name);
+    }
+    if (st == ST_OK && !c)
+        st = no_collection(name, err); /* dropped between: the caller may try again */
+    if (st == ST_OK)
+        *ret = c;
+    return st;
+}
+
+/* The descriptor of a name at a time (none = the present). */
+static enum status read_descriptor(struct store *s, struct bytes name, struct version at, struct descriptor *ret, struct err *err)
+{
+    struct buf key = BUF_INIT, value = BUF_INIT;
+    struct record rec;
+    enum status st = catalog_key(&key, CATALOG_COLLECTION, name);
+    if (st != ST_OK)
+        st = err_set(err, st, "no memory to look up a collection");
+    else if ((st = store_get(s, buf_bytes(&key), at, &value, &rec, err)) == ST_NOT_FOUND)
+        st = no_collection(name, err);
+    if (st == ST_OK && !descriptor_decode(rec.value, ret))
+        st = err_set(err, ST_CORRUPT, "%s: the descriptor of collection %.*s does not decode", s->dir, (int)name.len,
+                     (const char *)name.data);
+    buf_deinit(&key);
+    buf_deinit(&value);
+    return st;
+}
+
+enum status store_collection_at(struct store *s, struct bytes name, struct version at, uint32_t *ret_id, struct err *err)
+{
+    struct descriptor d;
+    enum status st = read_descriptor(s, name, at, &d, err);
+    if (st == ST_OK)
+        *ret_id = d.id;
+    return st;
+}
+
+enum status store_collection_drop(struct store *s, struct bytes name, struct bytes writer, struct err *err)
+{
+    struct buf key = BUF_INIT;
+    enum status st = catalog_key(&key, CATALOG_COLLECTION, name);
+    if (st != ST_OK)
+        return err_set(err, st, "no memory to drop a collection");
+    struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_DELETE, .value = BYTES_EMPTY};
+    struct store_require present = {.key = buf_bytes(&key), .what = STORE_REQUIRE_PRESENT};
+    env_mutex_lock(&s->catalog.lock);
+    st = store__catalog_write(s, &op, 1, writer, &present, err);
+    env_mutex_unlock(&s->catalog.lock);
+    buf_deinit(&key);
+    return st == ST_PRECONDITION_FAILED ? no_collection(name, err) : st;
+}
+
+enum status store_settings_get(struct store *s, struct bytes name, struct collection_settings *ret, struct err *err)
+{
+    struct descriptor d;
+    enum status st = read_descriptor(s, name, VERSION_NONE, &d, err);
+    if (st == ST_OK)
+        *ret = d.settings;
+    return st;
+}
+
+enum status store_settings_set(struct store *s, struct bytes name, const struct collection_settings *v, struct err *err)
+{
+    struct buf key = BUF_INIT, value = BUF_INIT;
+    struct descriptor d;
+    env_mutex_lock(&s->catalog.lock);
+    enum status st = read_descriptor(s, name, VERSION_NONE, &d, err);
+    if (st == ST_OK) {
+        d.settings = *v;
+        if (catalog_key(&key, CATALOG_COLLECTION, name) != ST_OK || descriptor_encode(&value, &d) != ST_OK)
+            st = err_set(err, ST_NO_MEMORY, "no memory to change a collection");
+    }
+    struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)};
+    if (st == ST_OK)
+        st = store__catalog_write(s, &op, 1, BYTES_EMPTY, NULL, err);
+    env_mutex_unlock(&s->catalog.lock);
+    buf_deinit(&key);
+    buf_deinit(&value);
+    return st;
+}
+
+enum status store__raise_horizons(struct store *s, struct collection *c, const struct horizons *h, struct err *err)
+{
+    uint8_t id[4];
+    struct buf key = BUF_INIT, value = BUF_INIT;
+    route_put(id, c->id);
+    env_mutex_lock(&s->catalog.lock);
+    struct horizons to = {atomic_load(&c->horizon_hlc), atomic_load(&c->feed_horizon_hlc)};
+    bool higher = h->read_hlc > to.read_hlc || h->feed_hlc > to.feed_hlc;
+    if (h->read_hlc > to.read_hlc)
+        to.read_hlc = h->read_hlc;
+    if (h->feed_hlc > to.feed_hlc)
+        to.feed_hlc = h->feed_hlc;
+    enum status st = ST_OK;
+    if (catalog_key(&key, CATALOG_HORIZON, BYTES(id, sizeof(id))) != ST_OK || horizons_encode(&value, &to) != ST_OK)
+        st = err_set(err, ST_NO_MEMORY, "no memory to raise a horizon");
+    struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)};
+    if (st == ST_OK && higher)
+        st = store__catalog_write(s, &op, 1, BYTES_EMPTY, NULL, err);
+    env_mutex_unlock(&s->catalog.lock);
+    buf_deinit(&key);
+    buf_deinit(&value);
+    return st;
+}
+
+/* ---- named snapshots ---- */
+
+static enum status snapshot_key(struct bytes name, struct buf *key, struct err *err)
+{
+    enum status st = check_name(name, "snapshot", err);
+    if (st == ST_OK && catalog_key(key, CATALOG_SNAPSHOT, name) != ST_OK)
+        st = err_set(err, ST_NO_MEMORY, "no memory for a snapshot");
+    return st;
+}
+
+enum status store_snapshot_create(struct store *s, struct bytes name, struct version at, struct err *err)
+{
+    struct buf key = BUF_INIT, value = BUF_INIT;
+    enum status st = snapshot_key(name, &key, err);
+    if (st == ST_OK && (buf_append_be64(&value, at.hlc) != ST_OK || buf_append_be32(&value, at.origin) != ST_OK))
+        st = err_set(err, ST_NO_MEMORY, "no memory for a snapshot");
+    struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)};
+    struct store_require absent = {.key = buf_bytes(&key), .what = STORE_REQUIRE_ABSENT};
+    env_mutex_lock(&s->catalog.lock);
+    if (st == ST_OK)
+        st = store__catalog_write(s, &op, 1, BYTES_EMPTY, &absent, err);
+    env_mutex_unlock(&s->catalog.lock);
+    if (st == ST_PRECONDITION_FAILED)
+        st = err_set(err, ST_ALREADY_EXISTS, "a snapshot %.*s exists already", (int)name.len, (const char *)name.data);
+    buf_deinit(&key);
+    buf_deinit(&value);
+    return st;
+}
+
+enum status store_snapshot_delete(struct store *s, struct bytes name, struct err *err)
+{
+    struct buf key = BUF_INIT;
+    enum status st = snapshot_key(name, &key, err);
+    struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_DELETE, .value = BYTES_EMPTY};
+    struct store_require present = {.key = buf_bytes(&key), .what = STORE_REQUIRE_PRESENT};
+    env_mutex_lock(&s->catalog.lock);
+    if (st == ST_OK)
+        st = store__catalog_write(s, &op, 1, BYTES_EMPTY, &present, err);
+    env_mutex_unlock(&s->catalog.lock);
+    if (st == ST_PRECONDITION_FAILED)
+        st = err_set(err, ST_NOT_FOUND, "no snapshot %.*s", (int)name.len, (const char *)name.data);
+    buf_deinit(&key);
+    return st;
+}
+
+static bool snapshot_decode(struct bytes value, struct version *ret)
+{
+    struct reader r = reader_of(value);
+    struct version v;
+    if (!read_be64(&r, &v.hlc) || !read_be32(&r, &v.origin) || reader_left(&r) != 0)
+        return false;
+    *ret = v;
+    return true;
+}
+
+enum status store_snapshot_find(struct store *s, struct bytes name, struct version *ret, struct err *err)
+{
+    struct buf key = BUF_INIT, value = BUF_INIT;
+    struct record rec;
+    enum status st = snapshot_key(name, &key, err);
+    if (st == ST_OK && (st = store_get(s, buf_bytes(&key), VERSION_NONE, &value, &rec, err)) == ST_NOT_FOUND)
+        st = err_set(err, ST_NOT_FOUND, "no snapshot %.*s", (int)name.len, (const char *)name.data);
+    if (st == ST_OK && !snapshot_decode(rec.value, ret))
+        st = err_set(err, ST_CORRUPT, "%s: snapshot %.*s does not decode", s->dir, (int)name.len, (const char *)name.data);
+    buf_deinit(&key);
+    buf_deinit(&value);
+    return st;
+}
+
+/* ---- lists ---- */
+
+struct list_iter {
+    struct store_iter base;
+    struct store_iter *inner;
+    bool snapshots;
+};
+
+static int list_next(struct store_iter *base, struct store_row *ret, struct err *err)
+{
+    struct list_iter *it = (struct list_iter *)base;
+    struct store_row row;
+    int rc = store_iter_next(it->inner, &row, err);
+    if (rc <= 0)
+        return rc;
+    row.key = BYTES(row.key.data + STORE_ROUTE_BYTES + 2, row.key.len - STORE_ROUTE_BYTES - 2);
+    if (it->snapshots && !snapshot_decode(row.rec.value, &row.rec.version))
+        return -(int)err_set(err, ST_CORRUPT, "snapshot %.*s does not decode", (int)row.key.len, (const char *)row.key.data);
+    *ret = row;
+    return 1;
+}
+
+static void list_close(struct store_iter *base)
+{
+    struct list_iter *it = (struct list_iter *)base;
+    store_iter_close(it->inner);
+    mem_free(it);
+}
+
+static enum status list_open(struct store *s, const char *prefix, bool snapshots, struct store_iter **ret, struct err *err)
+{
+    static const struct store_iter_ops ops = {list_next, list_close};
+    struct buf lower = BUF_INIT, upper = BUF_INIT;
+    const char after[2] = {prefix[0], '0'}; /* '0' follows '/' */
+    struct list_iter *it = mem_zalloc(sizeof(*it));
+    enum status st = ST_OK;
+    if (!it || catalog_key(&lower, prefix, BYTES_EMPTY) != ST_OK || catalog_key(&upper, "", BYTES(after, 2)) != ST_OK)
+        st = err_set(err, ST_NO_MEMORY, "no memory for a list");
+    struct store_scan q = {.in = {buf_bytes(&lower), buf_bytes(&upper)}};
+    if (st == ST_OK)
+        st = store_scan(s, &q, &it->inner, err);
+    buf_deinit(&lower);
+    buf_deinit(&upper);
+    if (st != ST_OK) {
+        mem_free(it);
+        return st;
+    }
+    it->base.ops = &ops;
+    it->snapshots = snapshots;
+    *ret = &it->base;
+    return ST_OK;
+}
+
+enum status store_collections(struct store *s, struct store_iter **ret, struct err *err)
+{
+    return list_open(s, CATALOG_COLLECTION, false, ret, err);
+}
+
+enum status store_snapshots(struct store *s, struct store_iter **ret, struct err *err)
+{
+    return list_open(s, CATALOG_SNAPSHOT, true, ret, err);
+}

@@ -1,0 +1,136 @@
+#include "node/store/store_internal.h"
+
+#include <inttypes.h>
+
+enum status store__find(struct view *v, struct bytes key, struct version at, struct record *ret, struct engine_pin *pin,
+                        struct err *err)
+{
+    if (table_get(v->active, key, at, ret) || (v->frozen && table_get(v->frozen, key, at, ret)))
+        return ST_OK;
+    struct engine *e = v->snap->engine;
+    return e->ops->get(e, v->snap->snapshot, key, at, false, ret, pin, err);
+}
+
+enum status store__check_horizon(struct store *s, struct bytes key, struct version at, struct err *err)
+{
+    struct collection *c = store__collection_by_id(s, route_collection(key));
+    if (!c)
+        return ST_OK;
+    uint64_t horizon = atomic_load_explicit(&c->horizon_hlc, memory_order_acquire);
+    if (at.hlc >= horizon)
+        return ST_OK;
+    char text[VERSION_TEXT_MAX];
+    version_format((struct version){horizon, 0}, text);
+    return err_set(err, ST_BELOW_HORIZON, "collection %s keeps nothing before %s (its retention has removed it)", c->name, text);
+}
+
+static enum status copy_out(const struct record *rec, struct buf *buf, struct record *ret, struct err *err)
+{
+    buf_clear(buf);
+    if (buf_reserve(buf, rec->value.len + rec->writer.len) != ST_OK)
+        return err_set(err, ST_NO_MEMORY, "no memory for a value of %zu bytes", rec->value.len);
+    /* Reserved above: neither append can fail. */
+    if (buf_append(buf, rec->value.data, rec->value.len) != ST_OK || buf_append(buf, rec->writer.data, rec->writer.len) != ST_OK)
+        return err_set(err, ST_INTERNAL, "a reserved buffer refused its bytes");
+    *ret = *rec;
+    ret->value = BYTES(buf->data, rec->value.len);
+    ret->writer = BYTES(buf->data + rec->value.len, rec->writer.len);
+    return ST_OK;
+}
+
+static bool alive(struct store *s, const struct record *rec, struct version at)
+{
+    if (rec->expires_ms == 0)
+        return rec->kind == RECORD_PUT;
+    return record_alive(rec, version_is_none(at) ? env_now_ms(s->env) : version_ms(at));
+}
+
+static enum status absent(struct err *err)
+{
+    if (err)
+        err_set(err, ST_NOT_FOUND, "no such key");
+    return ST_NOT_FOUND;
+}
+
+/* The present, past the cache. The ticket is taken first and the newest version of all is looked at, published or not:
+ * only what is newest may be filled, and a writer that comes between voids the ticket. */
+static enum status get_present(struct store *s, struct bytes key, uint64_t hash, struct buf *buf, struct record *ret,
+                               struct err *err)
+{
+    uint64_t ticket = s->cache ? cache_begin_fill(s->cache, hash) : 0;
+    struct version at = store__at_or_now(s, VERSION_NONE);
+    struct view *v = store__view(s);
+    struct engine_pin pin = {0};
+    struct record rec;
+    enum status st = store__find(v, key, VERSION_MAX, &rec, &pin, err);
+    bool newest = true;
+    if (st == ST_OK && rec.version.hlc > at.hlc) {
+        engine_pin_release(&pin);
+        newest = false;
+        st = store__find(v, key, at, &rec, &pin, err);
+    }
+    if (st == ST_OK && !alive(s, &rec, VERSION_NONE))
+        st = absent(err);
+    if (st == ST_OK)
+        st = copy_out(&rec, buf, ret, err);
+    if (st == ST_OK && newest && s->cache)
+        cache_fill(s->cache, hash, ticket, key, &rec);
+    engine_pin_release(&pin);
+    view_unref(v);
+    return st;
+}
+
+enum status store_get(struct store *s, struct bytes key, struct version at, struct buf *buf, struct record *ret,
+                      struct err *err)
+{
+    ASSERT(key.len > STORE_ROUTE_BYTES);
+    if (version_is_none(at)) {
+        uint64_t hash = cache_hash(key);
+        uint64_t visible = atomic_load_explicit(&s->visible_hlc, memory_order_acquire);
+        struct record rec;
+        if (s->cache && cache_get(s->cache, hash, key, buf, &rec) && rec.version.hlc <= visible) {
+            if (!alive(s, &rec, VERSION_NONE))
+                return absent(err);
+            *ret = rec;
+            return ST_OK;
+        }
+        return get_present(s, key, hash, buf, ret, err);
+    }
+
+    struct view *v = store__view(s);
+    struct engine_pin pin = {0};
+    struct record rec;
+    enum status st = store__find(v, key, at, &rec, &pin, err);
+    enum status horizon = store__check_horizon(s, key, at, err);
+    if (horizon != ST_OK)
+        st = horizon;
+    else if (st == ST_OK && !alive(s, &rec, at))
+        st = absent(err);
+    if (st == ST_OK)
+        st = copy_out(&rec, buf, ret, err);
+    engine_pin_release(&pin);
+    view_unref(v);
+    return st;
+}
+
+enum status store_fix_moment(struct store *s, struct version at, struct err *err)
+{
+    uint64_t now_ms = env_now_ms(s->env);
+    env_spin_lock(&s->clock_lock);
+    struct version assigned = s->assigned;
+    bool future = version_ms(at) > now_ms && at.hlc > assigned.hlc && at.hlc > s->clock.last;
+    if (!future && at.hlc > s->clock.last)
+        hlc_observe(&s->clock, at.hlc);
+    env_spin_unlock(&s->clock_lock);
+    if (future)
+        return err_set(err, ST_FUTURE_TIME, "time %" PRIu64 " ms lies %" PRIu64 " ms in the future", version_ms(at),
+                       version_ms(at) - now_ms);
+    /* What was assigned and is not published yet may be at or below `at`: leading once waits for it. */
+    if (assigned.hlc > store_visible(s).hlc) {
+        enum status st = store__lead_begin(s, err);
+        if (st != ST_OK)
+            return st;
+        store__lead_end(s);
+    }
+    return ST_OK;
+}

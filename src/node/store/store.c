@@ -1,0 +1,279 @@
+#include "node/store/catalog.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include <inttypes.h>
+
+enum { DEFAULT_SYNC_MS = 1000, DEFAULT_CHECKPOINT_MS = 300000 };
+
+static enum status join(const struct store *s, const char *name, struct buf *out, struct err *err)
+{
+    buf_clear(out);
+    if (buf_printf(out, "%s/%s", s->dir, name) != ST_OK || !buf_cstr(out))
+        return err_set(err, ST_NO_MEMORY, "no memory for a path");
+    return ST_OK;
+}
+
+static void locks_init(struct store *s)
+{
+    env_mutex_init(&s->queue_lock);
+    env_mutex_init(&s->checkpoint_lock);
+    env_mutex_init(&s->state_lock);
+    env_mutex_init(&s->view_change);
+    env_mutex_init(&s->watch_lock);
+    env_cond_init(&s->state_cond);
+    env_cond_init(&s->watch_cond);
+}
+
+static void locks_deinit(struct store *s)
+{
+    env_cond_deinit(&s->watch_cond);
+    env_cond_deinit(&s->state_cond);
+    env_mutex_deinit(&s->watch_lock);
+    env_mutex_deinit(&s->view_change);
+    env_mutex_deinit(&s->state_lock);
+    env_mutex_deinit(&s->checkpoint_lock);
+    env_mutex_deinit(&s->queue_lock);
+}
+
+static enum status make_metrics(struct store *s, struct err *err)
+{
+    s->metrics = metrics_new();
+    if (!s->metrics)
+        return err_set(err, ST_NO_MEMORY, "no memory for metrics");
+    struct metrics *m = s->metrics;
+    s->m_writes = metrics_counter(m, "varve_writes_total", NULL, "Puts and deletes applied.");
+    s->m_commits = metrics_counter(m, "varve_commits_total", NULL, "Log entries committed.");
+    s->m_groups = metrics_counter(m, "varve_commit_groups_total", NULL, "Groups of entries that shared one append.");
+    s->m_checkpoints = metrics_counter(m, "varve_checkpoints_total", NULL, "Tables drained into the engine.");
+    s->m_sync_ns = metrics_histogram(m, "varve_log_sync_nanoseconds", NULL, "Time of log syncs that a commit waited for.");
+    s->m_drain_ns = metrics_histogram(m, "varve_drain_nanoseconds", NULL, "Time of drains.");
+    s->m_table_bytes = metrics_gauge(m, "varve_table_bytes", NULL, "Memory of the tables not yet drained.");
+    s->m_log_bytes = metrics_gauge(m, "varve_log_bytes", NULL, "Disk space of the log.");
+    s->m_applied = metrics_gauge(m, "varve_applied_index", NULL, "Index of the last applied log entry.");
+    s->m_cache_bytes = metrics_gauge(m, "varve_cache_bytes", NULL, "Memory of the hot cache.");
+    if (!s->m_writes || !s->m_commits || !s->m_groups || !s->m_checkpoints || !s->m_sync_ns || !s->m_drain_ns ||
+        !s->m_table_bytes || !s->m_log_bytes || !s->m_applied || !s->m_cache_bytes)
+        return err_set(err, ST_NO_MEMORY, "no memory for metrics");
+    return ST_OK;
+}
+
+static void store_free(struct store *s)
+{
+    if (!s)
+        return;
+    view_unref(s->view);
+    if (s->engine)
+        s->engine->ops->close(s->engine);
+    cache_free(s->cache);
+    catalog_deinit(&s->catalog);
+    range_scratch_deinit(&s->scratch);
+    metrics_free(s->metrics);
+    mem_free(s->records);
+    env_close(s->lock_file);
+    locks_deinit(s);
+    mem_free(s->dir);
+    mem_free(s);
+}
+
+/* ---- opening ---- */
+
+static enum status take_folder(struct store *s, bool *ret_fresh, struct err *err)
+{
+    struct buf path = BUF_INIT;
+    enum status st = ST_OK;
+    if (!s->o.must_exist && !s->o.read_only)
+        st = env_mkdirs(s->env, s->dir, err);
+    else if (!env_exists(s->env, s->dir))
+        st = err_set(err, ST_NOT_FOUND, "there is no database in %s", s->dir);
+    if (st == ST_OK && (s->o.must_exist || s->o.read_only)) {
+        st = join(s, "VARVE", &path, err);
+        if (st == ST_OK && !env_exists(s->env, buf_cstr(&path)))
+            st = err_set(err, ST_NOT_FOUND, "there is no database in %s", s->dir);
+    }
+    if (st == ST_OK)
+        st = join(s, "LOCK", &path, err);
+    if (st == ST_OK) {
+        st = env_lock(s->env, buf_cstr(&path), &s->lock_file, err);
+        if (st == ST_LOCKED)
+            err_set(err, ST_LOCKED,
+                    "%s is open in another process, and one process owns a folder at a time; "
+                    "`varve serve`, to come, is the way to share it",
+                    s->dir);
+        /* A folder that nobody can write to has nobody to be kept out. */
+        if (s->o.read_only && (st == ST_READ_ONLY || st == ST_PERMISSION_DENIED || st == ST_NOT_FOUND))
+            st = ST_OK;
+    }
+    if (st == ST_OK)
+        st = store__format_check(s, ret_fresh, err);
+    /* Data without its format file is not a new folder, and must not become one. */
+    static const char *const parts[] = {"log", "engine"};
+    for (int i = 0; st == ST_OK && *ret_fresh && i < 2; i++) {
+        st = join(s, parts[i], &path, err);
+        if (st == ST_OK && env_exists(s->env, buf_cstr(&path)))
+            st = err_set(err, ST_CORRUPT, "%s/VARVE: offset 0: the file is missing, but %s/%s is there", s->dir, s->dir, parts[i]);
+    }
+    if (st == ST_OK && *ret_fresh)
+        st = store__format_write(s, err);
+    buf_deinit(&path);
+    return st;
+}
+
+static enum status open_engine(struct store *s, struct err *err)
+{
+    struct buf path = BUF_INIT;
+    struct snap *snap = NULL;
+    struct table *table = NULL;
+    enum status st = join(s, "engine", &path, err);
+    s->o.engine.read_only = s->o.read_only;
+    if (st == ST_OK)
+        st = s->o.engine_open(s->env, buf_cstr(&path), &s->o.engine, &s->engine, err);
+    if (st == ST_OK)
+        st = s->engine->ops->persisted(s->engine, RANGE_FIRST, &s->persisted, err);
+    if (st == ST_OK)
+        st = store__snap_new(s, &snap, err);
+    if (st == ST_OK && (!(table = table_new()) || !(s->view = view_new(table, NULL, snap))))
+        st = err_set(err, ST_NO_MEMORY, "no memory for a table");
+    if (st == ST_OK) {
+        s->range = (struct range){.id = RANGE_FIRST,
+                                  .term = s->persisted.term ? s->persisted.term : 1,
+                                  .last = s->persisted.index,
+                                  .applied = s->persisted.index,
+                                  .newest = s->persisted.version};
+        atomic_store(&s->visible_hlc, s->persisted.version.hlc);
+        atomic_store(&s->applied_index, s->persisted.index);
+        atomic_store(&s->persisted_index, s->persisted.index);
+        hlc_observe(&s->clock, s->persisted.version.hlc);
+        st = store__catalog_load(s, err);
+    }
+    table_unref(table);
+    snap_unref(snap);
+    buf_deinit(&path);
+    return st;
+}
+
+/* Replays one record. What the engine has already is skipped by index; a full table is drained on the way. */
+static enum status replay(void *arg, const struct wal_record *rec, struct wal_pos pos, struct err *err)
+{
+    struct store *s = arg;
+    (void)pos;
+    if (rec->range != s->range.id)
+        return err_set(err, ST_CORRUPT, "the log has an entry of range %" PRIu64 ", which this store does not have", rec->range);
+    if (rec->kind != WAL_ENTRY || rec->index <= s->range.applied)
+        return ST_OK;
+    struct blob *copy = NULL;
+    struct bytes payload = rec->payload;
+    enum status st = ST_OK;
+    if (payload.len > RECORD_BY_REF) {
+        /* Large values are kept by reference, so the payload must outlive the log's buffer. */
+        if (!(copy = blob_new(payload.len)))
+            return err_set(err, ST_NO_MEMORY, "no memory to replay an entry of %zu bytes", payload.len);
+        memcpy(copy->data, payload.data, payload.len);
+        payload = BYTES(copy->data, copy->len);
+    }
+    if (catalog_reserve(&s->catalog, payload) != ST_OK)
+        st = err_set(err, ST_NO_MEMORY, "no memory to replay an entry");
+    if (st == ST_OK && !s->o.read_only)
+        st = store__make_room_replaying(s, err);
+    if (st == ST_OK)
+        st = store__apply(s, rec->index, payload, copy, s->view->active, err);
+    blob_unref(copy);
+    if (st != ST_OK)
+        return st;
+    s->range.last = rec->index;
+    s->range.term = rec->term;
+    hlc_observe(&s->clock, s->range.newest.hlc);
+    store__publish(s, s->range.newest);
+    return ST_OK;
+}
+
+static enum status open_log(struct store *s, struct err *err)
+{
+    struct buf path = BUF_INIT;
+    enum status st = join(s, "log", &path, err);
+    s->o.wal.read_only = s->o.read_only;
+    if (st == ST_OK)
+        st = wal_open(s->env, buf_cstr(&path), &s->o.wal, replay, s, &s->wal, err);
+    buf_deinit(&path);
+    if (st == ST_OK) {
+        wal_release(s->wal, s->range.id, s->persisted.index);
+        s->assigned = s->range.newest;
+    }
+    return st;
+}
+
+static void set_defaults(struct store_options *o)
+{
+    if (o->sync == STORE_SYNC_DEFAULT)
+        o->sync = STORE_SYNC_ALWAYS;
+    if (!o->sync_interval_ms)
+        o->sync_interval_ms = DEFAULT_SYNC_MS;
+    if (!o->table_bytes)
+        o->table_bytes = (size_t)64 << 20;
+    if (!o->log_bytes)
+        o->log_bytes = UINT64_C(1) << 30;
+    if (!o->checkpoint_interval_ms)
+        o->checkpoint_interval_ms = DEFAULT_CHECKPOINT_MS;
+}
+
+enum status store_open(struct env *env, const char *dir, const struct store_options *o, struct store **ret, struct err *err)
+{
+    struct store *s = mem_zalloc(sizeof(*s));
+    if (!s)
+        return err_set(err, ST_NO_MEMORY, "no memory for a store");
+    bool fresh;
+    s->env = env;
+    s->o = *o;
+    set_defaults(&s->o);
+    locks_init(s);
+    enum status st = ST_OK;
+    if (!(s->dir = mem_strdup(dir)) || catalog_init(&s->catalog) != ST_OK)
+        st = err_set(err, ST_NO_MEMORY, "no memory for a store");
+    if (st == ST_OK && s->o.cache_bytes && !(s->cache = cache_new(s->o.cache_bytes)))
+        st = err_set(err, ST_NO_MEMORY, "no memory for a cache of %zu bytes", s->o.cache_bytes);
+    if (st == ST_OK)
+        st = make_metrics(s, err);
+    if (st == ST_OK)
+        st = take_folder(s, &fresh, err);
+    if (st == ST_OK)
+        st = open_engine(s, err);
+    if (st == ST_OK)
+        st = open_log(s, err);
+    s->last_checkpoint_ns = s->last_sync_ns = env_mono_ns(env);
+    if (st == ST_OK && !s->o.no_thread && !s->o.read_only) {
+        st = env_thread_start(&s->thread, "varve-store", store__housekeeping, s, err);
+        s->thread_runs = st == ST_OK;
+    }
+    if (st != ST_OK) {
+        struct err ignored;
+        if (s->wal && wal_close(s->wal, &ignored) != ST_OK)
+            log_at(LOG_WARN, "store", "closing the log after a failed open failed too", LOG_FSTR("detail", ignored.detail));
+        store_free(s);
+        return st;
+    }
+    *ret = s;
+    return ST_OK;
+}
+
+enum status store_close(struct store *s, struct err *err)
+{
+    if (!s)
+        return ST_OK;
+    if (s->thread_runs) {
+        env_mutex_lock(&s->state_lock);
+        s->stopping = true;
+        env_cond_broadcast(&s->state_cond);
+        env_mutex_unlock(&s->state_lock);
+        env_thread_join(&s->thread);
+    }
+    struct err later;
+    err_init(&later);
+    enum status st = ST_OK;
+    if (!s->o.read_only && !atomic_load(&s->poisoned))
+        st = store_checkpoint(s, err);
+    enum status closed = wal_close(s->wal, st == ST_OK ? err : &later);
+    if (st == ST_OK)
+        st = closed;
+    store_free(s);
+    return st;
+}

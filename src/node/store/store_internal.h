@@ -1,0 +1,203 @@
+/* store_internal.h - what the files of this module share. Read store.h first.
+ *
+ * Locks, each held for a short while and in this order: checkpoint_lock (one checkpoint or vacuum at a time; held across
+ * I/O, by maintenance only) > lead (the write path; a queue, not a mutex) > queue_lock, state_lock,
+ * view_change > view_lock, clock_lock.
+ */
+#ifndef VARVE_NODE_STORE_INTERNAL_H
+#define VARVE_NODE_STORE_INTERNAL_H
+
+#include "base/assert.h"
+#include "base/env/thread.h"
+#include "node/range/range.h"
+#include "node/store/store.h"
+
+/* What a reader reads from: frozen in composition, so that one reference pins everything. */
+struct snap {
+    _Atomic uint32_t refs;
+    struct engine *engine;
+    struct engine_snapshot *snapshot;
+};
+struct view {
+    _Atomic uint32_t refs;
+    struct table *active;
+    struct table *frozen; /* NULL: none */
+    struct snap *snap;
+};
+
+struct proposal;
+/* Those who wait together: the first leads when its turn comes, the rest sleep until it is done. */
+struct group {
+    _Atomic uint32_t refs;
+    struct proposal *head, **tail;
+    struct env_event turn, done;
+};
+struct proposal {
+    struct store_write *w;
+    struct proposal *next;
+    enum status st;
+    struct err err;
+};
+
+struct collection {
+    uint32_t id;
+    char name[STORE_NAME_MAX + 1]; /* empty: dropped, and only its horizon is known so far */
+    size_t name_len;
+    _Atomic bool dropped;
+    _Atomic uint64_t horizon_hlc;      /* reads below are refused; 0 = none */
+    _Atomic uint64_t feed_horizon_hlc; /* changes from below are refused */
+    _Atomic uint64_t max_age_ms, max_count;
+    struct version created;
+    struct collection *next_spare;
+};
+struct collection_map {
+    size_t cap; /* power of two */
+    _Atomic(struct collection *) slots[];
+};
+struct catalog {
+    _Atomic(struct collection_map *) by_name; /* open addressing; old maps live until close */
+    _Atomic(struct collection_map *) by_id;   /* slot = id - STORE_FIRST_ID */
+    struct collection_map **retired;
+    size_t n_retired, cap_retired, n_names;
+    struct collection *spare; /* taken before an entry is logged, so that applying it cannot fail */
+    size_t n_spare, promised;
+    struct env_mutex lock; /* one change of the catalog at a time; held across its propose */
+    _Atomic uint64_t live;
+    _Atomic uint32_t last_id;
+};
+
+struct store {
+    struct env *env;
+    char *dir;
+    struct store_options o;
+    struct env_file *lock_file;
+    struct wal *wal;
+    struct engine *engine;
+    struct cache *cache;
+    struct range range;
+    struct range_scratch scratch;
+    struct catalog catalog;
+
+    struct env_spin view_lock;
+    struct view *view;
+    struct env_mutex view_change; /* whoever makes a new view from the present one */
+    _Atomic uint64_t visible_hlc; /* origin is 0 while there is one region */
+
+    struct env_spin clock_lock;
+    struct hlc clock;
+
+    /* the write path */
+    struct env_mutex queue_lock;
+    bool leading;
+    struct group *waiting;
+    struct version assigned; /* highest given to a proposal; under clock_lock */
+    struct wal_record *records; /* scratch of the leader */
+    size_t records_cap;
+    _Atomic uint64_t applied_index, persisted_index; /* for statistics */
+    _Atomic int poisoned; /* enum status; 0 = fine */
+
+    /* checkpoints and housekeeping */
+    struct env_mutex checkpoint_lock;
+    struct env_mutex state_lock;
+    struct env_cond state_cond; /* drained, or a drain failed; also pokes the thread */
+    bool drain_wanted, stopping, poked;
+    enum status drain_status; /* of the last drain; a writer that waits for room answers it */
+    struct err drain_err;
+    _Atomic bool unsynced; /* something was appended without a sync */
+    _Atomic bool dirty;    /* something was appended since the last tick */
+    uint64_t last_checkpoint_ns, last_sync_ns;
+    bool mark_due;
+    struct engine_mark frozen_mark;
+    struct engine_mark persisted;
+    struct env_thread thread;
+    bool thread_runs;
+
+    struct env_mutex watch_lock;
+    struct env_cond watch_cond;
+    _Atomic int watchers_waiting;
+    _Atomic int watchers;
+
+    struct metrics *metrics;
+    struct counter *m_writes, *m_commits, *m_groups, *m_checkpoints;
+    struct histogram *m_sync_ns, *m_drain_ns;
+    struct gauge *m_table_bytes, *m_log_bytes, *m_applied, *m_cache_bytes;
+};
+
+struct store_iter_ops {
+    int (*next)(struct store_iter *it, struct store_row *ret, struct err *err);
+    void (*close)(struct store_iter *it);
+};
+struct store_iter {
+    const struct store_iter_ops *ops;
+};
+
+/* view.c */
+struct view *store__view(struct store *s); /* a reference */
+void view_unref(struct view *v);           /* takes NULL */
+struct snap *snap_ref(struct snap *n);
+void snap_unref(struct snap *n); /* takes NULL */
+enum status store__snap_new(struct store *s, struct snap **ret, struct err *err) WARN_UNUSED;
+/* A view of these parts (one more reference to each), not yet seen by anyone. NULL: no memory. */
+struct view *view_new(struct table *active, struct table *frozen, struct snap *snap);
+/* Readers get this one from now on; takes over the reference. */
+void store__install_view(struct store *s, struct view *v);
+
+/* propose.c */
+enum status store__lead_begin(struct store *s, struct err *err) WARN_UNUSED; /* becomes the only writer, without a write */
+void store__lead_end(struct store *s);
+
+/* apply.c */
+enum status store__apply(struct store *s, uint64_t index, struct bytes payload, struct blob *owner, struct table *table,
+                         struct err *err) WARN_UNUSED;
+void store__publish(struct store *s, struct version v);
+
+/* read.c */
+/* The newest version at or below `at`, deletes and expired included; what it borrows is pinned by view and pin. */
+enum status store__find(struct view *v, struct bytes key, struct version at, struct record *ret, struct engine_pin *pin,
+                        struct err *err) WARN_UNUSED;
+enum status store__check_horizon(struct store *s, struct bytes key, struct version at, struct err *err) WARN_UNUSED;
+
+/* checkpoint.c */
+/* Readers get this engine snapshot; with `drained` the frozen table goes. */
+enum status store__install_snap(struct store *s, struct snap *snap, bool drained, struct err *err) WARN_UNUSED;
+enum status store__make_room(struct store *s, struct err *err) WARN_UNUSED; /* by the leader, before it applies */
+/* The same while the log is replayed: nobody else is there, and the drain is done on the spot. */
+enum status store__make_room_replaying(struct store *s, struct err *err) WARN_UNUSED;
+enum status store__drain(struct store *s, struct err *err) WARN_UNUSED;     /* checkpoint_lock held */
+void store__poke(struct store *s);
+void store__housekeeping(void *arg); /* the thread */
+
+/* catalog.c */
+enum status store__catalog_load(struct store *s, struct err *err) WARN_UNUSED;
+/* Brings the maps up to date with an op of collection 1. Memory was made sure of by catalog_reserve. */
+void store__catalog_applied(struct store *s, const struct entry_op *op, struct version v);
+struct collection *store__collection_by_id(struct store *s, uint32_t id);
+enum status catalog_reserve(struct catalog *c, struct bytes entry_payload) WARN_UNUSED;
+
+/* format.c */
+enum status store__format_check(struct store *s, bool *ret_fresh, struct err *err) WARN_UNUSED;
+enum status store__format_write(struct store *s, struct err *err) WARN_UNUSED;
+
+static inline struct version store__at_or_now(struct store *s, struct version at)
+{
+    if (!version_is_none(at))
+        return at;
+    return (struct version){atomic_load_explicit(&s->visible_hlc, memory_order_acquire), UINT32_MAX};
+}
+static inline uint32_t route_collection(struct bytes key)
+{
+    return ((uint32_t)key.data[0] << 24) | ((uint32_t)key.data[1] << 16) | ((uint32_t)key.data[2] << 8) | key.data[3];
+}
+static inline void route_put(uint8_t out[STORE_ROUTE_BYTES], uint32_t id)
+{
+    out[0] = (uint8_t)(id >> 24);
+    out[1] = (uint8_t)(id >> 16);
+    out[2] = (uint8_t)(id >> 8);
+    out[3] = (uint8_t)id;
+}
+static inline bool route_is_catalog(struct bytes key)
+{
+    return key.len > STORE_ROUTE_BYTES && route_collection(key) == STORE_CATALOG_ID;
+}
+
+#endif

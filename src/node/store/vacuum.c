@@ -1,0 +1,149 @@
+#include "node/store/catalog.h"
+
+#include "base/alloc.h"
+
+/* Vacuum of a collection: turn what has expired into ordinary deletes, drain, raise the horizons by a log entry, and only
+ * then let the engine remove what lies below. A read takes its snapshot first and looks at the horizon after, so it either
+ * still sees everything or is refused. */
+
+struct vacuuming {
+    struct store *s;
+    bool (*progress)(void *arg, uint64_t done, uint64_t total);
+    void *arg;
+    struct store_vacuum_result total;
+};
+
+static bool on_progress(void *arg, uint64_t done, uint64_t estimate)
+{
+    struct vacuuming *v = arg;
+    return !v->progress || v->progress(v->arg, done, estimate);
+}
+
+/* ---- expiry ---- */
+
+static enum status delete_expired(struct vacuuming *v, struct bytes key, struct version version, struct err *err)
+{
+    struct entry_op op = {.key = key, .kind = RECORD_DELETE, .value = BYTES_EMPTY};
+    struct store_require same = {.key = key, .what = STORE_REQUIRE_EXACT, .version = version};
+    struct store_write w = {.requires = &same, .n_requires = 1, .sync = STORE_SYNC_OFF};
+    enum status st = entry_encode(&op, 1, BYTES_LIT("ttl"), &w.entry, err);
+    if (st == ST_OK)
+        st = store_propose(v->s, &w, err);
+    blob_unref(w.entry);
+    if (st == ST_OK)
+        v->total.expired++;
+    return st == ST_PRECONDITION_FAILED ? ST_OK : st; /* written anew meanwhile */
+}
+
+static enum status expire(struct vacuuming *v, const struct engine_interval *in, struct err *err)
+{
+    struct store_iter *it;
+    struct store_row row;
+    struct store_scan q = {.in = *in, .keys_only = true, .with_expired = true};
+    uint64_t now_ms = env_now_ms(v->s->env);
+    enum status st = store_scan(v->s, &q, &it, err);
+    if (st != ST_OK)
+        return st;
+    int rc;
+    uint64_t n = 0;
+    while ((rc = store_iter_next(it, &row, err)) > 0 && st == ST_OK) {
+        if ((++n & 0xfff) == 0 && !on_progress(v, n, 0))
+            st = err_set(err, ST_CANCELLED, "vacuum was stopped");
+        else if (row.rec.expires_ms != 0 && row.rec.expires_ms <= now_ms)
+            st = delete_expired(v, row.key, row.rec.version, err);
+    }
+    store_iter_close(it);
+    return rc < 0 ? (enum status)-rc : st;
+}
+
+/* ---- horizons ---- */
+
+/* The oldest moment that a named snapshot holds; none: there is none. */
+static enum status oldest_snapshot(struct store *s, struct version *ret, struct err *err)
+{
+    struct store_iter *it;
+    struct store_row row;
+    enum status st = store_snapshots(s, &it, err);
+    if (st != ST_OK)
+        return st;
+    *ret = VERSION_NONE;
+    int rc;
+    while ((rc = store_iter_next(it, &row, err)) > 0)
+        if (version_is_none(*ret) || version_cmp(row.rec.version, *ret) < 0)
+            *ret = row.rec.version;
+    store_iter_close(it);
+    return rc < 0 ? (enum status)-rc : ST_OK;
+}
+
+static enum status vacuum_one(struct vacuuming *v, struct collection *c, struct err *err)
+{
+    struct store *s = v->s;
+    uint8_t lower[STORE_ROUTE_BYTES], upper[STORE_ROUTE_BYTES];
+    route_put(lower, c->id);
+    route_put(upper, c->id + 1);
+    struct engine_interval in = {BYTES(lower, sizeof(lower)), BYTES(upper, sizeof(upper))};
+    enum status st = expire(v, &in, err);
+    if (st != ST_OK)
+        return st;
+
+    uint64_t max_age = atomic_load(&c->max_age_ms), max_count = atomic_load(&c->max_count);
+    uint64_t now_ms = env_now_ms(s->env);
+    struct version held;
+    if ((max_age == 0 && max_count == 0) || (st = oldest_snapshot(s, &held, err)) != ST_OK)
+        return st;
+    struct version horizon = max_age && max_age < now_ms ? version_at_ms(now_ms - max_age) : VERSION_NONE;
+    horizon.origin = 0;
+    if (!version_is_none(held) && version_cmp(held, horizon) < 0)
+        horizon = held;
+    /* By count a version may go that is younger than a named snapshot; while there is one, nothing goes by count. */
+    uint64_t keep = version_is_none(held) ? max_count : 0;
+    if (version_is_none(horizon) && keep == 0)
+        return ST_OK;
+
+    st = store_checkpoint(s, err);
+    struct horizons h = {horizon.hlc, keep ? store_visible(s).hlc : horizon.hlc};
+    if (st == ST_OK)
+        st = store__raise_horizons(s, c, &h, err);
+    if (st == ST_OK)
+        st = store_sync_now(s, err); /* before anything is removed, whatever the sync mode */
+    if (st != ST_OK)
+        return st;
+    struct engine_vacuum ev = {.in = in, .horizon = horizon, .keep_count = keep, .progress = on_progress, .arg = v};
+    struct engine_vacuum_result r = {0};
+    struct snap *snap = NULL;
+    env_mutex_lock(&s->checkpoint_lock);
+    st = s->engine->ops->vacuum(s->engine, s->range.id, &ev, &r, err);
+    if (st == ST_OK)
+        st = store__snap_new(s, &snap, err);
+    if (st == ST_OK)
+        st = store__install_snap(s, snap, false, err); /* or the old snapshot would hold on to what went */
+    snap_unref(snap);
+    env_mutex_unlock(&s->checkpoint_lock);
+    v->total.rows_seen += r.rows_seen;
+    v->total.versions_removed += r.versions_removed;
+    v->total.bytes_removed += r.bytes_removed;
+    return st;
+}
+
+enum status store_vacuum(struct store *s, struct bytes name, bool (*progress)(void *arg, uint64_t done, uint64_t total),
+                         void *arg, struct store_vacuum_result *ret, struct err *err)
+{
+    struct vacuuming v = {.s = s, .progress = progress, .arg = arg};
+    enum status st = ST_OK;
+    if (s->o.read_only)
+        return err_set(err, ST_READ_ONLY, "%s was opened read-only", s->dir);
+    if (name.len) {
+        struct collection *c;
+        st = store_collection_find(s, name, &c, err);
+        if (st == ST_OK)
+            st = vacuum_one(&v, c, err);
+    }
+    for (uint32_t id = STORE_FIRST_ID; !name.len && st == ST_OK && id <= atomic_load(&s->catalog.last_id); id++) {
+        struct collection *c = store__collection_by_id(s, id);
+        if (c && !atomic_load(&c->dropped) && c->name_len)
+            st = vacuum_one(&v, c, err);
+    }
+    if (ret)
+        *ret = v.total;
+    return st;
+}

@@ -1,0 +1,73 @@
+#include "node/store/store_internal.h"
+
+#include "base/alloc.h"
+
+enum status store__snap_new(struct store *s, struct snap **ret, struct err *err)
+{
+    struct snap *n = mem_zalloc(sizeof(*n));
+    if (!n)
+        return err_set(err, ST_NO_MEMORY, "no memory for a view");
+    enum status st = s->engine->ops->snapshot(s->engine, &n->snapshot, err);
+    if (st != ST_OK) {
+        mem_free(n);
+        return st;
+    }
+    n->refs = 1;
+    n->engine = s->engine;
+    *ret = n;
+    return ST_OK;
+}
+
+struct snap *snap_ref(struct snap *n)
+{
+    atomic_fetch_add_explicit(&n->refs, 1, memory_order_relaxed);
+    return n;
+}
+
+void snap_unref(struct snap *n)
+{
+    if (!n || atomic_fetch_sub_explicit(&n->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    n->engine->ops->snapshot_release(n->engine, n->snapshot);
+    mem_free(n);
+}
+
+struct view *view_new(struct table *active, struct table *frozen, struct snap *snap)
+{
+    struct view *v = mem_zalloc(sizeof(*v));
+    if (!v)
+        return NULL;
+    v->refs = 1;
+    v->active = table_ref(active);
+    v->frozen = frozen ? table_ref(frozen) : NULL;
+    v->snap = snap_ref(snap);
+    return v;
+}
+
+void view_unref(struct view *v)
+{
+    if (!v || atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    table_unref(v->active);
+    table_unref(v->frozen);
+    snap_unref(v->snap);
+    mem_free(v);
+}
+
+struct view *store__view(struct store *s)
+{
+    env_spin_lock(&s->view_lock);
+    struct view *v = s->view;
+    atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
+    env_spin_unlock(&s->view_lock);
+    return v;
+}
+
+void store__install_view(struct store *s, struct view *v)
+{
+    env_spin_lock(&s->view_lock);
+    struct view *old = s->view;
+    s->view = v;
+    env_spin_unlock(&s->view_lock);
+    view_unref(old);
+}
