@@ -5,9 +5,12 @@
  * bytes at worst and then the sequence tells. Eviction is S3-FIFO (Yang et al., "FIFO queues are all you need for cache
  * eviction", SOSP '23): small queue, main queue, ghost.
  *
- * Owns:     its memory, taken lazily up to the limit. Records above RECORD_BY_REF bytes are kept as blobs by reference.
- * Promises: a hit is a record that was the newest of its key when it was cached, with its version: a reader at an older
- *           time compares and falls through. A fill is dropped when its key's bucket changed since cache_begin_fill, so a
+ * Owns:     its memory, taken lazily up to the limit. Records above 8 KiB in all, or with a value above
+ *           RECORD_BY_REF bytes, are not kept (a write of one removes the smaller one before it); nor is anything below
+ *           128 KiB of limit.
+ * Promises: max_bytes holds with all metadata; an empty cache touches little of it. A hit is a record that was the
+ *           newest of its key when it was cached, with its version: a reader at an older time compares and falls
+ *           through. A fill is dropped when its key's bucket changed since cache_begin_fill, so a
  *           slow reader never puts back an old value.
  * Never:    answers for a key that it does not hold (absence is not cached); blocks a reader.
  * Threads:  any; cache_update and cache_fill take a shard's short spin lock.
@@ -19,7 +22,7 @@
 #include "storage/record.h"
 
 struct cache;
-struct cache *cache_new(size_t max_bytes); /* NULL: no memory. 0 bytes: a cache that never holds anything */
+struct cache *cache_new(size_t max_bytes); /* NULL: no memory. 0 bytes: never holds anything */
 void cache_free(struct cache *c);
 
 uint64_t cache_hash(struct bytes key);
