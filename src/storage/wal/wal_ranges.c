@@ -98,7 +98,10 @@ enum status wal__note_reserve(struct wal *w, struct wal__seg *seg, const struct 
         if (!range || !wal__map_put(&seg->top, r[i].range))
             return err_set(err, ST_NO_MEMORY, "log: bookkeeping of range %llu",
                            (unsigned long long)r[i].range);
-        if (r[i].kind == WAL_HARD_STATE && buf_reserve(&range->hs, r[i].payload.len) != ST_OK)
+        /* A hard state that is carried over is our own copy: growing would pull it from under the
+         * record. */
+        if (r[i].kind == WAL_HARD_STATE && r[i].payload.data != range->hs.data &&
+            buf_reserve(&range->hs, r[i].payload.len) != ST_OK)
             return err_set(err, ST_NO_MEMORY, "log: hard state of range %llu",
                            (unsigned long long)r[i].range);
         last = r[i].range;
@@ -114,10 +117,12 @@ static uint64_t above(uint64_t index)
 
 static void note_hard_state(struct wal__range *range, uint64_t epoch, const struct wal_record *r)
 {
-    buf_clear(&range->hs);
-    enum status st =
-        r->payload.len ? buf_append(&range->hs, r->payload.data, r->payload.len) : ST_OK;
-    ASSERT(st == ST_OK); /* reserved */
+    if (r->payload.data != range->hs.data) {
+        buf_clear(&range->hs);
+        enum status st =
+            r->payload.len ? buf_append(&range->hs, r->payload.data, r->payload.len) : ST_OK;
+        ASSERT(st == ST_OK); /* reserved */
+    }
     range->hs_epoch = epoch;
     range->hs_term = r->term;
     range->hs_index = r->index;
