@@ -25,6 +25,18 @@ static enum status scratch_reserve(struct range_scratch *s, size_t n)
     return ST_OK;
 }
 
+enum status range_prepare(struct range_need *need, struct bytes payload, struct table *table, struct range_scratch *scratch)
+{
+    struct entry_reader e;
+    if (!entry_open(payload, &e) || e.left > payload.len / 3)
+        return ST_OK; /* range_apply says what is wrong with it */
+    struct range_need sum = {need->ops + e.left, need->bytes + payload.len + e.left * e.writer.len};
+    if (scratch_reserve(scratch, e.left) != ST_OK || table_reserve(table, sum.ops, sum.bytes) != ST_OK)
+        return ST_NO_MEMORY;
+    *need = sum;
+    return ST_OK;
+}
+
 enum status range_apply(struct range *r, uint64_t index, struct bytes payload, struct blob *owner, struct table *table,
                         struct range_scratch *scratch, range_applied_fn applied, void *arg, struct err *err)
 {

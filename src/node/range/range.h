@@ -34,6 +34,14 @@ struct range_scratch {
 };
 void range_scratch_deinit(struct range_scratch *s);
 
+/* What a run of entries needs in memory before it is logged, so that applying it afterwards cannot fail for lack of it.
+ * Zeroed at the start of the run; each entry adds itself. On NO_MEMORY the entry was not added. */
+struct range_need {
+    size_t ops, bytes;
+};
+enum status range_prepare(struct range_need *need, struct bytes payload, struct table *table,
+                          struct range_scratch *scratch) WARN_UNUSED;
+
 /* Applies entry `index` to the table. `owner` (may be NULL) is the blob the payload lies in. Errors: CORRUPT (the entry
  * does not decode, or the index is not the next), NO_MEMORY: then nothing of it is in the table. */
 enum status range_apply(struct range *r, uint64_t index, struct bytes payload, struct blob *owner, struct table *table,

@@ -240,6 +240,7 @@ static struct proposal *collect(struct store *s, struct view *v, struct proposal
 {
     uint64_t now_ms = env_now_ms(s->env);
     size_t n = 0, bytes = 0;
+    struct range_need need = {0};
     *ret_sync = false;
     struct proposal *p = from;
     for (; p && bytes < GROUP_BYTES_MAX; p = p->next) {
@@ -253,7 +254,9 @@ static struct proposal *collect(struct store *s, struct view *v, struct proposal
             (p->st = check_requires(s, v, from, p, version_ms(version))) != ST_OK)
             continue;
         struct bytes payload = BYTES(p->w->entry->data, p->w->entry->len);
-        if (reserve_records(s, n + 1) != ST_OK || catalog_reserve(&s->catalog, payload) != ST_OK) {
+        /* All memory that comes after the log is taken before it: what is logged must be applied. */
+        if (reserve_records(s, n + 1) != ST_OK || catalog_reserve(&s->catalog, payload) != ST_OK ||
+            range_prepare(&need, payload, v->active, &s->scratch) != ST_OK) {
             p->st = err_set(&p->err, ST_NO_MEMORY, "no memory for a log record");
             continue;
         }

@@ -271,6 +271,16 @@ enum status table_put_many(struct table *t, const struct table_item *items, size
     return ST_OK;
 }
 
+enum status table_reserve(struct table *t, size_t n, size_t bytes)
+{
+    /* Bounds: each version a piece rounded to 8 bytes with a pointer and a blob's note, each key a node of full height. */
+    size_t values = n * (sizeof(struct table_entry) + sizeof(const uint8_t *) + 8 + sizeof(struct table_blob)) + bytes +
+                    table__order_need(&t->order, n);
+    size_t nodes = n * (node_bytes(TABLE_MAX_HEIGHT, 0) + KEY_INLINE + 8) + bytes;
+    return table__mem_reserve(&t->values, values) && table__mem_reserve(&t->nodes, nodes) ? ST_OK
+                                                                                          : ST_NO_MEMORY;
+}
+
 enum status table_put(struct table *t, struct bytes key, const struct record *rec,
                       struct blob *owner)
 {

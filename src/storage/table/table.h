@@ -42,6 +42,11 @@ struct table_item {
 enum status table_put_many(struct table *t, const struct table_item *items, size_t n,
                            struct blob *owner) WARN_UNUSED;
 
+/* Takes the memory that puts of n versions in all will need, with keys, writers and values kept by copy of `bytes` bytes in
+ * all, in whatever calls they come: until then none of them answers NO_MEMORY. For a writer that must not fail once its
+ * log entry is written. */
+enum status table_reserve(struct table *t, size_t n, size_t bytes) WARN_UNUSED;
+
 size_t table_bytes(const struct table *t);          /* memory used, blobs included */
 uint64_t table_keys(const struct table *t);         /* distinct keys */
 uint64_t table_count(const struct table *t);        /* versions */
