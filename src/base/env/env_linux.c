@@ -65,6 +65,7 @@ static enum status status_of(int e)
         return ST_NO_MEMORY;
     case EFBIG:
         return ST_TOO_LARGE;
+    case EBADF: /* written through a handle opened for reading */
     case EINVAL:
     case EISDIR:
     case ENAMETOOLONG:

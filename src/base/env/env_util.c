@@ -122,8 +122,8 @@ enum status env_mkdirs(struct env *e, const char *path, struct err *err)
     char *prefix = mem_strdup(path);
     if (!prefix)
         return err_set(err, ST_NO_MEMORY, "make folder %s: no memory for its name", path);
-    enum status st = ST_OK;
     size_t len = strlen(prefix);
+    enum status st = len == 0 ? env_mkdir(e, path, err) : ST_OK;
     while (len > 1 && prefix[len - 1] == '/')
         prefix[--len] = '\0';
     for (size_t i = 1; i <= len && !st; i++) {

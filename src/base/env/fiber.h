@@ -25,7 +25,8 @@ enum { FIBER_STACK_DEFAULT = 64 * 1024 };
 struct fiber_sched *fiber_sched_new(size_t max_fibers, size_t stack_bytes, struct err *err);
 void fiber_sched_free(struct fiber_sched *s); /* no fiber may be alive */
 /* Called, from any thread, when a fiber becomes runnable while the scheduler may be idle (e.g.
- * writes an eventfd). */
+ * writes an eventfd). A call may still be under way after another is
+ * set: `arg` lives until fiber_sched_free has returned. */
 void fiber_sched_on_wake(struct fiber_sched *s, void (*fn)(void *arg), void *arg);
 enum status fiber_spawn(struct fiber_sched *s, void (*fn)(void *arg), void *arg,
                         struct err *err) WARN_UNUSED;
