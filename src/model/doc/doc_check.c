@@ -145,7 +145,7 @@ enum status doc_check(struct bytes bson, struct err *err)
             st = refuse(&c, at, c.depth - 1, l->it.why);
         } else if (rc == 0) {
             st = leave(&c);
-        } else if (!l->array && !doc__utf8_ok(l->el.name)) {
+        } else if (!doc__utf8_ok(l->el.name)) {
             st = refuse(&c, at + 1, c.depth - 1, "name is not UTF-8");
         } else {
             l->count++;

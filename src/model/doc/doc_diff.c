@@ -181,7 +181,7 @@ static enum status paths_values(struct paths *d, const struct doc__el *a, const 
     size_t na, nb;
     if (a->type == b->type && bytes_eq(a->val, b->val))
         return ST_OK;
-    if (depth >= DOC_MAX_DEPTH)
+    if (depth >= DOC_MAX_DEPTH && doc__is_container(a->type) && a->type == b->type)
         return err_set(d->err, ST_TOO_LARGE,
                        "document is nested more than %d levels deep (DOC_MAX_DEPTH)",
                        DOC_MAX_DEPTH);
@@ -257,20 +257,21 @@ enum status doc__paths(struct bytes a, struct bytes b, struct buf *out, struct e
 {
     struct paths d = {.set = out, .err = err};
     enum status st = buf_append(out, "{\"set\":{", 8);
-    if (!st && (unnameable_missing(a, b) || unnameable_missing(b, a)))
+    if (st)
+        return failed(&d, st);
+    if (unnameable_missing(a, b) || unnameable_missing(b, a))
         st = emit_set(&d, DOC__DOCUMENT, b); /* under "", the path of the whole document */
-    else if (!st)
+    else
         st = paths_documents(&d, a, b, 1);
-    if (st)
-        goto out;
-    st = buf_append(out, "},\"unset\":[", 11);
-    if (!st)
-        st = buf_append(out, buf_bytes(&d.unset).data, d.unset.len);
-    if (!st)
-        st = buf_append(out, "]}", 2);
-    if (st)
-        failed(&d, st);
-out:
+    if (!st) {
+        st = buf_append(out, "},\"unset\":[", 11);
+        if (!st)
+            st = buf_append(out, buf_bytes(&d.unset).data, d.unset.len);
+        if (!st)
+            st = buf_append(out, "]}", 2);
+        if (st)
+            failed(&d, st);
+    }
     buf_deinit(&d.unset);
     buf_deinit(&d.path);
     return st;

@@ -457,18 +457,27 @@ static bool read_date(struct doc__parser *p, uint8_t *ret_type)
     return put_u64(p, (uint64_t)ms);
 }
 
-static bool read_min_key(struct doc__parser *p, uint8_t *ret_type)
+/* 1, or {"$numberInt":"1"} as a printer writes that knows no exception from canonical numbers. */
+static bool read_one(struct doc__parser *p, const char *what)
 {
     int64_t one;
+    if (!at_char(p, '{'))
+        return read_integer(p, 1, 1, &one, what);
+    p->p++;
+    return expect_name(p, "$numberInt", what) && read_long_text(p, 1, 1, &one, what) &&
+           doc__expect(p, '}', "after $numberInt");
+}
+
+static bool read_min_key(struct doc__parser *p, uint8_t *ret_type)
+{
     *ret_type = DOC__MINKEY;
-    return read_integer(p, 1, 1, &one, "$minKey must be 1");
+    return read_one(p, "$minKey must be 1");
 }
 
 static bool read_max_key(struct doc__parser *p, uint8_t *ret_type)
 {
-    int64_t one;
     *ret_type = DOC__MAXKEY;
-    return read_integer(p, 1, 1, &one, "$maxKey must be 1");
+    return read_one(p, "$maxKey must be 1");
 }
 
 static bool read_undefined(struct doc__parser *p, uint8_t *ret_type)

@@ -74,7 +74,7 @@ static enum status patch_values(struct patch *d, const struct doc__el *a, const 
 {
     if (a->type == b->type && bytes_eq(a->val, b->val))
         return ST_OK;
-    if (depth >= DOC_MAX_DEPTH)
+    if (depth >= DOC_MAX_DEPTH && doc__is_container(a->type) && a->type == b->type)
         return err_set(d->err, ST_TOO_LARGE,
                        "document is nested more than %d levels deep (DOC_MAX_DEPTH)",
                        DOC_MAX_DEPTH);
