@@ -7,6 +7,7 @@ enum { FLAG_EXPIRY = 1 << 4, FLAG_WRITER = 1 << 5, FLAG_PARENT = 1 << 6, FLAG_OR
 enum status record_encode(struct buf *out, const struct record *r, unsigned flags)
 {
     ASSERT(r->kind >= RECORD_PUT && r->kind <= RECORD_FLOOR && r->type <= RECORD_CRDT);
+    ASSERT(r->writer.len <= RECORD_WRITER_MAX && r->parent.hlc <= r->version.hlc);
     bool has_parent = !version_is_none(r->parent);
     bool origin = r->version.origin != 0 || r->parent.origin != 0;
     size_t start = out->len;
@@ -42,10 +43,22 @@ enum status record_encode(struct buf *out, const struct record *r, unsigned flag
     return st;
 }
 
+/* The encoder writes the shortest form; a longer one was not made by it. */
+static bool read_shortest(struct reader *r, uint64_t *ret)
+{
+    struct reader ahead = *r;
+    uint64_t v;
+    if (!read_varint(&ahead, &v) || (ahead.p - r->p > 1 && ahead.p[-1] == 0))
+        return false;
+    *r = ahead;
+    *ret = v;
+    return true;
+}
+
 static bool read_origin(struct reader *r, uint32_t *ret)
 {
     uint64_t v;
-    if (!read_varint(r, &v) || v > UINT32_MAX)
+    if (!read_shortest(r, &v) || v > UINT32_MAX)
         return false;
     *ret = (uint32_t)v;
     return true;
@@ -70,7 +83,7 @@ bool record_decode(struct bytes in, unsigned flags, struct record *ret)
     }
     if (head & FLAG_PARENT) {
         uint64_t delta;
-        if (!read_varint(&r, &delta) || delta > out.version.hlc)
+        if (!read_shortest(&r, &delta) || delta > out.version.hlc)
             return false;
         out.parent.hlc = out.version.hlc - delta;
         if (origin && !read_origin(&r, &out.parent.origin))
@@ -78,13 +91,15 @@ bool record_decode(struct bytes in, unsigned flags, struct record *ret)
         if (version_is_none(out.parent))
             return false;
     }
-    if ((head & FLAG_EXPIRY) && (!read_varint(&r, &out.expires_ms) || out.expires_ms == 0))
+    if ((head & FLAG_EXPIRY) && (!read_shortest(&r, &out.expires_ms) || out.expires_ms == 0))
         return false;
     if (head & FLAG_WRITER) {
         uint64_t n;
-        if (!read_varint(&r, &n) || n == 0 || n > RECORD_WRITER_MAX || !read_bytes(&r, (size_t)n, &out.writer))
+        if (!read_shortest(&r, &n) || n == 0 || n > RECORD_WRITER_MAX || !read_bytes(&r, (size_t)n, &out.writer))
             return false;
     }
+    if (origin != (out.version.origin != 0 || out.parent.origin != 0))
+        return false;
     out.value = (struct bytes){r.p, reader_left(&r)};
     *ret = out;
     return true;
