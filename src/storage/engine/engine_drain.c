@@ -1,0 +1,242 @@
+/* engine_drain.c - which rows a frozen table becomes.
+ *
+ * For each key in order, with what is live now (or, when nothing is, the tombstone in past):
+ *   past  every superseded version of the table, the superseded live row, and a tombstone when the
+ * newest is a delete live  the newest version, or the row's removal when  every version of the
+ * table, sorted by (version, key) at the end A version's parent is the next older one of its key;
+ * the oldest one's in the table is what the engine had. */
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "storage/engine/engine_write.h"
+
+#include <stdlib.h>
+
+/* One when row in waiting: 48 bytes a version. */
+struct pending {
+    struct version version, parent;
+    const struct table_entry *entry;
+    uint8_t kind;
+};
+
+struct drain {
+    struct engine_view *view;
+    struct engine_sink *sink;
+    uint64_t range;
+    struct version done;        /* versions at or below were drained before */
+    struct engine_cursor *past; /* opened when first needed */
+    struct engine_lookup *lookup;
+    struct pending *pending;
+    size_t n_pending, cap_pending;
+    bool deletes; /* this table had one */
+    struct buf key, value, prefix, scratch;
+};
+
+static enum status no_memory(struct err *err)
+{
+    return err_set(err, ST_NO_MEMORY, "drain");
+}
+
+/* The newest version of the key as the engine has it, and the live value when there is one. */
+static enum status current_version(struct drain *d, struct bytes key, struct bytes live,
+                                   struct record *ret, struct err *err)
+{
+    if (live.data) {
+        if (!engine_live_decode(live, ret))
+            return err_set(err, ST_CORRUPT, "live: a record of %zu bytes cannot be decoded",
+                           live.len);
+        return ST_OK;
+    }
+    *ret = (struct record){0};
+    if (!d->view->deletes)
+        return ST_OK;
+    if (!d->past) {
+        enum status st =
+            d->view->ops->cursor(d->view, ENGINE_PAST, ENGINE_ONE_KEY, NULL, &d->past, err);
+        if (st != ST_OK)
+            return st;
+    }
+    return engine_view_newest_past(d->view, d->past, key, &d->scratch, &ret->version, err);
+}
+
+/* d->prefix holds the key encoded, and does again afterwards. */
+static enum status put_past(struct drain *d, const struct record *rec, struct err *err)
+{
+    buf_clear(&d->value);
+    size_t prefix = d->prefix.len;
+    if (engine_past_append(&d->prefix, rec->version) != ST_OK ||
+        record_encode(&d->value, rec, 0) != ST_OK)
+        return no_memory(err);
+    enum status st =
+        d->sink->ops->put(d->sink, ENGINE_PAST, buf_bytes(&d->prefix), buf_bytes(&d->value), err);
+    d->prefix.len = prefix;
+    return st;
+}
+
+static enum status put_live(struct drain *d, struct bytes key, const struct record *rec,
+                            struct err *err)
+{
+    buf_clear(&d->value);
+    if (record_encode(&d->value, rec, RECORD_WITH_VERSION) != ST_OK)
+        return no_memory(err);
+    return d->sink->ops->put(d->sink, ENGINE_LIVE, key, buf_bytes(&d->value), err);
+}
+
+static bool is_new(const struct drain *d, const struct table_entry *e, struct record *ret)
+{
+    if (!e)
+        return false;
+    table_entry_record(e, ret);
+    return version_cmp(ret->version, d->done) > 0;
+}
+
+static enum status drain_key(struct drain *d, struct bytes key, const struct table_entry *newest,
+                             struct bytes live, struct err *err)
+{
+    struct record rec, older = {0}, current;
+    if (!is_new(d, newest, &rec))
+        return ST_OK; /* all of it was drained before */
+    enum status st = current_version(d, key, live, &current, err);
+    if (st != ST_OK)
+        return st;
+    bool first = true, prefix = false;
+    for (const struct table_entry *e = newest, *next; e; e = next, first = false, rec = older) {
+        next = table_entry_older(e);
+        if (!is_new(d, next, &older))
+            next = NULL;
+        rec.parent = next ? older.version : current.version;
+        if (version_cmp(rec.parent, rec.version) >= 0)
+            return err_set(err, ST_INVALID_ARGUMENT,
+                           "a version in the table is not above its key's newest here");
+        ASSERT(d->n_pending < d->cap_pending);
+        d->pending[d->n_pending++] = (struct pending){rec.version, rec.parent, e, rec.kind};
+        d->deletes |= rec.kind == RECORD_DELETE;
+        if (first && rec.kind == RECORD_PUT) {
+            st = put_live(d, key, &rec, err);
+        } else {
+            if (first && live.data)
+                st = d->sink->ops->del(d->sink, ENGINE_LIVE, key, err);
+            if (st == ST_OK && !prefix && engine_past_prefix(&d->prefix, key) != ST_OK)
+                st = no_memory(err);
+            prefix = true;
+            if (st == ST_OK)
+                st = put_past(d, &rec, err);
+        }
+        if (st != ST_OK)
+            return st;
+    }
+    if (!live.data)
+        return ST_OK;
+    if (!prefix && engine_past_prefix(&d->prefix, key) != ST_OK)
+        return no_memory(err);
+    return put_past(d, &current, err);
+}
+
+static enum status drain_keys(struct drain *d, const struct table *t, struct err *err)
+{
+    struct bytes keys[ENGINE_LOOKUP_MAX], live[ENGINE_LOOKUP_MAX];
+    const struct table_entry *newest[ENGINE_LOOKUP_MAX];
+    struct table_iter it;
+    table_iter_init(&it, t);
+    bool more = table_iter_first(&it);
+    while (more) {
+        size_t n = 0;
+        for (; more && n < ENGINE_LOOKUP_MAX; more = table_iter_next(&it)) {
+            keys[n] = table_iter_key(&it);
+            newest[n] = table_iter_find(&it, VERSION_MAX);
+            if (engine_key_reserved(keys[n]))
+                return err_set(err, ST_INVALID_ARGUMENT,
+                               "key starts with ff ff ff ff, which is reserved");
+            if (newest[n])
+                n++;
+        }
+        enum status st = ST_OK;
+        for (size_t done = 0, got = 0; st == ST_OK && done < n; done += got) {
+            st = d->lookup->ops->rows(d->lookup, keys + done, n - done, live, &got, err);
+            for (size_t i = 0; st == ST_OK && i < got; i++)
+                st = drain_key(d, keys[done + i], newest[done + i], live[i], err);
+        }
+        if (st != ST_OK)
+            return st;
+    }
+    return ST_OK;
+}
+
+static int pending_cmp(const void *pa, const void *pb)
+{
+    const struct pending *a = pa, *b = pb;
+    int c = version_cmp(a->version, b->version);
+    return c ? c : bytes_cmp(table_entry_key(a->entry), table_entry_key(b->entry));
+}
+
+static enum status drain_when(struct drain *d, struct err *err)
+{
+    qsort(d->pending, d->n_pending, sizeof(*d->pending), pending_cmp);
+    for (size_t i = 0; i < d->n_pending; i++) {
+        const struct pending *p = &d->pending[i];
+        if (engine_when_key(&d->key, d->range, p->version, table_entry_key(p->entry)) != ST_OK ||
+            engine_when_value(&d->value, p->kind, p->version, p->parent) != ST_OK)
+            return no_memory(err);
+        enum status st =
+            d->sink->ops->put(d->sink, ENGINE_WHEN, buf_bytes(&d->key), buf_bytes(&d->value), err);
+        if (st != ST_OK)
+            return st;
+    }
+    return ST_OK;
+}
+
+enum status engine_sink_mark(struct engine_sink *sink, uint64_t range,
+                             const struct engine_mark *mark, uint8_t flags, struct err *err)
+{
+    uint8_t key[ENGINE_MARK_KEY_BYTES];
+    struct buf value = BUF_INIT;
+    engine_mark_key(range, key);
+    enum status st = engine_mark_value(&value, mark, flags);
+    if (st == ST_OK)
+        st = sink->ops->put(sink, ENGINE_LIVE, BYTES(key, sizeof(key)), buf_bytes(&value), err);
+    else
+        err_set(err, st, "mark of a range");
+    buf_deinit(&value);
+    return st;
+}
+
+enum status engine_drain_rows(struct engine_view *v, uint64_t range, const struct table *t,
+                              const struct engine_mark *mark, struct engine_sink *sink,
+                              struct err *err)
+{
+    const struct engine_mark_row *before = engine_view_mark(v, range);
+    if (before && before->mark.index >= mark->index)
+        return ST_OK;
+    if (version_cmp(table_newest(t), mark->version) > 0)
+        return err_set(err, ST_INVALID_ARGUMENT, "mark lies below the table's newest version");
+    if (before && version_cmp(mark->version, before->mark.version) < 0)
+        return err_set(err, ST_INVALID_ARGUMENT, "mark's version lies below the persisted one");
+    struct drain d = {.view = v, .sink = sink, .range = range};
+    if (before)
+        d.done = before->mark.version;
+    enum status st = ST_OK;
+    d.cap_pending = table_count(t);
+    d.pending = mem_alloc(d.cap_pending * sizeof(*d.pending));
+    if (!d.pending)
+        st = no_memory(err);
+    if (st == ST_OK)
+        st = v->ops->lookup(v, table_keys(t), &d.lookup, err);
+    if (st == ST_OK)
+        st = drain_keys(&d, t, err);
+    if (st == ST_OK)
+        st = drain_when(&d, err);
+    if (st == ST_OK) {
+        uint8_t flags = before ? before->flags : 0;
+        if (d.deletes)
+            flags |= ENGINE_MARK_DELETES;
+        st = engine_sink_mark(sink, range, mark, flags, err);
+    }
+    if (d.lookup)
+        d.lookup->ops->close(d.lookup);
+    engine_cursor_close(d.past);
+    mem_free(d.pending);
+    buf_deinit(&d.key);
+    buf_deinit(&d.value);
+    buf_deinit(&d.prefix);
+    buf_deinit(&d.scratch);
+    return st == ST_OK ? sink->ops->commit(sink, err) : st;
+}

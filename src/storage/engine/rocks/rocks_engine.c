@@ -1,0 +1,265 @@
+/* rocks_engine.c - the engine's operations, each a few lines over the parts. */
+#include "base/alloc.h"
+#include "storage/engine/rocks/rocks_internal.h"
+
+#include <rocksdb/c.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { L0_MANY = 24, L0_WAIT_MS = 10, L0_WAITS_MAX = 3000, REOPEN_FREE_BYTES = 64 << 20 };
+
+static enum status persisted(struct engine *engine, uint64_t range, struct engine_mark *ret,
+                             struct err *err)
+{
+    struct engine_snapshot *s;
+    enum status st = rocks__snapshot(engine, &s, err);
+    if (st != ST_OK)
+        return st;
+    const struct engine_mark_row *m = engine_view_mark(&s->view, range);
+    *ret = m ? m->mark : (struct engine_mark){0};
+    rocks__snapshot_release(engine, s);
+    return ST_OK;
+}
+
+/* Drains can outrun the merging of files; then reads would pay, so drains wait, for half a minute
+ * at most. */
+static void wait_for_merges(struct rocks *e)
+{
+    for (int i = 0; i < L0_WAITS_MAX; i++) {
+        bool many = false;
+        for (int f = 0; f < ENGINE_FAMILIES; f++) {
+            char *v = rocksdb_property_value_cf(e->db, e->cf[f], "rocksdb.num-files-at-level0");
+            many |= v && strtoull(v, NULL, 10) > L0_MANY;
+            rocksdb_free(v);
+        }
+        if (!many || rocks__property(e, ENGINE_LIVE, "rocksdb.background-errors"))
+            return;
+        env_sleep_ms(e->env, L0_WAIT_MS);
+    }
+}
+
+struct writing {
+    struct engine_snapshot *snapshot;
+    struct engine_sink *sink;
+};
+
+/* Before the next write after one that the disk refused. Not while the disk is full: opening needs
+ * some room, and what is open still serves reads. */
+static void recover(struct rocks *e)
+{
+    uint64_t room = 0;
+    struct err ignored;
+    if (e->env->ops->free_space(e->env, e->dir, &room, &ignored) == ST_OK &&
+        room < REOPEN_FREE_BYTES)
+        return;
+    rocks__try_reopen(e);
+}
+
+static enum status write_begin(struct rocks *e, struct writing *w, struct err *err)
+{
+    *w = (struct writing){0};
+    if (e->options.read_only)
+        return err_set(err, ST_READ_ONLY, "%s was opened read-only", e->dir);
+    if (e->suspect || !e->current)
+        recover(e);
+    enum status st = rocks__snapshot(&e->base, &w->snapshot, err);
+    if (st != ST_OK)
+        return st;
+    w->sink = rocks__sink_new(e);
+    if (!w->sink)
+        return err_set(err, ST_NO_MEMORY, "sorted files");
+    return ST_OK;
+}
+
+/* Readers see what was written when all of it succeeded, and also when a vacuum was stopped in the
+ * middle. */
+static enum status write_end(struct rocks *e, struct writing *w, enum status st, struct err *err)
+{
+    rocks__sink_free(w->sink);
+    rocks__snapshot_release(&e->base, w->snapshot);
+    if (st == ST_OK)
+        st = rocks__publish(e, err);
+    else if (rocks__disk_error(st))
+        e->suspect = true;
+    return st;
+}
+
+static enum status drain(struct engine *engine, uint64_t range, const struct table *t,
+                         const struct engine_mark *mark, struct err *err)
+{
+    struct rocks *e = (struct rocks *)engine;
+    struct writing w;
+    enum status st = write_begin(e, &w, err);
+    if (st == ST_OK)
+        wait_for_merges(e);
+    if (st == ST_OK)
+        st = engine_drain_rows(&w.snapshot->view, range, t, mark, w.sink, err);
+    return write_end(e, &w, st, err);
+}
+
+static enum status vacuum(struct engine *engine, uint64_t range, const struct engine_vacuum *v,
+                          struct engine_vacuum_result *ret, struct err *err)
+{
+    struct rocks *e = (struct rocks *)engine;
+    struct writing w;
+    enum status st = write_begin(e, &w, err);
+    if (st == ST_OK)
+        st = engine_vacuum_rows(&w.snapshot->view, range, v, w.sink, ret, err);
+    bool stopped = st == ST_CANCELLED;
+    struct err late;
+    enum status end = write_end(e, &w, stopped ? ST_OK : st, stopped ? &late : err);
+    return stopped && end == ST_OK ? ST_CANCELLED : end;
+}
+
+static enum status ingest(struct engine *engine, uint64_t range, const struct engine_interval *in,
+                          engine_ingest_fn next, void *arg, const struct engine_mark *mark,
+                          struct err *err)
+{
+    struct rocks *e = (struct rocks *)engine;
+    struct writing w;
+    enum status st = write_begin(e, &w, err);
+    if (st == ST_OK)
+        st = engine_ingest_rows(&w.snapshot->view, range, in, next, arg, mark, w.sink, err);
+    return write_end(e, &w, st, err);
+}
+
+static enum status get(struct engine *engine, struct engine_snapshot *s, struct bytes key,
+                       struct version at, bool cache_only, struct record *ret,
+                       struct engine_pin *ret_pin, struct err *err)
+{
+    (void)engine;
+    return engine_view_get(&s->view, key, at, cache_only, ret, ret_pin, err);
+}
+
+static enum status scan(struct engine *engine, struct engine_snapshot *s,
+                        const struct engine_scan *q, struct engine_iter **ret, struct err *err)
+{
+    (void)engine;
+    return engine_view_scan(&s->view, q, ret, err);
+}
+
+static enum status history(struct engine *engine, struct engine_snapshot *s, struct bytes key,
+                           struct version from, struct engine_iter **ret, struct err *err)
+{
+    (void)engine;
+    return engine_view_history(&s->view, key, from, ret, err);
+}
+
+static enum status changes(struct engine *engine, struct engine_snapshot *s, uint64_t range,
+                           struct version after, struct bytes after_key, struct engine_iter **ret,
+                           struct err *err)
+{
+    (void)engine;
+    return engine_view_changes(&s->view, range, after, after_key, ret, err);
+}
+
+static enum status export_rows(struct engine *engine, struct engine_snapshot *s, uint64_t range,
+                               const struct engine_interval *in, engine_export_fn fn, void *arg,
+                               struct err *err)
+{
+    (void)engine;
+    return engine_view_export(&s->view, range, in, fn, arg, err);
+}
+
+/* The format file comes last: a copy that was cut does not open. */
+static enum status copy(struct engine *engine, const char *dir, struct err *err)
+{
+    struct rocks *e = (struct rocks *)engine;
+    char path[ROCKS_DIR_MAX];
+    char *message = NULL;
+    struct buf format = BUF_INIT;
+    if (strlen(dir) > ROCKS_DIR_MAX - 64)
+        return err_set(err, ST_TOO_LARGE, "folder name of %zu bytes; the limit is %d", strlen(dir),
+                       ROCKS_DIR_MAX - 64);
+    snprintf(path, sizeof(path), "%s/rocks", dir);
+    if (env_exists(e->env, path))
+        return err_set(err, ST_ALREADY_EXISTS, "%s is there already", path);
+    enum status st = env_mkdirs(e->env, dir, err);
+    if (st != ST_OK)
+        return st;
+    rocks__hold(e);
+    rocksdb_checkpoint_t *checkpoint = rocksdb_checkpoint_object_create(e->db, &message);
+    if (!message) {
+        rocksdb_checkpoint_create(checkpoint, path, 0, &message);
+        rocksdb_checkpoint_object_destroy(checkpoint);
+    }
+    rocks__let_go(e);
+    if (message)
+        return rocks__error(message, "copy", err);
+    snprintf(path, sizeof(path), "%s/engine.format", e->dir);
+    st = env_read_file(e->env, path, 64, &format, err);
+    snprintf(path, sizeof(path), "%s/engine.format", dir);
+    if (st == ST_OK)
+        st = env_write_file(e->env, path, buf_bytes(&format), err);
+    buf_deinit(&format);
+    return st;
+}
+
+static void stats(struct engine *engine, struct engine_stats *ret)
+{
+    struct rocks *e = (struct rocks *)engine;
+    uint64_t *rows[] = {&ret->live_rows, &ret->past_rows, &ret->when_rows};
+    uint64_t *bytes[] = {&ret->live_bytes, &ret->past_bytes, &ret->when_bytes};
+    *ret = (struct engine_stats){0};
+    env_mutex_lock(&e->lock);
+    bool open = e->current != NULL;
+    if (open)
+        e->handles++;
+    env_mutex_unlock(&e->lock);
+    if (!open)
+        return;
+    for (int f = 0; f < ENGINE_FAMILIES; f++) {
+        *rows[f] = rocks__property(e, (enum engine_family)f, "rocksdb.estimate-num-keys");
+        *bytes[f] = rocks__property(e, (enum engine_family)f, "rocksdb.live-sst-files-size");
+        ret->memory_bytes +=
+            rocks__property(e, (enum engine_family)f, "rocksdb.estimate-table-readers-mem") +
+            rocks__property(e, (enum engine_family)f, "rocksdb.cur-size-all-mem-tables");
+    }
+    ret->cache_bytes = rocksdb_cache_get_usage(e->cache);
+    ret->memory_bytes += ret->cache_bytes;
+    const rocksdb_livefiles_t *files = rocksdb_livefiles(e->db);
+    ret->files = (uint64_t)rocksdb_livefiles_count(files);
+    rocksdb_livefiles_destroy(files);
+    rocks__let_go(e);
+}
+
+static enum status compact(struct engine *engine, struct err *err)
+{
+    struct rocks *e = (struct rocks *)engine;
+    struct engine_snapshot *s;
+    if (e->options.read_only)
+        return err_set(err, ST_READ_ONLY, "%s was opened read-only", e->dir);
+    enum status st = rocks__snapshot(engine, &s, err);
+    if (st != ST_OK)
+        return st;
+    rocksdb_compactoptions_t *o = rocksdb_compactoptions_create();
+    rocksdb_compactoptions_set_bottommost_level_compaction(o, 3); /* kForceOptimized */
+    for (int f = 0; f < ENGINE_FAMILIES; f++)
+        rocksdb_compact_range_cf_opt(e->db, e->cf[f], o, NULL, 0, NULL, 0);
+    rocksdb_compactoptions_destroy(o);
+    /* The C API's compact says nothing of failures. */
+    if (rocks__property(e, ENGINE_LIVE, "rocksdb.background-errors"))
+        st = err_set(err, ST_IO_ERROR, "rocks: compact: merging failed; see %s/rocks/LOG", e->dir);
+    rocks__snapshot_release(engine, s);
+    return st;
+}
+
+const struct engine_ops rocks__ops = {
+    .name = "rocks",
+    .close = rocks__close,
+    .persisted = persisted,
+    .drain = drain,
+    .snapshot = rocks__snapshot,
+    .snapshot_release = rocks__snapshot_release,
+    .get = get,
+    .scan = scan,
+    .history = history,
+    .changes = changes,
+    .vacuum = vacuum,
+    .export_rows = export_rows,
+    .ingest = ingest,
+    .copy = copy,
+    .verify = rocks__verify,
+    .stats = stats,
+    .compact = compact,
+};

@@ -1,0 +1,178 @@
+/* rocks_open.c - opening, closing, and opening again after the disk failed. */
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/log.h"
+#include "storage/engine/rocks/rocks_internal.h"
+
+#include <rocksdb/c.h>
+#include <stdio.h>
+
+#define FORMAT_TEXT "varve-rocks "
+enum { FORMAT = 1 };
+
+static enum status format_path(const struct rocks *e, char out[ROCKS_DIR_MAX], const char *name)
+{
+    snprintf(out, ROCKS_DIR_MAX, "%s/%s", e->dir, name);
+    return ST_OK;
+}
+
+/* Reads DIR/engine.format; writes it into a folder that has no DB yet. */
+static enum status check_format(struct rocks *e, struct err *err)
+{
+    char path[ROCKS_DIR_MAX], db[ROCKS_DIR_MAX];
+    struct buf content = BUF_INIT;
+    unsigned number = 0;
+    enum status st = format_path(e, path, "engine.format");
+    if (st == ST_OK)
+        st = format_path(e, db, "rocks");
+    if (st != ST_OK)
+        return st;
+    if (!env_exists(e->env, path)) {
+        if (env_exists(e->env, db))
+            return err_set(err, ST_CORRUPT, "%s is missing, yet there is %s", path, db);
+        if (e->options.read_only)
+            return err_set(err, ST_NOT_FOUND,
+                           "%s: no engine here, and it may not be made (read-only)", e->dir);
+        return env_write_file(e->env, path, BYTES_LIT(FORMAT_TEXT "1\n"), err);
+    }
+    st = env_read_file(e->env, path, 64, &content, err);
+    const char *text = st == ST_OK ? buf_cstr(&content) : NULL;
+    if (st == ST_OK && !text)
+        st = err_set(err, ST_NO_MEMORY, "%s", path);
+    if (st == ST_OK && sscanf(text, FORMAT_TEXT "%u\n", &number) != 1)
+        st = err_set(err, ST_CORRUPT, "%s: not a rocks engine's format file", path);
+    else if (st == ST_OK && number > FORMAT)
+        st = err_set(err, ST_FORMAT_NEWER, "%s: format %u, this program knows up to %d", path,
+                     number, FORMAT);
+    else if (st == ST_OK && number == 0)
+        st = err_set(err, ST_CORRUPT, "%s: format 0", path);
+    buf_deinit(&content);
+    return st;
+}
+
+enum status rocks__db_open(struct rocks *e, struct err *err)
+{
+    static const char *const names[ENGINE_FAMILIES] = {"default", "past", "when"};
+    char path[ROCKS_DIR_MAX];
+    char *message = NULL;
+    enum status st = format_path(e, path, "rocks");
+    if (st != ST_OK)
+        return st;
+    const rocksdb_options_t *options[ENGINE_FAMILIES];
+    for (int f = 0; f < ENGINE_FAMILIES; f++)
+        options[f] = e->cf_options[f];
+    if (e->options.read_only)
+        e->db = rocksdb_open_for_read_only_column_families(e->db_options, path, ENGINE_FAMILIES,
+                                                           names, options, e->cf, 0, &message);
+    else
+        e->db = rocksdb_open_column_families(e->db_options, path, ENGINE_FAMILIES, names, options,
+                                             e->cf, &message);
+    if (!message)
+        return ST_OK;
+    e->db = NULL;
+    return rocks__error(message, "open", err);
+}
+
+void rocks__db_close(struct rocks *e)
+{
+    if (!e->db)
+        return;
+    rocksdb_cancel_all_background_work(e->db, 1);
+    for (int f = 0; f < ENGINE_FAMILIES; f++)
+        rocksdb_column_family_handle_destroy(e->cf[f]);
+    rocksdb_close(e->db);
+    e->db = NULL;
+}
+
+void rocks__close(struct engine *engine)
+{
+    struct rocks *e = (struct rocks *)engine;
+    if (!e)
+        return;
+    if (e->current)
+        rocks__snapshot_release(engine, e->current);
+    ASSERT(e->handles == 0); /* snapshots, iterators and pins go before their engine */
+    rocks__db_close(e);
+    rocks__options_free(e);
+    env_mutex_deinit(&e->lock);
+    mem_free(e->dir);
+    mem_free(e);
+}
+
+/* RocksDB stops taking writes after a failed one; opening it anew is the way back the C API leaves.
+ * Everything durable is in files that the manifest names, so nothing is lost by it. */
+void rocks__try_reopen(struct rocks *e)
+{
+    env_mutex_lock(&e->lock);
+    bool alone = e->handles == 0 && e->current && e->current->refs == 1;
+    struct engine_snapshot *s = e->current;
+    if (alone) {
+        e->current = NULL; /* snapshots are refused meanwhile */
+        e->handles = 1;    /* as the last release of one expects */
+    }
+    env_mutex_unlock(&e->lock);
+    if (!alone && s)
+        return;
+    if (s)
+        rocks__snapshot_release(&e->base, s);
+    rocks__db_close(e);
+    struct err err;
+    err_init(&err);
+    enum status st = rocks__db_open(e, &err);
+    if (st == ST_OK)
+        st = rocks__publish(e, &err);
+    e->suspect = st != ST_OK;
+    if (st != ST_OK)
+        log_at(LOG_WARN, "engine", "opening again after a disk error failed",
+               LOG_FSTR("why", err.detail));
+}
+
+static void fill_options(struct engine_options *o, const struct engine_options *from)
+{
+    if (from)
+        *o = *from;
+    if (o->cache_bytes == 0)
+        o->cache_bytes = ROCKS_CACHE_DEFAULT;
+    if (o->max_open_files == 0)
+        o->max_open_files = ROCKS_FILES_DEFAULT;
+    if (o->background_threads == 0)
+        o->background_threads = 1;
+}
+
+enum status engine_rocks_open(struct env *env, const char *dir, const struct engine_options *o,
+                              struct engine **ret, struct err *err)
+{
+    if (strlen(dir) > ROCKS_DIR_MAX - 64)
+        return err_set(err, ST_TOO_LARGE, "folder name of %zu bytes; the limit is %d", strlen(dir),
+                       ROCKS_DIR_MAX - 64);
+    struct rocks *e = mem_zalloc(sizeof(*e));
+    if (!e)
+        return err_set(err, ST_NO_MEMORY, "engine");
+    env_mutex_init(&e->lock);
+    e->base.ops = &rocks__ops;
+    e->env = env;
+    fill_options(&e->options, o);
+    enum status st = ST_OK;
+    e->dir = mem_strdup(dir);
+    if (!e->dir)
+        st = err_set(err, ST_NO_MEMORY, "engine");
+    if (st == ST_OK && !e->options.read_only)
+        st = env_mkdirs(env, dir, err);
+    if (st == ST_OK)
+        st = check_format(e, err);
+    if (st == ST_OK)
+        rocks__options_make(e);
+    if (st == ST_OK)
+        st = rocks__db_open(e, err);
+    /* After the open, so that the folder's lock is ours. */
+    if (st == ST_OK && !e->options.read_only)
+        st = rocks__incoming_clear(e, err);
+    if (st == ST_OK)
+        st = rocks__publish(e, err);
+    if (st != ST_OK) {
+        rocks__close(&e->base);
+        return st;
+    }
+    *ret = &e->base;
+    return ST_OK;
+}

@@ -1,0 +1,163 @@
+/* rocks_options.c - how RocksDB is set up: little when empty, bounded when large. */
+#include "storage/engine/rocks/rocks_internal.h"
+
+#include <rocksdb/c.h>
+
+enum {
+    BLOOM_BITS = 10,
+    LIVE_BLOCK = 16 << 10,
+    PAST_BLOCK = 64 << 10, /* so that zstd sees some thirty versions of a 2 KiB record at once */
+    WHEN_BLOCK = 32 << 10,
+    WRITE_BUFFER = 64 << 10, /* memtables stay empty */
+    FILE_BYTES = 64 << 20,
+    LEVEL_BYTES = 256 << 20,
+    ZSTD_LEVEL = 3,
+    BULK_READAHEAD = 1 << 20,
+    CHECKSUM_XXH3 = 4, /* rocksdb::ChecksumType::kXXH3 */
+    LOG_LEVEL_WARN = 2,
+    PIPELINE_OFF = 0,
+};
+
+/* Prefix of a past key: all but its version. */
+static char *past_transform(void *state, const char *key, size_t len, size_t *ret_len)
+{
+    (void)state;
+    *ret_len = len - ENGINE_VERSION_BYTES;
+    return (char *)(uintptr_t)key;
+}
+
+static unsigned char past_in_domain(void *state, const char *key, size_t len)
+{
+    (void)state, (void)key;
+    return len >= ENGINE_VERSION_BYTES;
+}
+
+static unsigned char past_in_range(void *state, const char *key, size_t len)
+{
+    (void)state, (void)key, (void)len;
+    return 0; /* not asked any more by this RocksDB */
+}
+
+static const char *past_name(void *state)
+{
+    (void)state;
+    return "varve.past.1";
+}
+
+static void no_state(void *state)
+{
+    (void)state;
+}
+
+static rocksdb_block_based_table_options_t *table_options(const struct rocks *e,
+                                                          enum engine_family f)
+{
+    rocksdb_block_based_table_options_t *t = rocksdb_block_based_options_create();
+    rocksdb_block_based_options_set_block_cache(t, e->cache);
+    rocksdb_block_based_options_set_format_version(t, 5);
+    rocksdb_block_based_options_set_checksum(t, CHECKSUM_XXH3);
+    rocksdb_block_based_options_set_block_size(t, f == ENGINE_LIVE   ? LIVE_BLOCK
+                                                  : f == ENGINE_PAST ? PAST_BLOCK
+                                                                     : WHEN_BLOCK);
+    /* Indexes and filters count against the cache, so memory is bounded, but go last from it. */
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(t, 1);
+    rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
+    if (f != ENGINE_WHEN)
+        rocksdb_block_based_options_set_filter_policy(
+            t, rocksdb_filterpolicy_create_bloom_full(BLOOM_BITS));
+    rocksdb_block_based_options_set_whole_key_filtering(t, f == ENGINE_LIVE);
+    if (f == ENGINE_LIVE) {
+        rocksdb_block_based_options_set_data_block_index_type(
+            t, rocksdb_block_based_table_data_block_index_type_binary_search_and_hash);
+        rocksdb_block_based_options_set_data_block_hash_ratio(t, 0.75);
+    }
+    return t;
+}
+
+static rocksdb_options_t *family_options(const struct rocks *e, enum engine_family f, bool file)
+{
+    rocksdb_options_t *o = rocksdb_options_create();
+    rocksdb_block_based_table_options_t *t = table_options(e, f);
+    rocksdb_options_set_block_based_table_factory(o, t);
+    rocksdb_block_based_options_destroy(t);
+    rocksdb_options_set_write_buffer_size(o, WRITE_BUFFER);
+    rocksdb_options_set_arena_block_size(o, 4096);
+    rocksdb_options_set_max_write_buffer_number(o, 2);
+    rocksdb_options_set_target_file_size_base(o, FILE_BYTES);
+    rocksdb_options_set_max_bytes_for_level_base(o, LEVEL_BYTES);
+    rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
+    rocksdb_options_set_compression(o, f == ENGINE_LIVE ? rocksdb_lz4_compression
+                                                        : rocksdb_zstd_compression);
+    rocksdb_options_set_compression_options(o, -14, ZSTD_LEVEL, 0, 0);
+    if (f == ENGINE_LIVE && !file) {
+        rocksdb_options_set_bottommost_compression(o, rocksdb_zstd_compression);
+        rocksdb_options_set_bottommost_compression_options(o, -14, 1, 0, 0, 1);
+    }
+    if (f == ENGINE_PAST)
+        rocksdb_options_set_prefix_extractor(
+            o, rocksdb_slicetransform_create(NULL, no_state, past_transform, past_in_domain,
+                                             past_in_range, past_name));
+    return o;
+}
+
+void rocks__options_make(struct rocks *e)
+{
+    e->cache = rocksdb_cache_create_lru(e->options.cache_bytes);
+    e->env_options = rocksdb_envoptions_create();
+    for (int f = 0; f < ENGINE_FAMILIES; f++) {
+        e->cf_options[f] = family_options(e, (enum engine_family)f, false);
+        e->file_options[f] = family_options(e, (enum engine_family)f, true);
+    }
+    rocksdb_options_t *o = e->db_options = rocksdb_options_create();
+    rocksdb_options_set_create_if_missing(o, !e->options.read_only);
+    rocksdb_options_set_create_missing_column_families(o, !e->options.read_only);
+    rocksdb_options_set_paranoid_checks(o, 1);
+    rocksdb_options_set_max_open_files(o, e->options.max_open_files);
+    rocksdb_options_set_max_file_opening_threads(o, 1);
+    rocksdb_options_set_max_background_jobs(o, (int)e->options.background_threads + 1);
+    rocksdb_options_set_max_manifest_file_size(o, 4 << 20);
+    rocksdb_options_set_stats_dump_period_sec(o, 0);
+    rocksdb_options_set_stats_persist_period_sec(o, 0);
+    rocksdb_options_set_info_log_level(o, LOG_LEVEL_WARN);
+    rocksdb_options_set_keep_log_file_num(o, 2);
+    rocksdb_options_set_max_log_file_size(o, 1 << 20);
+    rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
+    rocksdb_options_set_table_cache_numshardbits(o, 2);
+    rocksdb_options_set_bytes_per_sync(o, 1 << 20);
+}
+
+void rocks__options_free(struct rocks *e)
+{
+    for (int f = 0; f < ENGINE_FAMILIES; f++) {
+        if (e->cf_options[f])
+            rocksdb_options_destroy(e->cf_options[f]);
+        if (e->file_options[f])
+            rocksdb_options_destroy(e->file_options[f]);
+    }
+    if (e->db_options)
+        rocksdb_options_destroy(e->db_options);
+    if (e->env_options)
+        rocksdb_envoptions_destroy(e->env_options);
+    if (e->cache)
+        rocksdb_cache_destroy(e->cache);
+}
+
+rocksdb_readoptions_t *rocks__read_options(const struct engine_snapshot *s, enum rocks_read use)
+{
+    rocksdb_readoptions_t *r = rocksdb_readoptions_create();
+    if (s->at)
+        rocksdb_readoptions_set_snapshot(r, s->at);
+    bool one = use == ROCKS_READ_ONE || use == ROCKS_READ_ONE_CACHE;
+    if (one)
+        rocksdb_readoptions_set_prefix_same_as_start(r, 1);
+    else
+        rocksdb_readoptions_set_total_order_seek(r, 1);
+    if (use == ROCKS_READ_CACHE || use == ROCKS_READ_ONE_CACHE)
+        rocksdb_readoptions_set_read_tier(r, 1);
+    if (use == ROCKS_READ_BULK) {
+        rocksdb_readoptions_set_fill_cache(r, 0);
+        rocksdb_readoptions_set_readahead_size(r, BULK_READAHEAD);
+    }
+    return r;
+}

@@ -1,0 +1,201 @@
+/* rocks_sink.c - rows become sorted files, and files become part of the DB.
+ *
+ * Each family's rows are written to files of at most about 64 MiB in DIR/incoming, synced by
+ * RocksDB as they are finished, then linked into the DB: when, past, live. Linking a family's files
+ * is one change of the manifest, so it is all or nothing; the mark travels with the live rows, in a
+ * small file of its own because files that do not overlap can go straight to a deep level, and the
+ * mark's key lies far from all others. */
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "storage/engine/rocks/rocks_internal.h"
+
+#include <rocksdb/c.h>
+#include <stdio.h>
+
+enum { FILE_RAW_BYTES = 96 << 20 /* before compression and of keys and values only */ };
+
+struct part {
+    rocksdb_sstfilewriter_t *writer; /* NULL: none is open */
+    uint64_t bytes;
+    char **files;
+    size_t n_files, cap_files;
+};
+
+struct sink {
+    struct engine_sink base;
+    struct rocks *e;
+    struct part parts[ENGINE_FAMILIES];
+    int step; /* of the commit, for tests */
+};
+
+static enum status no_memory(struct err *err)
+{
+    return err_set(err, ST_NO_MEMORY, "sorted files");
+}
+
+static enum status part_open(struct sink *s, enum engine_family f, struct err *err)
+{
+    struct part *p = &s->parts[f];
+    char path[ROCKS_DIR_MAX];
+    char *message = NULL;
+    if (p->n_files == p->cap_files) {
+        size_t cap = p->cap_files ? p->cap_files * 2 : 4;
+        char **files = mem_realloc(p->files, cap * sizeof(*files));
+        if (!files)
+            return no_memory(err);
+        p->files = files;
+        p->cap_files = cap;
+    }
+    snprintf(path, sizeof(path), "%s/incoming/%s-%06llu.sst", s->e->dir, engine_family_name(f),
+             (unsigned long long)s->e->next_file++);
+    char *name = mem_strdup(path);
+    if (!name)
+        return no_memory(err);
+    p->files[p->n_files++] = name;
+    p->writer = rocksdb_sstfilewriter_create(s->e->env_options, s->e->file_options[f]);
+    p->bytes = 0;
+    rocksdb_sstfilewriter_open(p->writer, path, &message);
+    return message ? rocks__error(message, "make a sorted file", err) : ST_OK;
+}
+
+static enum status part_finish(struct part *p, struct err *err)
+{
+    char *message = NULL;
+    if (!p->writer)
+        return ST_OK;
+    rocksdb_sstfilewriter_finish(p->writer, &message);
+    rocksdb_sstfilewriter_destroy(p->writer);
+    p->writer = NULL;
+    return message ? rocks__error(message, "finish a sorted file", err) : ST_OK;
+}
+
+static enum status part_ready(struct sink *s, enum engine_family f, struct bytes key,
+                              struct err *err)
+{
+    struct part *p = &s->parts[f];
+    enum status st = ST_OK;
+    bool mark = f == ENGINE_LIVE && engine_key_reserved(key);
+    if (p->writer && (mark || p->bytes >= FILE_RAW_BYTES))
+        st = part_finish(p, err);
+    if (st == ST_OK && !p->writer)
+        st = part_open(s, f, err);
+    return st;
+}
+
+static enum status sink_put(struct engine_sink *base, enum engine_family f, struct bytes key,
+                            struct bytes value, struct err *err)
+{
+    struct sink *s = (struct sink *)base;
+    char *message = NULL;
+    enum status st = part_ready(s, f, key, err);
+    if (st != ST_OK)
+        return st;
+    s->parts[f].bytes += key.len + value.len;
+    rocksdb_sstfilewriter_put(s->parts[f].writer, (const char *)key.data, key.len,
+                              (const char *)value.data, value.len, &message);
+    return message ? rocks__error(message, "write a sorted file", err) : ST_OK;
+}
+
+static enum status sink_del(struct engine_sink *base, enum engine_family f, struct bytes key,
+                            struct err *err)
+{
+    struct sink *s = (struct sink *)base;
+    char *message = NULL;
+    enum status st = part_ready(s, f, key, err);
+    if (st != ST_OK)
+        return st;
+    s->parts[f].bytes += key.len;
+    rocksdb_sstfilewriter_delete(s->parts[f].writer, (const char *)key.data, key.len, &message);
+    return message ? rocks__error(message, "write a sorted file", err) : ST_OK;
+}
+
+static enum status part_ingest(struct sink *s, enum engine_family f, struct err *err)
+{
+    struct part *p = &s->parts[f];
+    char *message = NULL;
+    if (p->n_files == 0)
+        return ST_OK;
+    s->step++;
+    if (s->step == s->e->test_fail_step)
+        return err_set(err, ST_IO_ERROR, "a test made step %d of a commit fail", s->step);
+    rocksdb_ingestexternalfileoptions_t *o = rocksdb_ingestexternalfileoptions_create();
+    rocksdb_ingestexternalfileoptions_set_move_files(o, 1);
+    rocksdb_ingest_external_file_cf(s->e->db, s->e->cf[f], (const char *const *)p->files,
+                                    p->n_files, o, &message);
+    rocksdb_ingestexternalfileoptions_destroy(o);
+    return message ? rocks__error(message, "take in sorted files", err) : ST_OK;
+}
+
+/* What was linked is gone from DIR/incoming already; what was not is removed. */
+static void part_drop(struct sink *s, struct part *p)
+{
+    if (p->writer)
+        rocksdb_sstfilewriter_destroy(p->writer);
+    p->writer = NULL;
+    for (size_t i = 0; i < p->n_files; i++) {
+        struct err ignored; /* the next open clears the folder again */
+        enum status st = s->e->env->ops->unlink(s->e->env, p->files[i], &ignored);
+        (void)st;
+        mem_free(p->files[i]);
+    }
+    p->n_files = 0;
+}
+
+static enum status sink_commit(struct engine_sink *base, struct err *err)
+{
+    static const enum engine_family order[ENGINE_FAMILIES] = {ENGINE_WHEN, ENGINE_PAST,
+                                                              ENGINE_LIVE};
+    struct sink *s = (struct sink *)base;
+    enum status st = ST_OK;
+    for (int i = 0; st == ST_OK && i < ENGINE_FAMILIES; i++)
+        st = part_finish(&s->parts[order[i]], err);
+    for (int i = 0; st == ST_OK && i < ENGINE_FAMILIES; i++)
+        st = part_ingest(s, order[i], err);
+    for (int i = 0; i < ENGINE_FAMILIES; i++)
+        part_drop(s, &s->parts[i]);
+    return st;
+}
+
+static const struct engine_sink_ops sink_ops = {sink_put, sink_del, sink_commit};
+
+struct engine_sink *rocks__sink_new(struct rocks *e)
+{
+    struct sink *s = mem_zalloc(sizeof(*s));
+    if (!s)
+        return NULL;
+    s->base.ops = &sink_ops;
+    s->e = e;
+    return &s->base;
+}
+
+void rocks__sink_free(struct engine_sink *base)
+{
+    struct sink *s = (struct sink *)base;
+    if (!s)
+        return;
+    for (int i = 0; i < ENGINE_FAMILIES; i++) {
+        part_drop(s, &s->parts[i]);
+        mem_free(s->parts[i].files);
+    }
+    mem_free(s);
+}
+
+enum status rocks__incoming_clear(struct rocks *e, struct err *err)
+{
+    char path[ROCKS_DIR_MAX + 300];
+    struct buf names = BUF_INIT;
+    snprintf(path, sizeof(path), "%s/incoming", e->dir);
+    enum status st = env_mkdirs(e->env, path, err);
+    if (st == ST_OK)
+        st = env_list(e->env, path, &names, err);
+    for (size_t at = 0; st == ST_OK && at < names.len;) {
+        const char *name = (const char *)names.data + at;
+        at += strlen(name) + 1;
+        snprintf(path, sizeof(path), "%s/incoming/%s", e->dir, name);
+        st = env_unlink(e->env, path, err);
+        if (st == ST_NOT_FOUND)
+            st = ST_OK;
+    }
+    buf_deinit(&names);
+    return st;
+}
