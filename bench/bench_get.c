@@ -1,0 +1,116 @@
+/* Gets of 1 M keys of 16 B + 100 B by Zipf 0.99: all cached (1 and 2 threads), a cache of 10 % of the data, missing keys,
+ * beside RocksDB reading from its block cache. `cold`: run in a memory cgroup of a quarter of the data with nothing cached
+ * (tools/in-memory-limit), keys drawn evenly. Usage:
+ *     bench_get [cached|tenth|missing|cold|all] [million keys] [million gets] */
+#include "bench/bench_peer.h"
+#include "bench/bench_zipf.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { VALUE = 100, BATCH = 1000 };
+
+static void fill(struct peer *p, uint64_t keys)
+{
+    struct session *s = peer_session(p);
+    static uint8_t batch[BATCH][BENCH_KEY];
+    uint8_t value[VALUE];
+    for (uint64_t n = 0; n < keys; n += BATCH) {
+        for (uint64_t i = 0; i < BATCH; i++)
+            bench_key(n + i, batch[i]);
+        bench_value(n, value, sizeof(value));
+        session_batch(s, (const uint8_t(*)[BENCH_KEY])batch, BATCH, BYTES(value, sizeof(value)));
+    }
+    session_close(s);
+    peer_settle(p);
+}
+
+enum how { ZIPF, UNIFORM, MISSING };
+struct load {
+    struct peer *p;
+    struct bench_zipf zipf;
+    uint64_t keys, gets;
+    enum how how;
+    _Atomic uint64_t sum, absent;
+};
+
+static void run(void *arg, unsigned i)
+{
+    struct load *l = arg;
+    struct session *s = peer_session(l->p);
+    struct bench_zipf z;
+    uint8_t key[BENCH_KEY];
+    uint64_t sum = 0, absent = 0, state = i + 1;
+    bench_zipf_fork(&l->zipf, &z, i + 1);
+    for (uint64_t n = 0; n < l->gets; n++) {
+        uint64_t k = l->how == ZIPF ? bench_zipf_next(&z) : bench_rnd(&state) % l->keys;
+        bench_key(l->how == MISSING ? k + l->keys * 10 : k, key);
+        uint64_t v = session_get(s, BYTES(key, sizeof(key)));
+        absent += v == 0;
+        sum += v;
+    }
+    atomic_fetch_add(&l->sum, sum);
+    atomic_fetch_add(&l->absent, absent);
+    session_close(s);
+}
+
+static double measure(struct peer *p, const struct bench_zipf *z, uint64_t keys, uint64_t gets, enum how how, unsigned threads,
+                      uint64_t *ret_sum)
+{
+    struct load l = {.p = p, .zipf = *z, .keys = keys, .gets = gets, .how = how};
+    uint64_t ns = bench_threads(threads, run, &l);
+    char what[96];
+    snprintf(what, sizeof(what), "%s, %u thread%s", peer_name(p), threads, threads == 1 ? "" : "s");
+    bench_rate(what, gets * threads, ns);
+    if (l.absent != (how == MISSING ? gets * threads : 0))
+        bench_die("%lu gets found nothing", (unsigned long)l.absent);
+    *ret_sum = l.sum;
+    return (double)(gets * threads) * 1e9 / (double)ns;
+}
+
+static void compare(const char *title, uint64_t keys, uint64_t gets, size_t cache, enum how how, double goal)
+{
+    char *dirs[] = {bench_scratch("varve"), bench_scratch("rocks")};
+    struct peer_config c = {.sync = PEER_OFF, .cache_bytes = cache};
+    struct bench_zipf z;
+    double rate[2][2];
+    uint64_t sums[2];
+    printf("\n%s (cache %zu MiB)\n", title, cache >> 20);
+    bench_zipf_init(&z, keys, BENCH_ZIPF_THETA, 1);
+    for (int i = 0; i < 2; i++) {
+        struct peer *p = i ? peer_rocks(dirs[i], &c) : peer_varve(dirs[i], &c);
+        fill(p, keys);
+        uint64_t warm;
+        (void)measure(p, &z, keys, gets / 2, how, 1, &warm); /* warms caches; printed, not counted */
+        rate[i][0] = measure(p, &z, keys, gets, how, 1, &sums[i]);
+        rate[i][1] = measure(p, &z, keys, gets, how, 2, &warm);
+        peer_close(p);
+    }
+    bench_ratio("1 thread: varve / RocksDB", rate[0][0] / rate[1][0], goal);
+    bench_ratio("varve: 2 threads / 1 thread", rate[0][1] / rate[0][0], how == ZIPF && goal >= 3 ? 1.7 : 0);
+    if (sums[0] != sums[1])
+        bench_die("the two databases do not answer the same");
+    bench_checksum(sums[0]);
+    bench_scratch_remove(dirs[0]);
+    bench_scratch_remove(dirs[1]);
+}
+
+int main(int argc, char **argv)
+{
+    const char *which = argc > 1 ? argv[1] : "all";
+    uint64_t keys = bench_arg(argc, argv, 2, 1) * 1000000, gets = bench_arg(argc, argv, 3, 4) * 1000000;
+    bool all = strcmp(which, "all") == 0;
+    bench_machine("bench_get: gets of 16 B + 100 B");
+    size_t data = (size_t)keys * 116;
+    if (all || !strcmp(which, "cached"))
+        compare("all cached, Zipf 0.99", keys, gets, data * 4, ZIPF, 3);
+    if (all || !strcmp(which, "tenth"))
+        compare("a cache of 10 % of the data, Zipf 0.99", keys, gets / 4, data / 10, ZIPF, 0);
+    if (all || !strcmp(which, "missing"))
+        compare("missing keys", keys, gets / 4, data * 4, MISSING, 0.8);
+    if (!strcmp(which, "cold"))
+        compare("cold, drawn evenly", keys, gets / 16, 8u << 20, UNIFORM, 0.9);
+    return 0;
+}

@@ -1,0 +1,106 @@
+/* Watching: the delay from a put's answer to a watcher in another thread that has it, and the processor time of 1,000 idle
+ * watchers. Usage: bench_watch [puts] [watchers] */
+#include "bench/bench_peer.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+static void must(varve_status st, const char *what)
+{
+    if (st != VARVE_OK)
+        bench_die("%s: %s: %s", what, varve_status_name(st), varve_last_error());
+}
+
+struct follow {
+    varve_watch *w;
+    uint64_t n, *seen_ns;
+    pthread_t thread;
+    _Atomic uint64_t got;
+};
+
+static void *follow(void *arg)
+{
+    struct follow *f = arg;
+    const varve_iter *row;
+    while (f->got < f->n && varve_watch_next(f->w, -1, &row) == 1) {
+        if (f->seen_ns)
+            f->seen_ns[f->got] = bench_ns();
+        f->got++;
+    }
+    return NULL;
+}
+
+static double cpu_seconds(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+static void pause_ms(long ms)
+{
+    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t puts = bench_arg(argc, argv, 1, 2000), idle = bench_arg(argc, argv, 2, 1000);
+    bench_machine("bench_watch: delay after apply, and idle watchers");
+    char *dir = bench_scratch("watch");
+    varve *db;
+    must(varve_open(dir, NULL, &db), "open");
+    struct follow f = {.n = puts, .seen_ns = calloc(puts, sizeof(uint64_t))};
+    uint64_t *delay = calloc(puts, sizeof(uint64_t)), *put_ns = calloc(puts, sizeof(uint64_t));
+    must(varve_put(db, "w", "first", 5, VARVE_RAW, "", 0, NULL, NULL), "put");
+    must(varve_watch_open(db, "now", NULL, &f.w), "watch");
+    if (pthread_create(&f.thread, NULL, follow, &f) != 0)
+        bench_die("no thread");
+    for (uint64_t i = 0; i < puts; i++) {
+        must(varve_put(db, "w", &i, sizeof(i), VARVE_RAW, &i, sizeof(i), NULL, NULL), "put");
+        put_ns[i] = bench_ns();
+        nanosleep(&(struct timespec){0, 200000}, NULL);
+    }
+    pthread_join(f.thread, NULL);
+    for (uint64_t i = 0; i < puts; i++)
+        delay[i] = f.seen_ns[i] > put_ns[i] ? f.seen_ns[i] - put_ns[i] : 0;
+    bench_quantiles("delay after the put's answer (goal: at most 5 ms)", delay, puts);
+    varve_watch_close(f.w);
+
+    struct follow *many = calloc(idle, sizeof(*many));
+    for (uint64_t i = 0; i < idle; i++) {
+        many[i].n = 1;
+        must(varve_watch_open(db, "now", NULL, &many[i].w), "watch");
+        pthread_attr_t a;
+        pthread_attr_init(&a);
+        pthread_attr_setstacksize(&a, 64 * 1024);
+        if (pthread_create(&many[i].thread, &a, follow, &many[i]) != 0)
+            bench_die("no thread %lu", (unsigned long)i);
+        pthread_attr_destroy(&a);
+    }
+    pause_ms(2000);
+    double before = cpu_seconds();
+    pause_ms(5000);
+    printf("%lu idle watchers: %.4f s of processor in 5 s\n", (unsigned long)idle, cpu_seconds() - before);
+    must(varve_put(db, "w", "last", 4, VARVE_RAW, "", 0, NULL, NULL), "put");
+    uint64_t woken = 0;
+    for (uint64_t i = 0; i < idle; i++) {
+        pthread_join(many[i].thread, NULL);
+        woken += many[i].got;
+        varve_watch_close(many[i].w);
+    }
+    if (woken != idle)
+        bench_die("%lu of %lu watchers saw the last put", (unsigned long)woken, (unsigned long)idle);
+    bench_checksum(woken + f.got);
+    must(varve_close(db), "close");
+    free(many);
+    free(delay);
+    free(put_ns);
+    free(f.seen_ns);
+    bench_scratch_remove(dir);
+    return 0;
+}
