@@ -5,6 +5,8 @@
 #include "base/assert.h"
 #include "storage/table/table_internal.h"
 
+enum { GROUP = 16 }; /* searches in flight */
+
 static size_t round8(size_t n)
 {
     return (n + 7) & ~(size_t)7;
@@ -16,16 +18,16 @@ static size_t node_bytes(unsigned height, size_t key_len)
     return height * sizeof(struct table_key *) + sizeof(struct table_key) + key;
 }
 
-static struct table_key *new_node(struct table *t, unsigned height, struct bytes key)
+/* `mem` has node_bytes(height, key.len). */
+static struct table_key *make_node(uint8_t *mem, unsigned height, struct bytes key, uint32_t hash)
 {
-    size_t size = node_bytes(height, key.len);
-    uint8_t *mem = table__mem_take(&t->nodes, size);
     struct table_key *n = (struct table_key *)(void *)(mem + height * sizeof(struct table_key *));
     for (unsigned i = 0; i < height; i++)
         atomic_init(table__link(n, i), NULL);
     atomic_init(&n->newest, NULL);
-    n->len = (uint32_t)key.len;
-    n->height = height;
+    n->hash = hash;
+    n->len = key.len & 0xffffff;
+    n->height = height & 0xff;
     uint8_t *dst = (uint8_t *)(n + 1);
     if (key.len < KEY_INLINE)
         memset(dst, 0, KEY_INLINE);
@@ -39,19 +41,20 @@ struct table *table_new(void)
     struct table *t = mem_zalloc(sizeof(*t));
     if (!t)
         return NULL;
-    table__mem_init(&t->nodes);
-    table__mem_init(&t->values);
-    if (!table__mem_reserve(&t->nodes, node_bytes(TABLE_MAX_HEIGHT, 0))) {
+    size_t head = node_bytes(TABLE_MAX_HEIGHT, 0);
+    table__mem_init(&t->mem);
+    if (!table__mem_reserve(&t->mem, head) || !table__index_init(&t->index)) {
+        table__mem_deinit(&t->mem);
         mem_free(t);
         return NULL;
     }
-    t->head = new_node(t, TABLE_MAX_HEIGHT, BYTES_EMPTY);
+    t->head = make_node(table__mem_take(&t->mem, head), TABLE_MAX_HEIGHT, BYTES_EMPTY, 0);
     for (unsigned i = 0; i < TABLE_MAX_HEIGHT; i++)
         t->finger.prev[i] = t->head;
     t->rng = 0x9e3779b97f4a7c15u;
     atomic_init(&t->refs, 1);
     atomic_init(&t->height, 1);
-    atomic_init(&t->bytes, sizeof(*t) + t->nodes.total_bytes);
+    atomic_init(&t->bytes, sizeof(*t) + t->mem.total_bytes + t->index.mem.total_bytes);
     return t;
 }
 
@@ -68,8 +71,8 @@ void table_unref(struct table *t)
         return;
     for (struct table_blob *b = t->blobs; b; b = b->next)
         blob_unref(b->blob);
-    table__mem_deinit(&t->nodes);
-    table__mem_deinit(&t->values);
+    table__mem_deinit(&t->mem);
+    table__mem_deinit(&t->index.mem);
     mem_free(t);
 }
 
@@ -167,10 +170,11 @@ static size_t entry_bytes(const struct record *rec, const struct blob *owner)
     return round8(sizeof(struct table_entry) + rec->writer.len + value);
 }
 
-static struct table_entry *new_entry(struct table *t, const struct record *rec,
-                                     const struct blob *owner)
+/* `mem` has entry_bytes(rec, owner). */
+static struct table_entry *make_entry(uint8_t *mem, const struct record *rec,
+                                      const struct blob *owner)
 {
-    struct table_entry *e = table__mem_take(&t->values, entry_bytes(rec, owner));
+    struct table_entry *e = (struct table_entry *)(void *)mem;
     *e = (struct table_entry){
         .hlc = rec->version.hlc,
         .origin = rec->version.origin,
@@ -204,24 +208,34 @@ static void stack_on(struct table_entry *e, struct table_entry *older)
     e->jump = older->depth - j->depth == j->depth - j->jump->depth ? j->jump : older;
 }
 
-/* Memory has been reserved: this cannot fail. */
-static void put_one(struct table *t, struct bytes key, const struct record *rec,
+/* Memory has been reserved: this cannot fail. A new key's first version lies behind its node, where
+ * a reader that found the node has fetched it already. */
+static void put_one(struct table *t, const struct table_item *item, uint32_t hash,
                     const struct blob *owner, bool batch)
 {
-    struct table_probe p = table__probe(key);
-    struct table_entry *e = new_entry(t, rec, owner);
-    struct table_key *n = move_finger(t, &p, batch);
+    const struct record *rec = &item->rec;
+    bool sure; /* needless here: the list is searched for the place anyway */
+    struct table_probe p = table__probe(item->key);
+    struct table_key *n = table__index_find(&t->index, hash, item->key, &sure);
+    if (!n)
+        n = move_finger(t, &p, batch);
     bool fresh = !n;
+    unsigned height = fresh ? random_height(t) : 0;
+    size_t node = fresh ? node_bytes(height, item->key.len) : 0;
+    uint8_t *mem = table__mem_take(&t->mem, node + entry_bytes(rec, owner));
     if (fresh)
-        n = new_node(t, random_height(t), key);
+        n = make_node(mem, height, item->key, hash);
+    struct table_entry *e = make_entry(mem + node, rec, owner);
     struct table_entry *older = atomic_load_explicit(&n->newest, memory_order_relaxed);
     ASSERT(!older || version_cmp(rec->version, table__version(older)) > 0);
     e->key = n;
     stack_on(e, older);
     atomic_store_explicit(&n->newest, e, memory_order_release);
-    if (fresh)
+    if (fresh) {
         link_node(t, n);
-    table__order_append(&t->order, &t->values, e);
+        table__index_add(&t->index, n);
+    }
+    table__order_append(&t->order, &t->mem, e);
 }
 
 static void check_item(const struct table *t, struct bytes key, const struct record *rec,
@@ -241,44 +255,82 @@ static void keep_owner(struct table *t, struct blob *owner)
 {
     if (t->blobs && t->blobs->blob == owner)
         return;
-    struct table_blob *b = table__mem_take(&t->values, sizeof(*b));
+    struct table_blob *b = table__mem_take(&t->mem, sizeof(*b));
     *b = (struct table_blob){.next = t->blobs, .blob = blob_ref(owner)};
     t->blobs = b;
     t->blob_bytes += sizeof(*owner) + owner->len;
 }
 
+/* Walks GROUP searches side by side, so that they wait for memory together: the puts that follow
+ * find their way in the cache. Pays where scattered keys go into a large table. */
+static void warm(const struct table *t, const struct table_item *items, const uint32_t *hashes,
+                 size_t n)
+{
+    struct {
+        struct table_probe p;
+        const struct table_key *x, *next;
+        unsigned level;
+    } s[GROUP];
+    unsigned top = atomic_load_explicit(&t->height, memory_order_relaxed) - 1;
+    size_t left = n;
+    for (size_t i = 0; i < n; i++) {
+        __builtin_prefetch(table__index_place(&t->index, hashes[i]));
+        s[i].p = table__probe(items[i].key);
+        s[i].x = t->head;
+        s[i].level = top;
+        s[i].next = table__next(t->head, top);
+    }
+    bool done[GROUP] = {false};
+    while (left) {
+        for (size_t i = 0; i < n; i++) {
+            if (done[i])
+                continue;
+            if (s[i].next && table__cmp(s[i].next, &s[i].p) < 0) {
+                s[i].x = s[i].next;
+            } else if (s[i].level == 0) {
+                done[i] = true;
+                left--;
+                continue;
+            } else {
+                s[i].level--;
+            }
+            s[i].next = table__next(s[i].x, s[i].level);
+            __builtin_prefetch(s[i].next);
+        }
+    }
+}
+
 enum status table_put_many(struct table *t, const struct table_item *items, size_t n,
                            struct blob *owner)
 {
-    size_t values = sizeof(struct table_blob) + table__order_need(&t->order, n), nodes = 0;
+    size_t need = sizeof(struct table_blob) + table__order_need(&t->order, n);
     bool refs = false;
     for (size_t i = 0; i < n; i++) {
-        values += entry_bytes(&items[i].rec, owner);
-        nodes += node_bytes(TABLE_MAX_HEIGHT, items[i].key.len);
+        need += entry_bytes(&items[i].rec, owner) + node_bytes(TABLE_MAX_HEIGHT, items[i].key.len);
         refs = refs || keep_by_ref(&items[i].rec, owner);
     }
-    if (!table__mem_reserve(&t->values, values) || !table__mem_reserve(&t->nodes, nodes))
+    if (n == 0)
+        return ST_OK;
+    if (!table__mem_reserve(&t->mem, need) || !table__index_reserve(&t->index, n))
         return ST_NO_MEMORY;
     if (refs)
         keep_owner(t, owner);
-    for (size_t i = 0; i < n; i++) {
-        check_item(t, items[i].key, &items[i].rec, owner);
-        put_one(t, items[i].key, &items[i].rec, owner, n > 1);
+    for (size_t i = 0, group; i < n; i += group) {
+        uint32_t hashes[GROUP];
+        group = n - i < GROUP ? n - i : GROUP;
+        for (size_t j = 0; j < group; j++)
+            hashes[j] = table__hash(items[i + j].key);
+        if (group > 1)
+            warm(t, items + i, hashes, group);
+        for (size_t j = 0; j < group; j++) {
+            check_item(t, items[i + j].key, &items[i + j].rec, owner);
+            put_one(t, &items[i + j], hashes[j], owner, n > 1);
+        }
     }
-    atomic_store_explicit(&t->bytes,
-                          sizeof(*t) + t->nodes.total_bytes + t->values.total_bytes + t->blob_bytes,
-                          memory_order_relaxed);
+    atomic_store_explicit(
+        &t->bytes, sizeof(*t) + t->mem.total_bytes + t->index.mem.total_bytes + t->blob_bytes,
+        memory_order_relaxed);
     return ST_OK;
-}
-
-enum status table_reserve(struct table *t, size_t n, size_t bytes)
-{
-    /* Bounds: each version a piece rounded to 8 bytes with a pointer and a blob's note, each key a node of full height. */
-    size_t values = n * (sizeof(struct table_entry) + sizeof(const uint8_t *) + 8 + sizeof(struct table_blob)) + bytes +
-                    table__order_need(&t->order, n);
-    size_t nodes = n * (node_bytes(TABLE_MAX_HEIGHT, 0) + KEY_INLINE + 8) + bytes;
-    return table__mem_reserve(&t->values, values) && table__mem_reserve(&t->nodes, nodes) ? ST_OK
-                                                                                          : ST_NO_MEMORY;
 }
 
 enum status table_put(struct table *t, struct bytes key, const struct record *rec,

@@ -1,11 +1,9 @@
-/* table.h - the ordered in-memory table that takes every write, with several versions of a key side
- * by side.
+/* table.h - the ordered in-memory table that takes every write, with several versions of a key side by side.
  *
- * A skip list of keys; each key holds its versions newest first. Versions are immutable once linked
- * and carry jump pointers (Myers, "An applicative random-access stack", 1983), so that finding the
- * newest version at or below t takes O(log n) steps also with a million versions of one key.
- * Besides, every version is kept in the order it was put, which is what the engine's `when` rows
- * and the change feed read.
+ * A skip list of keys with a hash index beside it; each key holds its versions newest first. Versions are immutable once
+ * linked and carry jump pointers (Myers, "An applicative random-access stack", 1983), so that finding the newest version
+ * at or below t takes O(log n) steps also with a million versions of one key. Besides, every version is kept in the order
+ * it was put, which is what the engine's `when` rows and the change feed read.
  *
  * Owns:     its memory, and a reference to each blob it was given. Shared by reference count.
  * Promises: readers need no lock and see whole versions only; keys and records read from it live as

@@ -10,7 +10,8 @@
  * shorter one is a prefix of the other; where they are equal, the rest and then the lengths decide.
  *
  * Invariants:
- *   1. A node is linked at level l before it is linked at level l + 1, and never unlinked.
+ *   1. A node is linked at level l before it is linked at level l + 1, and never unlinked; the
+ * index learns of it last.
  *   2. A node has at least one version before it is linked.
  *   3. Down a chain of versions, versions fall strictly; entry n of the order has no smaller
  * version than entry n - 1.
@@ -34,9 +35,10 @@ enum {
 
 struct table_key {
     struct table_entry *_Atomic newest;
-    uint32_t len;
-    uint32_t height;
-    /* the key's bytes follow */
+    uint32_t hash;
+    uint32_t len : 24;
+    uint32_t height : 8;
+    /* the key's bytes follow, then the first version */
 };
 
 struct table_entry {
@@ -76,6 +78,14 @@ struct table_order {
     uint64_t dir_cap; /* chunks that the directory has room for */
 };
 
+/* Nodes by hash; see table_hash.c. */
+struct table_dir;
+struct table_index {
+    struct table_dir *_Atomic dir;
+    _Atomic bool complete; /* it knows every key */
+    struct table_mem mem;
+};
+
 struct table_finger {
     struct table_key *prev[TABLE_MAX_HEIGHT];
     struct table_key *last; /* the key of the last put; NULL: none yet */
@@ -88,9 +98,10 @@ struct table {
     _Atomic uint64_t keys;
     _Atomic size_t bytes;
     struct table_order order;
+    struct table_index index;
 
     /* The writer's alone. */
-    struct table_mem nodes, values; /* apart, so that a search walks densely packed memory */
+    struct table_mem mem;
     struct table_finger finger;
     struct table_blob *blobs;
     size_t blob_bytes;
@@ -166,6 +177,17 @@ static inline struct version table__version(const struct table_entry *e)
 
 /* The node with the key; NULL: none. */
 const struct table_key *table__find_key(const struct table *t, struct bytes key);
+
+uint32_t table__hash(struct bytes key);
+bool table__index_init(struct table_index *x); /* false: no memory */
+bool table__index_reserve(struct table_index *x,
+                          size_t n); /* takes memory for n more keys; false: no memory */
+void table__index_add(struct table_index *x,
+                      struct table_key *n); /* the node is complete; it has a version */
+/* NULL: not in the index; *ret_sure then says whether it is not in the table either. */
+struct table_key *table__index_find(const struct table_index *x, uint32_t hash, struct bytes key,
+                                    bool *ret_sure);
+const void *table__index_place(const struct table_index *x, uint32_t hash); /* where to prefetch */
 
 /* After a successful reserve of n bytes, allocations of up to n bytes in all (each rounded up to 8)
  * succeed. */

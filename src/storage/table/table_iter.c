@@ -37,6 +37,10 @@ static const struct table_key *seek(const struct table *t, const struct table_pr
 
 const struct table_key *table__find_key(const struct table *t, struct bytes key)
 {
+    bool sure;
+    const struct table_key *n = table__index_find(&t->index, table__hash(key), key, &sure);
+    if (n || sure)
+        return n;
     struct table_probe p = table__probe(key);
     const struct table_key *at = NULL;
     seek(t, &p, true, &at);
