@@ -21,7 +21,7 @@ struct bytes model_key(const struct model *m, uint8_t key, uint8_t out[256])
     out[2] = (uint8_t)(m->collection >> 8);
     out[3] = (uint8_t)m->collection;
     /* Every third is a prefix of the next one; zero bytes and 0xff stand where an encoding could trip. */
-    size_t len = 1 + (key % 3) * 2 + (key == 11 ? 190u : 0);
+    size_t len = 1 + (size_t)(key % 3) * 2 + (key == 11 ? 190u : 0);
     memset(out + 4, key % 2 ? 0xff : 0x00, len);
     out[4] = (uint8_t)(key / 3 * 29);
     return BYTES(out, 4 + len);
