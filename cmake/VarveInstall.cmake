@@ -20,9 +20,8 @@ if(TARGET varve_static)
   install(TARGETS varve_static ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endif()
 install(FILES ${PROJECT_SOURCE_DIR}/include/varve/varve.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/varve)
-if(TARGET varve)
-  set_target_properties(varve PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
-  install(TARGETS varve RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+if(TARGET varve_command)
+  install(TARGETS varve_command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 
 # Both descriptions find their folder from where they lie, so that an installed tree may be moved.
@@ -54,18 +53,27 @@ install(FILES ${manual} DESTINATION ${CMAKE_INSTALL_MANDIR}/man3)
 install(FILES ${reference} ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/CHANGELOG.md
   DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES ${PROJECT_SOURCE_DIR}/examples/history.c DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
-if(EXISTS ${PROJECT_SOURCE_DIR}/docs/man/varve.1)
-  install(FILES ${PROJECT_SOURCE_DIR}/docs/man/varve.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
-endif()
 
-# Completions lie beside the command's sources.
-set(completions ${PROJECT_SOURCE_DIR}/src/apps/cli/completions)
-if(EXISTS ${completions}/varve.bash)
-  install(FILES ${completions}/varve.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME varve)
-endif()
-if(EXISTS ${completions}/_varve)
-  install(FILES ${completions}/_varve DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
-endif()
-if(EXISTS ${completions}/varve.fish)
-  install(FILES ${completions}/varve.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
+# The command knows its verbs and options best: it prints its own completions and manual.
+if(TARGET varve_command)
+  set(completions "")
+  foreach(shell bash zsh fish)
+    add_custom_command(OUTPUT ${PROJECT_BINARY_DIR}/docs/completion.${shell}
+      COMMAND $<TARGET_FILE:varve_command> completion ${shell} > ${PROJECT_BINARY_DIR}/docs/completion.${shell}
+      DEPENDS varve_command VERBATIM COMMENT "Making the completion for ${shell}")
+    list(APPEND completions ${PROJECT_BINARY_DIR}/docs/completion.${shell})
+  endforeach()
+  set(command_page ${PROJECT_BINARY_DIR}/docs/varve.1)
+  set(page_generator ${PROJECT_SOURCE_DIR}/tools/gen-command-page)
+  add_custom_command(OUTPUT ${command_page}
+    COMMAND ${page_generator} $<TARGET_FILE:varve_command> ${PROJECT_VERSION} ${command_page}
+    DEPENDS varve_command ${page_generator} VERBATIM COMMENT "Making the command's manual page")
+  add_custom_target(varve_command_docs ALL DEPENDS ${completions} ${command_page})
+  install(FILES ${PROJECT_BINARY_DIR}/docs/completion.bash
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME varve)
+  install(FILES ${PROJECT_BINARY_DIR}/docs/completion.zsh
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions RENAME _varve)
+  install(FILES ${PROJECT_BINARY_DIR}/docs/completion.fish
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d RENAME varve.fish)
+  install(FILES ${command_page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 endif()

@@ -5,6 +5,15 @@
 #    anything undeclared (an upward call) fails the build;
 #  - each of its headers is compiled as the only include of a file, so that headers stand alone;
 #  - its dependencies are written to build/.../includes.txt, against which tools/lint-includes holds every #include.
+macro(varve_forgive_missing)
+  # A source that is not there yet fails the build of its target, not the configuring of all the others.
+  foreach(source IN ITEMS ${ARGN})
+    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${source})
+      set_source_files_properties(${source} PROPERTIES GENERATED TRUE)
+    endif()
+  endforeach()
+endmacro()
+
 function(varve_module name)
   cmake_parse_arguments(M "" "" "SOURCES;DEPENDS;LIBS" ${ARGN})
   set(target varve_${name})
@@ -17,12 +26,7 @@ function(varve_module name)
     file(CONFIGURE OUTPUT ${stub} CONTENT "#include \"${rel}\"\nextern int varve_header_stands_alone;\n")
     list(APPEND alone_sources ${stub})
   endforeach()
-  # A source that is not there yet fails the build of this module, not the configuring of all the others.
-  foreach(source IN LISTS M_SOURCES)
-    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${source})
-      set_source_files_properties(${source} PROPERTIES GENERATED TRUE)
-    endif()
-  endforeach()
+  varve_forgive_missing(${M_SOURCES})
   add_library(${target} STATIC ${M_SOURCES} ${alone_sources})
   target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR}/src)
   set(deps ${M_DEPENDS})
@@ -55,6 +59,7 @@ function(varve_test name)
   if(NOT T_LABELS)
     set(T_LABELS quick)
   endif()
+  varve_forgive_missing(${T_SOURCES})
   add_executable(${name} ${T_SOURCES})
   list(TRANSFORM T_DEPENDS PREPEND varve_)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/tests)

@@ -254,6 +254,7 @@ static struct proposal *collect(struct store *s, struct view *v, struct proposal
             (p->st = check_requires(s, v, from, p, version_ms(version))) != ST_OK)
             continue;
         struct bytes payload = BYTES(p->w->entry->data, p->w->entry->len);
+        entry_stamp(p->w->entry, version); /* without one it does not decode */
         /* All memory that comes after the log is taken before it: what is logged must be applied. */
         if (reserve_records(s, n + 1) != ST_OK || catalog_reserve(&s->catalog, payload) != ST_OK ||
             range_prepare(&need, payload, v->active, &s->scratch) != ST_OK) {
@@ -261,7 +262,6 @@ static struct proposal *collect(struct store *s, struct view *v, struct proposal
             continue;
         }
         p->w->version = version;
-        entry_stamp(p->w->entry, version);
         s->records[n] = (struct wal_record){.range = s->range.id,
                                             .term = s->range.term,
                                             .index = s->range.last + 1 + n,
