@@ -39,7 +39,8 @@ enum status doc_key_text(struct bytes bson, struct bytes path, struct buf *out, 
  *   length are compared element by element, of other lengths set whole; a field name that contains a dot or starts with
  *   '$' is shown inside the nearest parent that can be named, set whole.
  * DOC_DIFF_JSON_PATCH: RFC 6902 array of add, remove and replace, such that applying it to `a` gives `b` up to the
- *   order of fields. Both are empty ({"set":{},"unset":[]} and []) exactly when doc_equal says so. */
+ *   order of fields; in relaxed Extended JSON, but $numberLong for an int64 that would read back as an int32.
+ *   A field that no dotted path can name at the top sets the whole document, whose path is "". Both are empty ({"set":{},"unset":[]} and []) exactly when doc_equal says so. */
 enum doc_diff { DOC_DIFF_PATHS, DOC_DIFF_JSON_PATCH };
 enum status doc_diff(struct bytes a, struct bytes b, enum doc_diff format, struct buf *out, struct err *err) WARN_UNUSED;
 /* Equal as documents: same fields, same types, same values; the order of fields does not count. */
@@ -57,7 +58,8 @@ enum status doc_builder_bool(struct doc_builder *b, struct bytes name, bool v, s
 enum status doc_builder_null(struct doc_builder *b, struct bytes name, struct err *err) WARN_UNUSED;
 struct bytes doc_builder_bson(struct doc_builder *b); /* borrowed until the next call */
 /* Walks the top-level fields, in order: name and value as text for CSV (strings as they are, numbers and booleans
- * plainly, null empty, everything else as relaxed JSON). 1: a field; 0: the end; < 0: minus a status. `pos` starts at 0. */
+ * plainly, null empty, everything else as relaxed JSON). 1: a field; 0: the end; < 0: minus a status. `pos` starts at 0.
+ * `ret_text` is cleared first and holds this field only; the name is borrowed from the document. */
 int doc_next_field(struct bytes bson, size_t *pos, struct bytes *ret_name, struct buf *ret_text, struct err *err);
 
 #endif

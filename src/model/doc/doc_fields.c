@@ -76,7 +76,7 @@ enum status doc_key_text(struct bytes bson, struct bytes path, struct buf *out, 
     int shown = path.len > DOC__PATH_SHOWN ? DOC__PATH_SHOWN : (int)path.len;
     const char *name = path.len ? (const char *)path.data : "";
     char text[DOC__NUMBER_MAX];
-    struct doc__el el;
+    struct doc__el el = {0};
     enum status st;
     int rc = find_path(bson, path, &el);
     if (rc < 0)
@@ -152,7 +152,7 @@ int doc_next_field(struct bytes bson, size_t *pos, struct bytes *ret_name, struc
                    struct err *err)
 {
     struct doc__iter it;
-    struct doc__el el;
+    struct doc__el el = {0};
     if (!doc__iter_init(&it, bson) || (*pos != 0 && (*pos < 4 || *pos >= bson.len)))
         return -(int)err_set(err, ST_INVALID_ARGUMENT, "bad document, or position %zu not of it",
                              *pos);

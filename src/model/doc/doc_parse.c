@@ -117,7 +117,7 @@ static bool read_hex4(struct doc__parser *p, const uint8_t *at, uint32_t *ret)
 static bool read_unicode(struct doc__parser *p, uint32_t *ret)
 {
     const uint8_t *at = p->p - 1;
-    uint32_t c, low;
+    uint32_t c = 0, low = 0;
     if (!read_hex4(p, p->p + 1, &c))
         return doc__fail(p, at, ST_INVALID_ARGUMENT, "\\u needs four hexadecimal digits");
     p->p += 5;
@@ -155,7 +155,7 @@ static bool read_escape(struct doc__parser *p, struct buf *dst, bool cstring, co
     uint8_t text[4];
     size_t n = 0;
     if (p->p < p->end && *p->p == 'u') {
-        uint32_t c;
+        uint32_t c = 0;
         if (!read_unicode(p, &c))
             return false;
         if (c == 0 && cstring)
@@ -407,7 +407,7 @@ static bool become_form(struct reading *r, int form)
 {
     struct doc__parser *p = &r->p;
     struct open o = r->open[--r->depth];
-    uint8_t type;
+    uint8_t type = 0;
     bool scope = false;
     if (r->depth == 0)
         return doc__fail(p, o.src, ST_INVALID_ARGUMENT,
@@ -484,7 +484,7 @@ static bool read_field(struct reading *r)
         const uint8_t *src = p->p++;
         return open_value(r, src, type_at, array, false);
     }
-    uint8_t type;
+    uint8_t type = 0;
     if (!read_scalar(p, &type))
         return false;
     p->out->data[type_at] = type;

@@ -320,6 +320,11 @@ struct buf doc_of(const char *json)
     return out;
 }
 
+bool libbson_reads(const char *json)
+{
+    return !strstr(json, "\"$code\"") && !strstr(json, "\"$dbPointer\"");
+}
+
 char *json_of(struct bytes bson, enum doc_json mode)
 {
     struct buf out = BUF_INIT;

@@ -249,14 +249,13 @@ static void apply_operation(struct node *root, const bson_iter_t *operation)
     apply_at(at, token, op, value);
 }
 
-/* libbson reads the patch where it can: 1.23 loses $code in arrays, and takes some odd names for
- * forms. */
+/* libbson reads the patch where it can; some odd names it takes for forms. */
 static struct buf parse(const char *json, bool ours)
 {
     struct buf out = BUF_INIT;
     bson_t b;
     bson_error_t error;
-    if (ours || strstr(json, "$code"))
+    if (ours || !libbson_reads(json))
         return doc_of(json);
     if (!bson_init_from_json(&b, json, -1, &error))
         fail_msg("libbson: %s in %s", error.message, json);
@@ -292,7 +291,7 @@ static void apply_path(struct node **root, const char *path, struct node *value)
     }
     for (;;) {
         const char *dot = strchr(path, '.');
-        size_t len = dot ? (size_t)(dot - path) : strlen(path), i;
+        size_t len = dot ? (size_t)(dot - path) : strlen(path), i = 0;
         char step[64];
         assert_true(len > 0 && len < sizeof(step) && path[0] != '$');
         memcpy(step, path, len);

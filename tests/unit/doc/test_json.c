@@ -351,6 +351,7 @@ static void test_doc_json_wide(void **state)
 /* Canonical JSON keeps the bytes; libbson's own reader sees the same document in our text. */
 static void test_doc_json_round_trip(void **state)
 {
+    size_t compared = 0;
     (void)state;
     for (uint64_t seed = 1; seed <= 4000; seed++) {
         struct gen g = {.state = seed, .odd_names = seed % 2};
@@ -366,14 +367,16 @@ static void test_doc_json_round_trip(void **state)
         if (!bytes_eq(doc, buf_bytes(&back)))
             fail_msg("seed %llu: %s", (unsigned long long)seed, buf_cstr(&json));
         assert_true(doc_equal(doc, buf_bytes(&back)));
-        /* libbson 1.23 loses $code in arrays and names with odd forms, so only plain names, and
-         * lengths may differ */
-        if (!g.odd_names &&
-            !bson_init_from_json(&other, buf_cstr(&json), (ssize_t)json.len, &error))
-            fail_msg("seed %llu: libbson: %s in %s", (unsigned long long)seed, error.message,
-                     buf_cstr(&json));
-        if (!g.odd_names)
+        if (!g.odd_names && libbson_reads(buf_cstr(&json))) {
+            if (!bson_init_from_json(&other, buf_cstr(&json), (ssize_t)json.len, &error))
+                fail_msg("seed %llu: libbson: %s in %s", (unsigned long long)seed, error.message,
+                         buf_cstr(&json));
+            if (!doc_equal(doc, bson_bytes(&other)))
+                fail_msg("seed %llu: libbson differs on %s", (unsigned long long)seed,
+                         buf_cstr(&json));
             bson_destroy(&other);
+            compared++;
+        }
         buf_clear(&back);
         assert_int_equal(doc_to_json(doc, DOC_JSON_RELAXED, false, &plain, &err), ST_OK);
         assert_int_equal(doc_from_json(buf_bytes(&plain), &back, &err), ST_OK);
@@ -385,6 +388,7 @@ static void test_doc_json_round_trip(void **state)
         buf_deinit(&plain);
         bson_destroy(&b);
     }
+    assert_true(compared > 500);
 }
 
 /* Our reader sees the same document in libbson's text, but where libbson's text is not exact. */
