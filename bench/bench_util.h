@@ -1,10 +1,10 @@
-/* bench_util.h - what every measuring program needs: who ran it, time, keys, threads, and one way
- * to print.
+/* bench_util.h - what every measuring program needs: who ran it, time, keys, threads, printing.
  *
- * Owns:     nothing. Promises: a bench prints the machine, what it ran, the rate, and a checksum of
- * what it read, so that the compiler cannot drop the work and a reader can repeat it. Never: part
- * of the product or of the tests. Threads:  bench_threads starts and joins its own; the rest are
- * pure functions.
+ * Owns:     nothing.
+ * Promises: a bench prints the machine, what it ran, the rate, and a checksum of what it read, so
+ *           that the compiler cannot drop the work and a reader can repeat it.
+ * Never:    part of the product or of the tests.
+ * Threads:  bench_threads starts and joins its own; the rest are pure functions.
  */
 #ifndef VARVE_BENCH_UTIL_H
 #define VARVE_BENCH_UTIL_H

@@ -1,11 +1,13 @@
 /* bench_zipf.h - numbers drawn from Zipf's law, as YCSB draws them.
  *
  * Source: Gray, Sundaresan, Englert, Baclawski, Weinberger, "Quickly Generating Billion-Record
- * Synthetic Databases", SIGMOD '94, algorithm of section 4; YCSB uses it with theta 0.99 and
- * scatters the ranks by a hash.
+ * Synthetic Databases", SIGMOD '94, section 4. YCSB uses it with theta 0.99 and scatters the ranks
+ * by a hash.
  *
- * Owns: nothing. Promises: the same seed draws the same numbers. Never: allocates. Threads: one
- * owner of a generator.
+ * Owns:     nothing.
+ * Promises: the same seed draws the same numbers.
+ * Never:    allocates.
+ * Threads:  one owner of a generator.
  */
 #ifndef VARVE_BENCH_ZIPF_H
 #define VARVE_BENCH_ZIPF_H

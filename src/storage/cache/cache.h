@@ -1,7 +1,7 @@
 /* cache.h - the hot cache of live records, bounded in bytes.
  *
  * Sharded buckets of slots with inline tags; readers take no lock: they copy under a bucket's sequence count and try
- * again, or miss, when a writer was there (Lamport 1977, seqlock); memory is type-stable, so a racing read sees stale
+ * again, or miss, when a writer was there (Lamport 1977, seqlock); memory stays mapped, so a racing read sees stale
  * bytes at worst and then the sequence tells. Eviction is S3-FIFO (Yang et al., "FIFO queues are all you need for cache
  * eviction", SOSP '23): small queue, main queue, ghost.
  *

@@ -2,26 +2,25 @@
  *
  *   cache -> shards (by the hash's low bits) -> buckets of two cache lines (by its high bits)
  *   bucket: sequence | 14 use counts of 4 bits | 14 slots: 16-bit tag, 48-bit address of a record
- *   record: 8 words of head, then key, writer and value, each padded with zeros to whole words; it
- * lies in a slab slab:   16 KiB, cut into pieces of one size; a slab may be emptied and cut anew
+ *   record: 8 words of head, then key, writer and value, each zero-padded to whole words
+ *   slab:   16 KiB, cut into pieces of one size for records; it may be emptied and cut anew
  *
  * The sequence. A writer makes it odd while it changes what the bucket points to, or a record that
  * it points to. It does so under the shard's lock, by additions of 1 before and after. cache_update
- * adds 2 without the lock when the bucket does not hold the key: that voids open fills and leaves
- * the parity alone. A reader that saw the same even sequence before and after its copy has copied
- * one record.
+ * adds 2 without the lock: that voids open fills and leaves the parity alone. A reader that saw the
+ * same even sequence before and after its copy has copied one record.
  *
  * Why a racing reader is safe: slab memory stays mapped until cache_free, so that a stale address
  * can be read; lengths found there are held against the end of the slab; and before a record's
  * memory is used again, its bucket's sequence moves on. All words of a slab are read with acquire
  * and written with release order: who sees a word of the new use sees the moved sequence too.
- * (Seqlocks with fences would be relaxed copies; ThreadSanitizer knows no fences, and x86 gives
- * these away.) Readers never write to slabs: use counts live in the bucket, where a late one can
- * harm nothing but a count.
+ * (Fences would do with relaxed copies, but ThreadSanitizer knows none, and x86 gives these away.)
+ * Readers never write to slabs: use counts live in the bucket, where a late one can harm nothing
+ * but a count.
  *
  * Invariants, under the shard's lock:
  *   1. A record is in exactly one queue (small or main) and in exactly one slot of its hash's
- * bucket, or it is free.
+ *      bucket, or it is free.
  *   2. A bucket holds a key at most once.
  *   3. slabs_taken never exceeds slabs_max: max_bytes holds with all metadata.
  */
@@ -36,8 +35,7 @@ enum {
     CACHE_SLAB_HEAD = 64,
     CACHE_REGION_MAX = 2 << 20, /* slabs are taken from the heap by the region: one huge page */
     CACHE_SLOTS = 14,
-    CACHE_BYTES_PER_BUCKET =
-        1400, /* sizes the index: 6 to 10 records of 100 to 200 bytes for 14 slots */
+    CACHE_BYTES_PER_BUCKET = 1400, /* sizes the index: 6 to 10 records of 100 to 200 bytes */
     CACHE_SHARDS_MAX = 64,
     CACHE_SHARD_MIN = 4 << 20, /* a cache is cut into shards of at least this many bytes */
     CACHE_CLASSES = 22,

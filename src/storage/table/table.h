@@ -1,16 +1,19 @@
-/* table.h - the ordered in-memory table that takes every write, with several versions of a key side by side.
+/* table.h - the ordered in-memory table that takes every write, several versions of a key beside
+ *           one another.
  *
- * A skip list of keys with a hash index beside it; each key holds its versions newest first. Versions are immutable once
- * linked and carry jump pointers (Myers, "An applicative random-access stack", 1983), so that finding the newest version
- * at or below t takes O(log n) steps also with a million versions of one key. Besides, every version is kept in the order
- * it was put, which is what the engine's `when` rows and the change feed read.
+ * A skip list of keys with a hash index beside it; each key holds its versions newest first.
+ * Versions are immutable once linked and carry jump pointers (Myers, "An applicative random-access
+ * stack", 1983), so that finding the newest version at or below t takes O(log n) steps also with a
+ * million versions of one key. Besides, every version is kept in the order it was put, which is
+ * what the engine's `when` rows and the change feed read.
  *
  * Owns:     its memory, and a reference to each blob it was given. Shared by reference count.
  * Promises: readers need no lock and see whole versions only; keys and records read from it live as
- * long as the table. The version put is above all versions of that key already in the table (the
- * caller's duty, asserted). Never:    removes anything; sees an engine. `parent` of a key's oldest
- * version in the table is none: what it supersedes lies in an older table or the engine, and
- * whoever merges knows. Threads:  one writer at a time, any number of readers beside it.
+ *           long as the table. The version put is above all versions of that key already in the
+ *           table, and not below any version put before (the caller's duty, asserted).
+ * Never:    removes anything; sees an engine. `parent` of a key's oldest version in the table is
+ *           none: what it supersedes lies in an older table or the engine, and whoever merges knows.
+ * Threads:  one writer at a time, any number of readers beside it.
  */
 #ifndef VARVE_STORAGE_TABLE_TABLE_H
 #define VARVE_STORAGE_TABLE_TABLE_H
@@ -40,9 +43,9 @@ struct table_item {
 enum status table_put_many(struct table *t, const struct table_item *items, size_t n,
                            struct blob *owner) WARN_UNUSED;
 
-/* Takes the memory that puts of n versions in all will need, with keys, writers and values kept by copy of `bytes` bytes in
- * all, in whatever calls they come: until then none of them answers NO_MEMORY. For a writer that must not fail once its
- * log entry is written. */
+/* Takes the memory that puts of n versions in all will need, with keys, writers and values kept by
+ * copy of `bytes` bytes in all, in whatever calls they come: until then none of them answers
+ * NO_MEMORY. For a writer that must not fail once its log entry is written. */
 enum status table_reserve(struct table *t, size_t n, size_t bytes) WARN_UNUSED;
 
 size_t table_bytes(const struct table *t);          /* memory used, blobs included */

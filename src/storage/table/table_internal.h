@@ -1,8 +1,8 @@
 /* table_internal.h - how a table lies in memory.
  *
- *   key node    next[h-1] .. next[0] | struct table_key | key bytes, zero-padded to at least
- * KEY_INLINE version     struct table_entry | writer | value, or a pointer to the value inside a
- * blob
+ *   key node  next[h-1] .. next[0] | struct table_key | key, zero-padded to KEY_INLINE at least |
+ *             first version
+ *   version   struct table_entry | writer | value, or a pointer to the value inside a blob
  *
  * A node's links lie below its address, so that its fixed fields and the head of its key share a
  * cache line. The first KEY_INLINE bytes of a key are compared as two big-endian words. Zero
@@ -10,14 +10,14 @@
  * shorter one is a prefix of the other; where they are equal, the rest and then the lengths decide.
  *
  * Invariants:
- *   1. A node is linked at level l before it is linked at level l + 1, and never unlinked; the
- * index learns of it last.
+ *   1. A node is linked at level l before it is linked at level l + 1, and never unlinked. The
+ *      index learns of it last.
  *   2. A node has at least one version before it is linked.
- *   3. Down a chain of versions, versions fall strictly; entry n of the order has no smaller
- * version than entry n - 1.
+ *   3. Down a chain of versions, versions fall strictly. Entry n of the order has no smaller
+ *      version than entry n - 1.
  *   4. The finger: prev[l] is before `last` and has a link at level l. Where prev[l]'s successor
- * lies after `last`, prev[l] is the true predecessor of `last` on level l, and so are the finger's
- * nodes on all levels above.
+ *      lies after `last`, prev[l] is the true predecessor of `last` on level l, and so are the
+ *      finger's nodes on all levels above.
  */
 #ifndef VARVE_STORAGE_TABLE_INTERNAL_H
 #define VARVE_STORAGE_TABLE_INTERNAL_H

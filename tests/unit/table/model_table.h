@@ -14,8 +14,7 @@ struct model_put {
     size_t value_len;
     uint8_t writer[8];
     size_t writer_len;
-    struct record
-        rec; /* its slices point into this struct; the parent is as the table should say */
+    struct record rec; /* its slices point into this struct; the parent is what the table says */
 };
 
 struct model_key {
