@@ -82,7 +82,12 @@ enum status wal_open(struct env *env, const char *dir, const struct wal_options 
         st = wal__recover(w, replay, arg, err);
     if (st != ST_OK) {
         wal_free(w);
-        return st;
+        if (st != ST_POISONED)
+            return st;
+        /* There is no handle that could be poisoned: a sync failed, and the caller learns just that. */
+        if (err)
+            err->status = ST_IO_ERROR;
+        return ST_IO_ERROR;
     }
     *ret = w;
     return ST_OK;

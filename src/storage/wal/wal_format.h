@@ -1,41 +1,44 @@
-/* wal_format.h - the log's bytes on disk: segment headers, group headers, records. All integers
- * little-endian.
+/* wal_format.h - the log's bytes on disk: segment headers, group headers, records. Little-endian.
  *
- * Segment file (NNNNNNNN.seg, the number is its slot and means nothing): one header page of 4096
- * bytes, then groups. 0 u8[8] magic "VARVEWAL"    24 u64 epoch (0 = spare)        56 u64 mark epoch
- * } known synced when the 8 u32 CRC32C of 12..96      32 u64 size of the segment      64 u64 mark
- * offset  } segment was started 12 u32 format version        40 u64 stamp, random per use    72 u64
- * where the segment before this one ends 16 u16 codec, u16 key id     48 u64 low: oldest epoch the
- * 80 u8[16] zero 20 u32 slot                        log needs                 96 .. 4096 zero The
- * first 96 bytes keep this layout and their CRC in every later version, so an old program can tell
- * a newer format from rot. They lie in one sector: a power cut leaves the old header or the new
- * one.
+ * Segment file (NNNNNNNN.seg, the number is its slot and means nothing): a page of 4096 bytes, then
+ * groups. The page:
+ *    0 u8[8] magic "VARVEWAL"      24 u64 epoch (0 = spare)      56 u64 mark epoch
+ *    8 u32 CRC32C of 12..96        32 u64 size of the segment    64 u64 mark offset
+ *   12 u32 format version          40 u64 stamp, random per use  72 u64 end of the segment before
+ *   16 u16 codec, 18 u16 key id    48 u64 low: the oldest epoch  80 .. 4096 zero
+ *   20 u32 slot                           the log needs
+ * The first 96 bytes keep this layout and their CRC in every later version, so that an old program
+ * can tell a newer format from rot. They lie in one sector: a power cut leaves the old header or
+ * the new one.
  *
- * Group, at a multiple of 8:
- *    0 u32 magic                 24 u32 own offset / 8           48 u32 epoch - mark epoch
- *    4 u32 CRC32C of 8..64       28 u32 length after the header  52 u32 zero
- *    8 u64 epoch                 32 u32 number of records        56 u64 mark offset
- *   16 u64 stamp of the segment  36 u32 CRC32C of all its record headers, in order
- *   40 u32 incarnation           44 u32 epoch - low
- * then the records back to back, then zeros up to a multiple of 8.
- *
- * Record: 0 u32 CRC32C of 4..40, 4 u32 CRC32C of the payload, 8 u32 payload length, 12 u8 kind, u8
- * codec, u8 key id, u8 zero, 16 u64 range, 24 u64 term, 32 u64 index, 40 payload.
+ * Group, at a multiple of 8, then its records back to back, then zeros up to a multiple of 8:
+ *    0 u32 magic                   24 u32 own offset / 8         40 u32 incarnation
+ *    4 u32 CRC32C of 8..64         28 u32 length of the records  44 u32 epoch - low
+ *    8 u64 epoch                   32 u32 number of records      48 u32 epoch - mark epoch
+ *   16 u64 stamp of the segment    36 u32 CRC32C of all record   52 u32 zero
+ *                                         headers, in order      56 u64 mark offset
+ * Record:
+ *    0 u32 CRC32C of 4..40         12 u8 kind, u8 codec          16 u64 range
+ *    4 u32 CRC32C of the payload   14 u8 key id, u8 zero         24 u64 term
+ *    8 u32 payload length          40 payload                    32 u64 index
  *
  * Why it holds:
  *  1. A group is live only where it says it is (epoch, stamp, offset). The stamp is random for each
- * use of a segment, so neither stale bytes nor a user's value that happens to hold a copy of a log
- * can pass for a group.
- *  2. The group's CRC covers the record headers' CRC and those cover the payloads: a group header
- * that reached the disk beside the old bytes of another group in the same place does not verify.
+ *     use of a segment, so neither stale bytes nor a user's value that happens to hold a copy of a
+ *     log can pass for a group.
+ *  2. The group's CRC covers the record headers' CRC, and those cover the payloads: a group header
+ *     that reached the disk beside the old bytes of another group in the same place is no group.
  *  3. Incarnations never fall along the log and rise with each opening. What a recovery dropped
- * behind the torn place has a lower one than whatever is appended there next, so it can never
- * become live again.
+ *     behind the torn place has a lower one than whatever is appended there next, so it can never
+ *     become live again. A torn group right at the end is erased.
  *  4. `low` is in every group: the group that raises it is synced before the segments below it are
- * reused.
+ *     reused. A segment header can be durable before the groups ahead of it, so it claims only a
+ *     low and a mark that are durable already.
+ *  5. A bad group below the highest mark in any group or header is rot, above it a torn tail.
+ *     Between the last sync and the idle marker behind it the two cannot be told apart.
  *
- * Owns: nothing. Promises: decoders take any bytes. Never: reads past what it is given. Threads:
- * pure functions.
+ * Owns: nothing. Promises: decoders take any bytes. Never: reads past what it is given.
+ * Threads: pure functions.
  */
 #ifndef VARVE_STORAGE_WAL_FORMAT_H
 #define VARVE_STORAGE_WAL_FORMAT_H

@@ -74,6 +74,7 @@ struct wal {
     struct wal__map range_at; /* range -> place in ranges[] + 1 */
     struct wal_pos end, synced;
     uint64_t low;         /* oldest epoch the log needs, as groups say */
+    uint64_t low_synced;  /* the same, as a synced group says: what a segment header may claim */
     uint64_t pinned;      /* wal_verify_open reads this epoch and above; UINT64_MAX = none */
     uint64_t total_bytes; /* of all files */
     uint32_t next_slot;

@@ -2,14 +2,14 @@
 
 #include "base/alloc.h"
 
-/* The oldest epoch still needed: everything below it is synced, released by all its ranges and not
- * being verified. */
+/* The oldest epoch still needed: what lies below is released by all its ranges and not being
+ * verified. */
 static uint64_t wanted_low(struct wal *w)
 {
     size_t i = 0;
     while (i + 1 < w->segs.n) {
         const struct wal__seg *s = w->segs.v[i];
-        if (s->h.epoch >= w->synced.epoch || s->h.epoch >= w->pinned || wal__seg_needed(w, s))
+        if (s->h.epoch >= w->pinned || wal__seg_needed(w, s))
             break;
         i++;
     }
@@ -84,6 +84,8 @@ static enum status recycle(struct wal *w, uint64_t low, struct err *err)
     ASSERT(w->low >= low);
     while (n + 1 < w->segs.n && w->segs.v[n]->h.epoch < low)
         n++;
+    if (w->low_synced < low)
+        w->low_synced = low;
     bool room = wal__segs_reserve(&w->spares, n);
     if (room) {
         memcpy(w->spares.v + w->spares.n, w->segs.v, n * sizeof *w->segs.v);

@@ -16,7 +16,7 @@ static enum status read_header(struct wal__seg *s, const char *path, enum wal_he
         return err_set(err, ST_FORMAT_NEWER,
                        "log %s: format version %u, this program knows up to %d", path, s->h.version,
                        WAL_FORMAT_VERSION);
-    if (*ret == WAL_HEAD_OK && s->h.slot != s->slot)
+    if (*ret == WAL_HEAD_OK && s->h.epoch != 0 && s->h.slot != s->slot)
         *ret = WAL_HEAD_BAD; /* another segment's file under this name */
     return ST_OK;
 }
@@ -238,7 +238,7 @@ static enum status rewrite(struct wal__seg *s, uint64_t from, struct wal__window
 /* What was replayed counts as durable from now on, so it is made so. A process that died of a
  * failed sync leaves pages that look clean but never reached the disk: writing them anew is the
  * only way to be sure. */
-static enum status settle(struct wal *w, struct wal__scan *s, const struct wal__load *l,
+static enum status settle(struct wal__scan *s, const struct wal__load *l,
                           struct err *err)
 {
     static const uint8_t zeros[WAL_GROUP_HEADER];
@@ -260,15 +260,49 @@ static enum status settle(struct wal *w, struct wal__scan *s, const struct wal__
         if (st == ST_OK)
             st = env_sync(seg->file, err);
     }
-    return st == ST_OK ? env_sync_dir(w->env, w->dir, err) : st;
+    return st;
 }
 
-static enum status remove_bad(struct wal *w, struct wal__load *l, struct err *err)
+static enum status remove_all(struct wal *w, struct wal__segs *segs, struct err *err)
 {
     enum status st = ST_OK;
-    for (size_t i = 0; st == ST_OK && i < l->bad.n; i++)
-        st = wal__seg_unlink(w->env, w->dir, l->bad.v[i]->slot, err);
+    for (size_t i = 0; st == ST_OK && i < segs->n; i++)
+        st = wal__seg_unlink(w->env, w->dir, segs->v[i]->slot, err);
     return st;
+}
+
+static enum status rename_spare(struct wal *w, struct wal__seg *s, uint32_t slot, struct err *err)
+{
+    char *from = wal__seg_path(w->dir, s->slot), *to = wal__seg_path(w->dir, slot);
+    enum status st = ST_NO_MEMORY;
+    if (from && to)
+        st = env_rename(w->env, from, to, err);
+    else
+        err_set(err, st, "log: file name");
+    if (st == ST_OK)
+        s->slot = slot;
+    mem_free(from);
+    mem_free(to);
+    return st;
+}
+
+/* The name of a file whose making failed at the sync of the folder can be lost even after a later good one, as
+ * pages can. Only files that never held a group can be such: spares get a new name, an empty log a new file. */
+static enum status renew_names(struct wal *w, struct wal__load *l, const struct wal__scan *s, struct err *err)
+{
+    enum status st = remove_all(w, &l->bad, err);
+    for (size_t i = 0; st == ST_OK && i < l->spare.n; i++) {
+        if (l->spare.v[i]->h.epoch == 0)
+            st = rename_spare(w, l->spare.v[i], w->next_slot++, err);
+    }
+    if (st == ST_OK && s->mark.epoch == 0 && l->live.n > 0) {
+        st = remove_all(w, &l->live, err);
+        for (size_t i = 0; st == ST_OK && i < l->live.n; i++)
+            w->total_bytes -= l->live.v[i]->h.bytes;
+        if (st == ST_OK)
+            wal__segs_deinit(&l->live);
+    }
+    return st == ST_OK ? env_sync_dir(w->env, w->dir, err) : st;
 }
 
 static void adopt(struct wal *w, struct wal__load *l, const struct wal__scan *s,
@@ -279,7 +313,7 @@ static void adopt(struct wal *w, struct wal__load *l, const struct wal__scan *s,
     w->segs = l->live;
     l->spare = l->live = (struct wal__segs){0};
     w->incarnation = s->top_incarnation + 1;
-    w->low = s->low;
+    w->low = w->low_synced = s->low;
     w->mark = s->mark;
     w->data_end = rp->data_end;
     w->end = w->synced = (struct wal_pos){last->h.epoch, last->end};
@@ -311,12 +345,12 @@ enum status wal__recover(struct wal *w, wal_replay_fn replay, void *arg, struct 
     w->total_bytes = l.bytes;
     w->next_slot = l.next_slot;
     if (!w->o.read_only)
-        st = remove_bad(w, &l, err);
+        st = renew_names(w, &l, &s, err);
     if (st == ST_OK && l.live.n) {
         st = drop_behind(&l, s.end_seg + 1, w->o.read_only, err);
         ASSERT(st != ST_OK || l.live.v[l.live.n - 1]->end == s.end);
         if (st == ST_OK && !w->o.read_only)
-            st = settle(w, &s, &l, err);
+            st = settle(&s, &l, err);
     }
     if (st != ST_OK)
         goto out;
@@ -326,6 +360,7 @@ enum status wal__recover(struct wal *w, wal_replay_fn replay, void *arg, struct 
         w->spares = l.spare;
         l.spare = (struct wal__segs){0};
         st = wal__roll(w, 0, true, err);
+        w->dropped_tail_bytes = s.dropped;
     }
 out:
     wal__window_deinit(&s.win);

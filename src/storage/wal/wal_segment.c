@@ -289,7 +289,7 @@ enum status wal__roll(struct wal *w, uint64_t need, bool house, struct err *err)
     struct wal__seg *last = wal__current(w);
     if (last) {
         h.epoch = last->h.epoch + 1;
-        h.low = w->low;
+        h.low = w->low_synced; /* this header may become durable before the newest groups do */
         h.mark = w->synced;
         h.prev_end = last->end;
     }
@@ -309,7 +309,7 @@ enum status wal__roll(struct wal *w, uint64_t need, bool house, struct err *err)
     w->end = (struct wal_pos){next->h.epoch, next->end};
     if (!last) {
         w->synced = w->end;
-        w->low = 1;
+        w->low = w->low_synced = 1;
     }
     env_mutex_unlock(&w->state);
     return ST_OK;
