@@ -1,0 +1,446 @@
+/* From a command line to a verb, and what verbs share: opening the folder, failing, stopping. */
+#include "apps/cli/cli.h"
+#include "apps/cli/cli_out.h"
+#include "apps/cli/cli_time.h"
+#include "base/alloc.h"
+#include "base/env/env.h"
+#include <errno.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t signalled;
+
+static void on_signal(int signo)
+{
+    signalled = signo;
+}
+
+/* The first signal asks for a clean stop, a second one of the same kind ends the process
+ * (SA_RESETHAND). Without SA_RESTART, a read from a terminal returns. */
+void cli_signals_install(void)
+{
+    struct sigaction act = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&act.sa_mask);
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+}
+
+void cli_signals_clear(void)
+{
+    signalled = 0;
+}
+
+bool cli_signalled(void)
+{
+    return signalled != 0;
+}
+
+bool cli_progress_goes_on(void)
+{
+    return signalled == 0;
+}
+
+bool cli_stopped(const struct cli *c)
+{
+    return signalled != 0 || c->out_failed;
+}
+
+int cli_stop_code(struct cli *c)
+{
+    if (signalled)
+        return CLI_SIGNALLED + signalled;
+    if (!c->out_failed)
+        return CLI_OK;
+    if (c->out_errno ==
+        EPIPE) /* the reader has enough (varve scan | head): what a filter answers */
+        return CLI_SIGNALLED + SIGPIPE;
+    return cli_error(c, CLI_FAILED, "cannot write the output: %s", strerror(c->out_errno));
+}
+
+void cli_init(struct cli *c)
+{
+    *c = (struct cli){.in = stdin, .out = stdout, .err = stderr, .program = "varve"};
+    const char *no_color = getenv("NO_COLOR");
+    bool color = !no_color || !*no_color;
+    c->in_tty = isatty(STDIN_FILENO) == 1;
+    c->out_tty = isatty(STDOUT_FILENO) == 1;
+    c->err_tty = isatty(STDERR_FILENO) == 1;
+    c->color = color && c->out_tty;
+    c->err_color = color && c->err_tty;
+}
+
+void cli_deinit(struct cli *c)
+{
+    buf_deinit(&c->scratch);
+}
+
+uint64_t cli_now_ms(void)
+{
+    return env_now_ms(env_linux());
+}
+
+uint64_t cli_mono_ms(void)
+{
+    return env_mono_ns(env_linux()) / 1000000;
+}
+
+bool cli_hidden(const char *collection)
+{
+    return strncmp(collection, CLI_HIDDEN_PREFIX, strlen(CLI_HIDDEN_PREFIX)) == 0;
+}
+
+/* ---- messages ---- */
+
+static void message(struct cli *c, const char *fmt, va_list args)
+    __attribute__((format(printf, 2, 0)));
+static void message(struct cli *c, const char *fmt, va_list args)
+{
+    fflush(c->out); /* so that both appear in their order on a terminal */
+    fprintf(c->err, "%s%s:%s ", cli_red(c->err_color), c->program, cli_plain(c->err_color));
+    vfprintf(c->err, fmt, args);
+    fputc('\n', c->err);
+}
+
+int cli_usage(struct cli *c, const struct cli_args *a, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    message(c, fmt, args);
+    va_end(args);
+    if (a && a->verb) {
+        fprintf(c->err, "usage: varve %s %s\n", a->verb->name, a->verb->usage);
+        fprintf(c->err, "see 'varve help %s'\n", a->verb->name);
+    } else {
+        fprintf(c->err, "see 'varve help'\n");
+    }
+    return CLI_USAGE;
+}
+
+int cli_error(struct cli *c, int code, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    message(c, fmt, args);
+    va_end(args);
+    return code;
+}
+
+void cli_note(struct cli *c, const struct cli_args *a, const char *fmt, ...)
+{
+    va_list args;
+    if (cli_has(a, OPT_QUIET))
+        return;
+    fflush(c->out);
+    va_start(args, fmt);
+    vfprintf(c->err, fmt, args);
+    va_end(args);
+    fputc('\n', c->err);
+}
+
+int cli_exit_code(varve_status st)
+{
+    switch (st) {
+    case VARVE_OK:
+        return CLI_OK;
+    case VARVE_NOT_FOUND:
+    case VARVE_ALREADY_EXISTS:
+    case VARVE_PRECONDITION_FAILED:
+    case VARVE_BELOW_HORIZON:
+        return CLI_ABSENT;
+    case VARVE_INVALID_ARGUMENT:
+    case VARVE_TOO_LARGE:
+    case VARVE_FUTURE_TIME:
+        return CLI_USAGE;
+    case VARVE_LOCKED:
+        return CLI_LOCKED;
+    case VARVE_CORRUPT:
+        return CLI_CORRUPT;
+    case VARVE_CANCELLED:
+    case VARVE_READ_ONLY:
+    case VARVE_DISK_FULL:
+    case VARVE_IO_ERROR:
+    case VARVE_POISONED:
+    case VARVE_NO_MEMORY:
+    case VARVE_TOO_MANY_FILES:
+    case VARVE_FORMAT_NEWER:
+    case VARVE_UNIMPLEMENTED:
+    case VARVE_TIMED_OUT:
+    case VARVE_CLOSED:
+    case VARVE_OVERLOADED:
+    case VARVE_PERMISSION_DENIED:
+    case VARVE_INTERNAL:
+        break;
+    }
+    return CLI_FAILED;
+}
+
+int cli_fail(struct cli *c, varve_status st, const char *what)
+{
+    const char *detail = varve_last_error();
+    const char *text = *detail ? detail : varve_status_text(st);
+    if (st == VARVE_CANCELLED && signalled)
+        return cli_error(c, CLI_SIGNALLED + signalled, "%s: stopped", what);
+    int code = cli_error(c, cli_exit_code(st), "%s: %s", what, text);
+    if (st == VARVE_LOCKED)
+        fprintf(c->err, "Another process has this folder open, and one process owns a folder at a "
+                        "time.\nWait until it is done. 'varve serve' (to come) is the way to share "
+                        "a database.\n");
+    return code;
+}
+
+int cli_fail_local(struct cli *c, enum status st, const struct err *e)
+{
+    return cli_error(c, cli_exit_code((varve_status)st), "%s", e->detail);
+}
+
+/* ---- the folder ---- */
+
+static const char *folder_of(const struct cli_args *a)
+{
+    const char *env = getenv("VARVE_DATA");
+    if (cli_has(a, OPT_DATA))
+        return a->value[OPT_DATA];
+    return env && *env ? env : "./varve-data";
+}
+
+int cli_open(struct cli *c, const struct cli_args *a)
+{
+    if (c->db)
+        return CLI_OK;
+    bool reads = a->verb->mode == CLI_READS, makes = a->verb->mode == CLI_MAKES;
+    varve_options o = {.size = sizeof o, .must_exist = !makes};
+    varve_status st = varve_open(c->data, &o, &c->db);
+    if (reads && (st == VARVE_READ_ONLY || st == VARVE_PERMISSION_DENIED)) {
+        o.read_only = true; /* a folder on read-only media can still be read */
+        st = varve_open(c->data, &o, &c->db);
+    }
+    if (st == VARVE_OK)
+        return CLI_OK;
+    c->db = NULL;
+    if (st == VARVE_NOT_FOUND && !makes) {
+        cli_error(c, CLI_FAILED, "there is no database in %s", c->data);
+        fprintf(c->err, "Name one with --data DIR or $VARVE_DATA. The first write makes it, as in\n"
+                        "  varve put users/alice '{\"name\":\"Alice\"}' --data DIR\n");
+        return CLI_FAILED;
+    }
+    int code = cli_fail(c, st, "cannot open the database");
+    return code == CLI_ABSENT ? CLI_FAILED : code;
+}
+
+int cli_close(struct cli *c)
+{
+    varve *db = c->db;
+    c->db = NULL;
+    if (!db)
+        return CLI_OK;
+    varve_status st = varve_close(db);
+    return st == VARVE_OK ? CLI_OK : cli_fail(c, st, "closing the database");
+}
+
+/* ---- what options and arguments mean ---- */
+
+int cli_bytes_arg(struct cli *c, const struct cli_args *a, const char *text, struct buf *ret)
+{
+    struct err e;
+    err_init(&e);
+    enum status st = cli_has(a, OPT_ESCAPES) ? cli_text_unescape(ret, BYTES_STR(text), &e)
+                                             : buf_append(ret, text, strlen(text));
+    if (st == ST_INVALID_ARGUMENT)
+        return cli_usage(c, a, "'%s': %s", text, e.detail);
+    return st == ST_OK ? CLI_OK : cli_error(c, CLI_FAILED, "out of memory");
+}
+
+int cli_path_parse(struct cli *c, const struct cli_args *a, const char *text, bool need_key,
+                   struct cli_path *p)
+{
+    const char *slash = strchr(text, '/');
+    size_t len = slash ? (size_t)(slash - text) : strlen(text);
+    *p = (struct cli_path){.has_slash = slash != NULL};
+    if (len == 0)
+        return cli_usage(c, a, "'%s' lacks a collection: write COLLECTION/KEY, as in users/alice",
+                         text);
+    if (need_key && (!slash || !slash[1]))
+        return cli_usage(c, a, "'%s' lacks a key: write COLLECTION/KEY, as in users/alice", text);
+    p->collection = mem_alloc(len + 1);
+    if (!p->collection)
+        return cli_error(c, CLI_FAILED, "out of memory");
+    memcpy(p->collection, text, len);
+    p->collection[len] = '\0';
+    int code = slash ? cli_bytes_arg(c, a, slash + 1, &p->key) : CLI_OK;
+    if (code != CLI_OK)
+        cli_path_deinit(p);
+    return code;
+}
+
+void cli_path_deinit(struct cli_path *p)
+{
+    mem_free(p->collection);
+    buf_deinit(&p->key);
+    *p = (struct cli_path){0};
+}
+
+int cli_at_arg(struct cli *c, const struct cli_args *a, varve_at *ret)
+{
+    struct err e;
+    err_init(&e);
+    *ret = (varve_at){.kind = VARVE_AT_NOW};
+    if (!cli_has(a, OPT_AT))
+        return CLI_OK;
+    if (cli_time_parse(a->value[OPT_AT], cli_now_ms(), ret, &e) == ST_OK)
+        return CLI_OK;
+    return cli_usage(c, a, "--at: %s", e.detail);
+}
+
+int cli_number_arg(struct cli *c, const struct cli_args *a, enum cli_opt opt, uint64_t *ret)
+{
+    if (!cli_has(a, opt) || cli_number_parse(a->value[opt], ret))
+        return CLI_OK;
+    return cli_usage(c, a, "--%s: '%s' is not a whole number", cli_options[opt].name,
+                     a->value[opt]);
+}
+
+int cli_duration_arg(struct cli *c, const struct cli_args *a, enum cli_opt opt, uint64_t *ret_ms)
+{
+    struct err e;
+    err_init(&e);
+    if (!cli_has(a, opt) || cli_duration_parse(a->value[opt], ret_ms, &e) == ST_OK)
+        return CLI_OK;
+    return cli_usage(c, a, "--%s: %s", cli_options[opt].name, e.detail);
+}
+
+int cli_version_arg(struct cli *c, const struct cli_args *a, const char *text, varve_version *ret)
+{
+    if (varve_version_parse(text, ret) == VARVE_OK)
+        return CLI_OK;
+    return cli_usage(c, a, "'%s' is not a VERSION: 16 hex digits, as put and log print them", text);
+}
+
+char *cli_user_name(void)
+{
+    const struct passwd *pw = getpwuid(geteuid());
+    if (pw && pw->pw_name && *pw->pw_name)
+        return mem_strdup(pw->pw_name);
+    const char *env = getenv("USER");
+    return env && *env ? mem_strdup(env) : NULL;
+}
+
+/* The user's name is looked up once; the text lives as long as the process. */
+static const char *default_writer(void)
+{
+    static char name[256];
+    const char *env = getenv("VARVE_WRITER");
+    if (env && *env)
+        return env;
+    if (!name[0]) {
+        char *user = cli_user_name();
+        snprintf(name, sizeof name, "%s", user ? user : "");
+        mem_free(user);
+    }
+    return name;
+}
+
+int cli_write_args(struct cli *c, const struct cli_args *a, varve_write_options *ret)
+{
+    const char *sync = cli_has(a, OPT_SYNC) ? a->value[OPT_SYNC] : "";
+    *ret = (varve_write_options){.size = sizeof *ret};
+    ret->writer = cli_has(a, OPT_WRITER) ? a->value[OPT_WRITER] : default_writer();
+    if (strcmp(sync, "always") == 0)
+        ret->sync = VARVE_SYNC_ALWAYS;
+    else if (strcmp(sync, "interval") == 0)
+        ret->sync = VARVE_SYNC_INTERVAL;
+    else if (strcmp(sync, "off") == 0)
+        ret->sync = VARVE_SYNC_OFF;
+    else if (cli_has(a, OPT_SYNC))
+        return cli_usage(c, a, "--sync: '%s' is not always, interval or off", sync);
+    return cli_duration_arg(c, a, OPT_TTL, &ret->ttl_ms);
+}
+
+/* ---- dispatch ---- */
+
+const struct cli_verb *cli_verb_find(const char *name)
+{
+    for (size_t i = 0; i < cli_verb_count; i++)
+        if (strcmp(cli_verbs[i].name, name) == 0)
+            return &cli_verbs[i];
+    return NULL;
+}
+
+const char *cli_verb_suggest(const char *name)
+{
+    const char *names[64];
+    size_t n = 0;
+    for (; n < cli_verb_count && n < 64; n++)
+        names[n] = cli_verbs[n].name;
+    return cli_nearest(name, names, n);
+}
+
+static int unknown_verb(struct cli *c, const char *name)
+{
+    const char *near = cli_verb_suggest(name);
+    if (near)
+        return cli_usage(c, NULL, "there is no verb '%s'; did you mean '%s'?", name, near);
+    return cli_usage(c, NULL, "there is no verb '%s'", name);
+}
+
+static int run_verb(struct cli *c, struct cli_args *a)
+{
+    const struct cli_verb *v = a->verb;
+    if (cli_has(a, OPT_HELP)) {
+        cli_help_verb(c->out, v);
+        return CLI_OK;
+    }
+    if (c->shell && cli_has(a, OPT_DATA))
+        return cli_usage(c, a, "--data: the shell stays with the folder that it was started for");
+    if (a->nargs < v->min_args)
+        return cli_usage(c, a, "%s needs more arguments", v->name);
+    if (a->nargs > v->max_args)
+        return cli_usage(c, a, "%s: '%s' is one argument too many", v->name, a->arg[v->max_args]);
+    if (!c->shell)
+        c->data = folder_of(a);
+    int code = v->fn(c, a);
+    if (!c->out_failed && fflush(c->out) != 0) {
+        c->out_failed = true;
+        c->out_errno = errno;
+    }
+    if (code == CLI_OK && cli_stopped(c))
+        code = cli_stop_code(c);
+    if (c->shell)
+        return code;
+    int closing = cli_close(c);
+    return code == CLI_OK ? closing : code;
+}
+
+int cli_run(struct cli *c, int argc, char **argv)
+{
+    struct cli_args a;
+    struct err e;
+    int used = 0, code;
+    err_init(&e);
+    cli_args_init(&a);
+    cli_opts common = CLI_OPTS_COMMON;
+    if (argc > 0 && strcmp(argv[0], "--version") == 0)
+        return fprintf(c->out, "varve %s\n", varve_version_string()) < 0 ? CLI_FAILED : CLI_OK;
+    enum status st = cli_args_parse(&a, common, "varve", argc, argv, true, &used, &e);
+    if (st == ST_OK && used < argc) {
+        a.verb = cli_verb_find(argv[used]);
+        if (!a.verb) {
+            code = unknown_verb(c, argv[used]);
+            goto out;
+        }
+        st = cli_args_parse(&a, common | a.verb->options, a.verb->name, argc - used - 1,
+                            argv + used + 1, false, NULL, &e);
+    }
+    if (st != ST_OK)
+        code = cli_usage(c, &a, "%s", e.detail);
+    else if (a.verb)
+        code = run_verb(c, &a);
+    else if (cli_has(&a, OPT_HELP))
+        code = cli_help(c, &a);
+    else
+        code = cli_usage(c, NULL, "a verb is missing, as in 'varve get users/alice'");
+out:
+    cli_args_deinit(&a);
+    return code;
+}

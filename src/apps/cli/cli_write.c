@@ -1,0 +1,203 @@
+/* put, delete, restore */
+#include "apps/cli/cli.h"
+#include "apps/cli/cli_input.h"
+#include "apps/cli/cli_out.h"
+#include <string.h>
+
+/* One more than the library's limit, so that it is the library that names it. */
+enum { VALUE_READ_MAX = 16 * 1024 * 1024 + 1, JSON_READ_MAX = 128 * 1024 * 1024 };
+
+static int read_all(struct cli *c, const char *path, size_t max, struct buf *ret)
+{
+    struct cli_input in;
+    struct err e;
+    int got = 0;
+    err_init(&e);
+    enum status st = cli_input_open(&in, path, &e);
+    if (st != ST_OK)
+        return cli_error(c, CLI_FAILED, "%s", e.detail);
+    while (st == ST_OK && ret->len < max && (got = cli_input_fill(&in, &e)) == 1) {
+        size_t n = in.len < max - ret->len ? in.len : max - ret->len;
+        st = buf_append(ret, in.chunk, n);
+    }
+    cli_input_deinit(&in);
+    if (got < 0)
+        return cli_error(c, CLI_FAILED, "%s: %s", path, e.detail);
+    return st == ST_OK ? CLI_OK : cli_error(c, CLI_FAILED, "out of memory");
+}
+
+/* Where the value comes from, and what it is. */
+static int value_of(struct cli *c, const struct cli_args *a, struct buf *ret, varve_type *ret_type)
+{
+    bool file = cli_has(a, OPT_FILE), inline_value = a->nargs > 1;
+    if (file && inline_value)
+        return cli_usage(c, a, "the value is given twice: as VALUE and with --file");
+    if (!file && !inline_value)
+        return cli_usage(c, a, "the value is missing: a JSON document, '-' or --file FILE");
+    if (cli_has(a, OPT_DOC) && cli_has(a, OPT_RAW))
+        return cli_usage(c, a, "--doc and --raw exclude each other");
+    bool raw = cli_has(a, OPT_RAW) || (file && !cli_has(a, OPT_DOC));
+    *ret_type = raw ? VARVE_RAW : VARVE_JSON;
+    const char *path = file ? a->value[OPT_FILE] : "-";
+    if (!file && strcmp(a->arg[1], "-") != 0) {
+        if (buf_append(ret, a->arg[1], strlen(a->arg[1])) != ST_OK)
+            return cli_error(c, CLI_FAILED, "out of memory");
+        return CLI_OK;
+    }
+    if (c->shell && strcmp(path, "-") == 0)
+        return cli_usage(c, a, "in the shell, standard input is where the commands come from");
+    return read_all(c, path, raw ? VALUE_READ_MAX : JSON_READ_MAX, ret);
+}
+
+static int tell_version(struct cli *c, const struct cli_args *a, varve_version v)
+{
+    char text[VARVE_VERSION_TEXT_MAX];
+    enum status st;
+    varve_version_format(v, text);
+    if (cli_has(a, OPT_JSON)) {
+        st = buf_printf(&c->scratch, "{");
+        if (st == ST_OK)
+            st = cli_json_version(&c->scratch, "version", v);
+        if (st == ST_OK)
+            st = buf_printf(&c->scratch, "}\n");
+    } else if (cli_has(a, OPT_QUIET)) {
+        st = ST_OK;
+    } else {
+        st = buf_printf(&c->scratch, "%s%s%s\n", cli_yellow(c->color), text, cli_plain(c->color));
+    }
+    if (st != ST_OK)
+        return cli_error(c, CLI_FAILED, "out of memory (the write was done, as version %s)", text);
+    cli_put_scratch(c);
+    return cli_stop_code(c);
+}
+
+static int tell_conflict(struct cli *c, const char *path, varve_version present)
+{
+    char text[VARVE_VERSION_TEXT_MAX];
+    if (present.hlc == 0 && present.origin == 0)
+        return cli_error(c, CLI_ABSENT, "%s: not written: there is no such record", path);
+    varve_version_format(present, text);
+    return cli_error(c, CLI_ABSENT, "%s: not written: its present version is %s", path, text);
+}
+
+static int put_value(struct cli *c, const struct cli_args *a, const struct cli_path *p,
+                     varve_type type, const struct buf *value)
+{
+    varve_write_options o;
+    varve_version expected = {0, 0}, written = {0, 0};
+    varve_status st;
+    bool conditional = cli_has(a, OPT_IF_ABSENT) || cli_has(a, OPT_IF_VERSION);
+    int code = cli_write_args(c, a, &o);
+    if (code != CLI_OK)
+        return code;
+    if (cli_has(a, OPT_IF_ABSENT) && cli_has(a, OPT_IF_VERSION))
+        return cli_usage(c, a, "--if-absent and --if-version exclude each other");
+    if (cli_has(a, OPT_IF_VERSION) &&
+        (code = cli_version_arg(c, a, a->value[OPT_IF_VERSION], &expected)) != CLI_OK)
+        return code;
+    if (type == VARVE_JSON) { /* a document that is none shall not make a folder */
+        void *bson = NULL;
+        size_t bson_len;
+        st = varve_json_to_bson((const char *)value->data, value->len, &bson, &bson_len);
+        varve_free(bson);
+        if (st == VARVE_INVALID_ARGUMENT) {
+            code = cli_fail(c, st, "the value is not a JSON document");
+            fprintf(c->err, "--raw stores it as bytes.\n");
+            return code;
+        }
+        if (st != VARVE_OK)
+            return cli_fail(c, st, a->arg[0]);
+    }
+    if ((code = cli_open(c, a)) != CLI_OK)
+        return code;
+    const void *data = value->data ? value->data : (const uint8_t *)"";
+    st = conditional ? varve_compare_and_set(c->db, p->collection, p->key.data, p->key.len,
+                                             expected, type, data, value->len, &o, &written)
+                     : varve_put(c->db, p->collection, p->key.data, p->key.len, type, data,
+                                 value->len, &o, &written);
+    if (st == VARVE_PRECONDITION_FAILED && conditional)
+        return tell_conflict(c, a->arg[0], written);
+    return st == VARVE_OK ? tell_version(c, a, written) : cli_fail(c, st, a->arg[0]);
+}
+
+int cli_put(struct cli *c, const struct cli_args *a)
+{
+    struct cli_path p;
+    struct buf value = BUF_INIT;
+    varve_type type;
+    int code = cli_path_parse(c, a, a->arg[0], true, &p);
+    if (code != CLI_OK)
+        return code;
+    code = value_of(c, a, &value, &type);
+    if (code == CLI_OK)
+        code = put_value(c, a, &p, type, &value);
+    buf_deinit(&value);
+    cli_path_deinit(&p);
+    return code;
+}
+
+/* Deletes only if the present version is `expected`: a batch of one, with its requirement. */
+static varve_status delete_if(struct cli *c, const struct cli_path *p, varve_version expected,
+                              const varve_write_options *o, varve_version *ret)
+{
+    varve_batch *b = varve_batch_new();
+    if (!b)
+        return VARVE_NO_MEMORY;
+    varve_status st = varve_batch_require(b, p->collection, p->key.data, p->key.len,
+                                          VARVE_REQUIRE_VERSION, expected);
+    if (st == VARVE_OK)
+        st = varve_batch_delete(b, p->collection, p->key.data, p->key.len);
+    if (st == VARVE_OK)
+        st = varve_commit(c->db, b, o, ret, NULL);
+    varve_batch_free(b);
+    return st;
+}
+
+int cli_delete(struct cli *c, const struct cli_args *a)
+{
+    struct cli_path p;
+    varve_write_options o;
+    varve_version expected = {0, 0}, written = {0, 0};
+    int code = cli_path_parse(c, a, a->arg[0], true, &p);
+    if (code != CLI_OK)
+        return code;
+    if ((code = cli_write_args(c, a, &o)) != CLI_OK)
+        goto out;
+    if (cli_has(a, OPT_IF_VERSION) &&
+        (code = cli_version_arg(c, a, a->value[OPT_IF_VERSION], &expected)) != CLI_OK)
+        goto out;
+    if ((code = cli_open(c, a)) != CLI_OK)
+        goto out;
+    varve_status st = cli_has(a, OPT_IF_VERSION)
+                          ? delete_if(c, &p, expected, &o, &written)
+                          : varve_delete(c->db, p.collection, p.key.data, p.key.len, &o, &written);
+    if (st == VARVE_PRECONDITION_FAILED)
+        code = cli_error(c, CLI_ABSENT, "%s: not deleted: its present version is another one",
+                         a->arg[0]);
+    else
+        code = st == VARVE_OK ? tell_version(c, a, written) : cli_fail(c, st, a->arg[0]);
+out:
+    cli_path_deinit(&p);
+    return code;
+}
+
+int cli_restore(struct cli *c, const struct cli_args *a)
+{
+    struct cli_path p;
+    varve_write_options o;
+    varve_version written;
+    varve_at at;
+    if (!cli_has(a, OPT_AT))
+        return cli_usage(c, a, "restore needs --at WHEN: the moment to go back to");
+    int code = cli_path_parse(c, a, a->arg[0], true, &p);
+    if (code != CLI_OK)
+        return code;
+    if ((code = cli_write_args(c, a, &o)) != CLI_OK || (code = cli_at_arg(c, a, &at)) != CLI_OK ||
+        (code = cli_open(c, a)) != CLI_OK)
+        goto out;
+    varve_status st = varve_restore(c->db, p.collection, p.key.data, p.key.len, &at, &o, &written);
+    code = st == VARVE_OK ? tell_version(c, a, written) : cli_fail(c, st, a->arg[0]);
+out:
+    cli_path_deinit(&p);
+    return code;
+}
