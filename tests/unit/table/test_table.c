@@ -1,5 +1,5 @@
 #include "base/alloc.h"
-#include "storage/table/table.h"
+#include "storage/table/table_internal.h"
 #include "unit/table/model_table.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -190,6 +190,9 @@ static void run_model(uint64_t seed)
     assert_non_null(t);
     assert_non_null(b);
     for (int step = 0; step < 60; step++) {
+        if (seed % 4 == 0 &&
+            step == 10) /* the index is given up: what it does not know is searched for */
+            atomic_store(&t->index.complete, false);
         v = next_version(&s, v);
         random_batch(&s, v, b);
         if (rnd(&s) % 2)
@@ -377,6 +380,41 @@ static void test_table_no_memory(void **state)
     table_unref(t);
 }
 
+/* After a reserve, puts of as much cannot fail, in whatever calls they come. */
+static void test_table_reserve(void **state)
+{
+    (void)state;
+    struct table *t = table_new();
+    struct batch *b = calloc(1, sizeof(*b));
+    uint64_t s = 12;
+    assert_non_null(t);
+    assert_non_null(b);
+    for (uint64_t round = 1; round <= 300; round++) {
+        size_t bytes = 0;
+        random_batch(&s, (struct version){round, 0}, b);
+        for (size_t i = 0; i < b->n; i++)
+            bytes += b->items[i].key.len + b->items[i].rec.writer.len + b->items[i].rec.value.len;
+        mem_fail_at(1, 1);
+        uint64_t before = table_count(t);
+        enum status refused = table_reserve(t, b->n, bytes);
+        mem_fail_at(0, 0);
+        assert_int_equal(refused, mem_fail_hits() ? ST_NO_MEMORY : ST_OK);
+        assert_true(table_count(t) == before);
+        assert_int_equal(table_reserve(t, b->n, bytes), ST_OK);
+        mem_fail_at(1, 1);
+        enum status st = ST_OK;
+        for (size_t i = 0; i < b->n && round % 2; i++)
+            st = st == ST_OK ? table_put(t, b->items[i].key, &b->items[i].rec, NULL) : st;
+        if (round % 2 == 0)
+            st = table_put_many(t, b->items, b->n, NULL);
+        mem_fail_at(0, 0);
+        assert_int_equal(st, ST_OK);
+        assert_true(mem_fail_hits() == 0 && table_count(t) == before + b->n);
+    }
+    free(b);
+    table_unref(t);
+}
+
 /* Rising, falling and interleaved batches take the finger's different ways. */
 static void test_table_finger(void **state)
 {
@@ -427,6 +465,7 @@ int main(void)
         cmocka_unit_test(test_table_long_keys),
         cmocka_unit_test(test_table_blobs_by_reference),
         cmocka_unit_test(test_table_no_memory),
+        cmocka_unit_test(test_table_reserve),
         cmocka_unit_test(test_table_finger),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

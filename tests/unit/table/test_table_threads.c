@@ -8,7 +8,7 @@
 
 /* A writer beside readers. Every value says its key and version, so a reader can judge whatever it
  * meets. */
-enum { KEYS = 2000, ROUNDS = 12, READERS = 2 };
+enum { KEYS = 2000, ROUNDS = 60, READERS = 2 };
 
 struct shared {
     struct table *t;
