@@ -18,10 +18,12 @@
  * - Every function that can fail returns a varve_status; varve_last_error() tells the detail, per thread.
  * - Outputs are untouched on failure. Destructors take NULL. Strings are NUL-terminated UTF-8; keys and values are bytes.
  * - Handles are safe to use from many threads, except that iterators, batches and values belong to one thread at a time.
- * - Structures passed in with a `size` field take sizeof(struct) there, so that they can grow without breaking the ABI.
+ * - Structures passed in with a `size` field take sizeof(struct) there, so that they can grow without breaking the ABI;
+ *   0 there is VARVE_INVALID_ARGUMENT. So is NULL where a handle or an output is asked for, unless the call says otherwise.
  *
  * Limits (past one: VARVE_TOO_LARGE, and the message names it): key 1 B to 64 KiB; value 16 MiB; batch 32 MiB; document
- * 100 levels; collection name 1 to 120 bytes; writer 255 bytes; snapshot name 1 to 120 bytes.
+ * 100 levels; collection name 1 to 120 bytes; writer 255 bytes; snapshot name 1 to 120 bytes. An empty key or name, and a
+ * name with a control character or '/', are VARVE_INVALID_ARGUMENT. Times end at 48 bits of milliseconds (the year 10889).
  */
 #ifndef VARVE_H
 #define VARVE_H
@@ -116,23 +118,23 @@ typedef struct varve_options {
     size_t size;                /* sizeof(varve_options) */
     varve_sync sync;            /* default ALWAYS */
     uint32_t sync_interval_ms;  /* 0 = 1000 */
-    bool read_only;             /* no lock is taken over and nothing is written; the folder must not be in use */
+    bool read_only;             /* nothing is written and nothing is made: the folder must be there, and not in use */
     bool must_exist;            /* NOT_FOUND instead of making the folder */
     size_t cache_bytes;         /* hot cache of records; 0 = 64 MiB; SIZE_MAX = none */
     size_t block_cache_bytes;   /* the engine's; 0 = 32 MiB */
-    size_t table_bytes;         /* writes kept in memory before a checkpoint drains them; 0 = 64 MiB */
+    size_t table_bytes;         /* writes kept in memory before a checkpoint drains them; 0 = 64 MiB; at least 64 KiB */
     uint64_t log_bytes;         /* log kept before a checkpoint is forced; 0 = 1 GiB */
     uint32_t checkpoint_interval_ms; /* 0 = 300,000; UINT32_MAX = only by size, on call and on close */
-    size_t segment_bytes;       /* of the log; 0 = 64 MiB */
+    size_t segment_bytes;       /* of the log; 0 = 64 MiB; at least 64 KiB */
     const char *writer;         /* default writer of this handle's versions; NULL = "" */
-    const char *engine;         /* NULL or "rocks"; "mem" for tests. Fixed when the folder is made. */
+    const char *engine;         /* NULL or "rocks"; "mem" for tests. Fixed when the folder is made: another is INVALID_ARGUMENT */
 } varve_options;
 
 /* Opens, or makes, the database in a folder. `o` may be NULL. Recovery replays what a crash left in the log.
  * Errors: LOCKED, CORRUPT, FORMAT_NEWER, NOT_FOUND (must_exist), READ_ONLY or PERMISSION_DENIED (folder), DISK_FULL,
  * IO_ERROR, TOO_MANY_FILES, NO_MEMORY, INVALID_ARGUMENT (the message names the option). */
 VARVE_API varve_status varve_open(const char *dir, const varve_options *o, varve **ret) VARVE_WARN_UNUSED;
-/* Syncs, checkpoints and closes. All iterators and watchers must be closed before. The handle is gone whatever the
+/* Syncs, checkpoints and closes. All iterators and watchers must be closed before. NULL is OK. The handle is gone whatever the
  * answer; after an error nothing acknowledged is lost, but the next open may have to replay. */
 VARVE_API varve_status varve_close(varve *db);
 
@@ -156,9 +158,10 @@ VARVE_API varve_status varve_json_to_bson(const char *json, size_t len, void **r
 
 /* ---- reading ---- */
 
+typedef enum varve_at_kind { VARVE_AT_NOW = 0, VARVE_AT_VERSION = 1, VARVE_AT_TIME = 2, VARVE_AT_SNAPSHOT = 3 } varve_at_kind;
 /* When to read. A zeroed struct (or NULL) is the present. */
 typedef struct varve_at {
-    enum { VARVE_AT_NOW = 0, VARVE_AT_VERSION, VARVE_AT_TIME, VARVE_AT_SNAPSHOT } kind;
+    varve_at_kind kind;
     varve_version version; /* the state right after this write */
     uint64_t time_ms;      /* Unix milliseconds: the state at the end of that millisecond */
     const char *snapshot;  /* a named snapshot */
@@ -175,7 +178,7 @@ typedef struct varve_key {
     size_t key_len;
 } varve_key;
 /* n records at one moment. ret_status[i] is OK or NOT_FOUND for each key, and ret[i] its value; any other failure is
- * the call's own. */
+ * the call's own, and then what is in ret and ret_status is not to be used. */
 VARVE_API varve_status varve_get_many(varve *db, const varve_key *keys, size_t n, const varve_at *at, varve_value *const *ret,
                                       varve_status *ret_status) VARVE_WARN_UNUSED;
 
@@ -211,7 +214,8 @@ VARVE_API const char *varve_iter_token(const varve_iter *it);
 /* Records of a collection in key order (bytes compared unsigned). `o` may be NULL. A collection that does not exist
  * has no rows. Rows: key, value (unless keys_only), type, version, writer, expires. */
 VARVE_API varve_status varve_scan(varve *db, const char *collection, const varve_scan_options *o, varve_iter **ret) VARVE_WARN_UNUSED;
-/* Every version of a key, newest first, deletes included. limit 0 = all. Rows: all but token. */
+/* Every version of a key, newest first, deletes included, as far back as retention has kept them. limit 0 = all. A
+ * collection that does not exist has none; one made anew under an old name begins anew. Rows: all but token. */
 VARVE_API varve_status varve_history(varve *db, const char *collection, const void *key, size_t key_len, uint64_t limit,
                                      varve_iter **ret) VARVE_WARN_UNUSED;
 
@@ -246,7 +250,9 @@ VARVE_API varve_status varve_delete(varve *db, const char *collection, const voi
 VARVE_API varve_status varve_compare_and_set(varve *db, const char *collection, const void *key, size_t key_len,
                                              varve_version expected, varve_type type, const void *data, size_t len,
                                              const varve_write_options *o, varve_version *ret_version) VARVE_WARN_UNUSED;
-/* Writes what the key was at a past time as its newest version (a delete if it was absent then). */
+/* Writes what the key was at a past time as its newest version: a delete if it was absent then, NOT_FOUND if it is absent
+ * now too (and nothing is written). The old expiry is not taken over; o->ttl_ms gives a new one. Errors: those of
+ * varve_get and varve_put; INVALID_ARGUMENT when `at` is the present. */
 VARVE_API varve_status varve_restore(varve *db, const char *collection, const void *key, size_t key_len, const varve_at *at,
                                      const varve_write_options *o, varve_version *ret_version) VARVE_WARN_UNUSED;
 
@@ -265,8 +271,10 @@ typedef enum varve_require { VARVE_REQUIRE_ABSENT = 1, VARVE_REQUIRE_PRESENT = 2
 /* The batch is written only if this holds when it is applied. The key need not be written by the batch. */
 VARVE_API varve_status varve_batch_require(varve_batch *b, const char *collection, const void *key, size_t key_len,
                                            varve_require what, varve_version version) VARVE_WARN_UNUSED;
-/* Writes it. On PRECONDITION_FAILED *ret_failed (may be NULL) is the number, from 0, of the first requirement that did not
- * hold, in the order they were added. The batch is unchanged and may be committed again. An empty batch: INVALID_ARGUMENT. */
+/* Writes it; collections that it writes to are made when there are none. On PRECONDITION_FAILED *ret_failed (may be NULL) is
+ * the number, from 0, of the first requirement that did not hold, in the order they were added. The batch is unchanged and
+ * may be committed again; times to live begin at the commit. INVALID_ARGUMENT: the batch writes nothing, writes a key twice,
+ * or `o` has a ttl. CANCELLED: a collection was dropped or made under it again and again. */
 VARVE_API varve_status varve_commit(varve *db, const varve_batch *b, const varve_write_options *o, varve_version *ret_version,
                                     size_t *ret_failed) VARVE_WARN_UNUSED;
 /* Makes everything written so far durable, whatever the sync mode. */
@@ -276,7 +284,8 @@ VARVE_API varve_status varve_sync_now(varve *db) VARVE_WARN_UNUSED;
 
 /* Rows: key = name, version = when it was made. */
 VARVE_API varve_status varve_collections(varve *db, varve_iter **ret) VARVE_WARN_UNUSED;
-/* Removes the collection from the present; reads at earlier times still see it. NOT_FOUND. */
+/* Removes the collection from the present; reads at earlier times still see it, and changes still tell what was written to
+ * it (the drop itself is no change of a key). NOT_FOUND. */
 VARVE_API varve_status varve_collection_drop(varve *db, const char *collection, const varve_write_options *o) VARVE_WARN_UNUSED;
 
 /* Names a moment that vacuum respects while the name exists. `at` NULL = now. ALREADY_EXISTS, BELOW_HORIZON. */
@@ -290,31 +299,32 @@ typedef struct varve_retention {
     uint64_t max_age_ms; /* superseded longer ago than this: may go */
     uint64_t max_count;  /* versions kept per key, the newest included */
 } varve_retention;
-VARVE_API varve_status varve_retention_set(varve *db, const char *collection, const varve_retention *r) VARVE_WARN_UNUSED;
+VARVE_API varve_status varve_retention_set(varve *db, const char *collection, const varve_retention *r) VARVE_WARN_UNUSED; /* NOT_FOUND */
 VARVE_API varve_status varve_retention_get(varve *db, const char *collection, varve_retention *ret) VARVE_WARN_UNUSED; /* NOT_FOUND */
 
 /* ---- changes ---- */
 
 typedef struct varve_changes_options {
     size_t size;              /* sizeof(varve_changes_options) */
-    const char *collection;   /* NULL = all */
+    const char *collection;   /* NULL = all. By name: also what was written to dropped ones, and one that is yet to be made */
     varve_bytes prefix;       /* of keys; needs a collection */
     uint64_t limit;           /* 0 = none */
-    bool values;              /* rows carry the value of that version */
+    bool values;              /* rows of puts carry value, type, writer and expiry of that version */
 } varve_changes_options;
 
 /* Every put and delete after the token, oldest first, no gap and no repeat. `token` NULL or "" = from the beginning;
  * "now" = from here on. Ends at the newest write. BELOW_HORIZON when retention has removed changes behind the token;
- * INVALID_ARGUMENT for a token that is none. Rows: collection, key, version, parent, is_delete, value on request, token. */
+ * INVALID_ARGUMENT for a token that is none, or of a write that this folder has not seen. Rows: collection, key, version,
+ * parent, is_delete, value on request, token. The token may be asked for before the first row too: the place it began. */
 VARVE_API varve_status varve_changes(varve *db, const char *token, const varve_changes_options *o, varve_iter **ret) VARVE_WARN_UNUSED;
 
 /* The same, but goes on: waits for what comes. Any number of watchers; an idle one costs no CPU. */
 typedef struct varve_watch varve_watch;
 VARVE_API varve_status varve_watch_open(varve *db, const char *token, const varve_changes_options *o, varve_watch **ret) VARVE_WARN_UNUSED;
-/* 1: *ret_row stands on a change (borrowed; do not close it); 0: timeout_ms passed (0: does not wait; -1: no limit) or
- * varve_watch_cancel was called; < 0: minus a varve_status. */
+/* 1: *ret_row stands on a change (borrowed until the next call; do not close it); 0: timeout_ms passed (0: does not wait;
+ * -1: no limit), varve_watch_cancel was called or the limit is reached; < 0: minus a varve_status. */
 VARVE_API int varve_watch_next(varve_watch *w, int64_t timeout_ms, const varve_iter **ret_row) VARVE_WARN_UNUSED;
-VARVE_API void varve_watch_cancel(varve_watch *w); /* from any thread: wakes varve_watch_next */
+VARVE_API void varve_watch_cancel(varve_watch *w); /* from any thread: varve_watch_next answers 0 from now on, also a waiting one */
 VARVE_API const char *varve_watch_token(const varve_watch *w); /* behind what was delivered */
 VARVE_API void varve_watch_close(varve_watch *w);
 
@@ -347,7 +357,8 @@ VARVE_API varve_status varve_compact(varve *db) VARVE_WARN_UNUSED;
 
 typedef struct varve_stats {
     size_t size; /* sizeof(varve_stats), set by the caller */
-    uint64_t reads, cache_hits, writes, commits, log_syncs;
+    uint64_t reads, cache_hits; /* of single records of the present; counted where there is a cache */
+    uint64_t writes, commits, log_syncs;
     uint64_t cache_bytes, cache_entries, table_bytes, table_versions;
     uint64_t live_rows, past_rows, when_rows; /* estimates, engine only */
     uint64_t live_bytes, past_bytes, when_bytes; /* on disk */

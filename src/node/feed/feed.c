@@ -7,9 +7,10 @@
 
 #include <inttypes.h>
 
-/* Two places are kept. `told` is behind the last row delivered: what the token says. `behind` is where the store is asked
- * to go on once everything visible has been looked at: over rows that the filter held back, so that they are not read
- * again each time something is written, and so that vacuum may overtake them.
+/* Two places are kept. `told` is behind the last row delivered: what the token says. `behind` is
+ * where the store is asked to go on once everything visible has been looked at: over rows that the
+ * filter held back, so that they are not read again each time something is written, and so that
+ * vacuum may overtake them.
  *
  * A place (v, key) is behind that one row of v; (v, "") is behind everything below v. */
 
@@ -32,7 +33,8 @@ struct feed {
 static uint32_t id_of(struct bytes key)
 {
     ASSERT(key.len >= STORE_ROUTE_BYTES);
-    return (uint32_t)key.data[0] << 24 | (uint32_t)key.data[1] << 16 | (uint32_t)key.data[2] << 8 | key.data[3];
+    return (uint32_t)key.data[0] << 24 | (uint32_t)key.data[1] << 16 | (uint32_t)key.data[2] << 8 |
+           key.data[3];
 }
 
 /* Unchanged without memory. */
@@ -73,13 +75,17 @@ static enum status start_at(struct feed *f, struct bytes text, struct err *err)
     if (st != ST_OK)
         return st;
     if (t.range != RANGE_FIRST)
-        return err_set(err, ST_INVALID_ARGUMENT, "token: it is of range %" PRIu64 ", which this folder does not have", t.range);
-    /* A place ahead of all writes is fine while every write to come is above it (the writes it saw may have been lost with
-     * an unsynced log); ahead of the clock it would hide writes. */
+        return err_set(err, ST_INVALID_ARGUMENT,
+                       "token: it is of range %" PRIu64 ", which this folder does not have",
+                       t.range);
+    /* A place ahead of all writes is fine while every write to come is above it (the writes it saw
+     * may have been lost with an unsynced log); ahead of the clock it would hide writes. */
     if (t.version.hlc > visible.hlc + 1) {
         st = store_fix_moment(f->store, t.version, err);
         if (st == ST_FUTURE_TIME)
-            return err_set(err, ST_INVALID_ARGUMENT, "token: it is of a write that this folder has not seen (another folder's?)");
+            return err_set(
+                err, ST_INVALID_ARGUMENT,
+                "token: it is of a write that this folder has not seen (another folder's?)");
         if (st != ST_OK)
             return st;
     }
@@ -99,7 +105,8 @@ static enum status ask(struct feed *f, struct err *err)
     return st;
 }
 
-enum status feed_open(struct store *s, struct bytes token, const struct feed_options *o, struct feed **ret, struct err *err)
+enum status feed_open(struct store *s, struct bytes token, const struct feed_options *o,
+                      struct feed **ret, struct err *err)
 {
     struct feed *f = mem_zalloc(sizeof(*f));
     if (!f)
@@ -158,8 +165,10 @@ static bool passes(struct feed *f, struct bytes key)
     return f->last_passes && bytes_has_prefix(user, buf_bytes(&f->prefix));
 }
 
-/* By way of the history, which judges no expiry: for a record that had expired by the time of its own version. */
-static enum status value_from_history(struct feed *f, struct bytes key, struct version v, struct record *ret, struct err *err)
+/* By way of the history, which judges no expiry: for a record that had expired by the time of its
+ * own version. */
+static enum status value_from_history(struct feed *f, struct bytes key, struct version v,
+                                      struct record *ret, struct err *err)
 {
     struct store_iter *it;
     struct store_row row;
@@ -170,9 +179,10 @@ static enum status value_from_history(struct feed *f, struct bytes key, struct v
     while ((rc = store_iter_next(it, &row, err)) > 0 && version_cmp(row.rec.version, v) > 0)
         ;
     if (rc < 0)
-        st = (enum status)-rc;
+        st = (enum status) - rc;
     else if (rc == 0 || version_cmp(row.rec.version, v) != 0)
-        st = err_set(err, ST_BELOW_HORIZON, "retention has removed the value of a change meanwhile");
+        st =
+            err_set(err, ST_BELOW_HORIZON, "retention has removed the value of a change meanwhile");
     buf_clear(&f->value);
     if (st == ST_OK && (buf_append(&f->value, row.rec.value.data, row.rec.value.len) != ST_OK ||
                         buf_append(&f->value, row.rec.writer.data, row.rec.writer.len) != ST_OK))
@@ -208,7 +218,8 @@ static void at_end(struct feed *f)
         f->behind = (struct version){f->seen.hlc + 1, 0};
 }
 
-/* What was held back since the last delivered row is read again next time: a repeat for the filter, not for the caller. */
+/* What was held back since the last delivered row is read again next time: a repeat for the filter,
+ * not for the caller. */
 static int failed(struct feed *f, enum status st)
 {
     let_go(f);
@@ -217,7 +228,8 @@ static int failed(struct feed *f, enum status st)
     return -(int)st;
 }
 
-static enum status deliver(struct feed *f, struct store_row *row, struct feed_row *ret, struct err *err)
+static enum status deliver(struct feed *f, struct store_row *row, struct feed_row *ret,
+                           struct err *err)
 {
     if (f->values && row->rec.kind == RECORD_PUT) {
         enum status st = add_value(f, row, err);
@@ -260,7 +272,7 @@ int feed_next(struct feed *f, struct feed_row *ret, struct err *err)
         return 1;
     }
     if (rc < 0)
-        return failed(f, (enum status)-rc);
+        return failed(f, (enum status) - rc);
     at_end(f);
     return 0;
 }
@@ -272,6 +284,13 @@ bool feed_wait(struct feed *f, uint64_t timeout_ms, const _Atomic bool *cancel)
     if (key.len == 0 && after.hlc > 0)
         after.hlc--; /* behind everything below it: a write at that very version is new */
     return store_wait_visible(f->store, after, timeout_ms, cancel);
+}
+
+void feed_rest(struct feed *f)
+{
+    let_go(f);
+    f->asked = false;
+    f->behind = VERSION_NONE;
 }
 
 bool feed_limit_reached(const struct feed *f)

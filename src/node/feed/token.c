@@ -24,7 +24,8 @@ static size_t base64_put(const uint8_t *in, size_t n, uint8_t *out)
     uint8_t *p = out;
     for (size_t i = 0; i < n; i += 3) {
         size_t left = n - i;
-        uint32_t v = (uint32_t)in[i] << 16 | (left > 1 ? (uint32_t)in[i + 1] << 8 : 0) | (left > 2 ? in[i + 2] : 0);
+        uint32_t v = (uint32_t)in[i] << 16 | (left > 1 ? (uint32_t)in[i + 1] << 8 : 0) |
+                     (left > 2 ? in[i + 2] : 0);
         *p++ = (uint8_t)ALPHABET[v >> 18];
         *p++ = (uint8_t)ALPHABET[(v >> 12) & 63];
         if (left > 1)
@@ -75,12 +76,15 @@ enum status token_encode(const struct token *t, struct buf *out)
     enum status st = buf_reserve(out, token_text_max(t->key.len));
     if (st != ST_OK)
         return st;
-    /* The bytes go behind the place of the text, so that one reservation serves both and nothing below can fail. */
+    /* The bytes go behind the place of the text, so that one reservation serves both and nothing
+     * below can fail. */
     struct buf raw = {.data = out->data + room, .cap = out->cap - room};
     raw.max = raw.cap;
     if (buf_append_u8(&raw, TOKEN_FORMAT) != ST_OK || buf_append_u8(&raw, 1) != ST_OK ||
-        buf_append_varint(&raw, t->range) != ST_OK || buf_append_be64(&raw, t->version.hlc) != ST_OK ||
-        buf_append_be32(&raw, t->version.origin) != ST_OK || buf_append_varint(&raw, t->key.len) != ST_OK ||
+        buf_append_varint(&raw, t->range) != ST_OK ||
+        buf_append_be64(&raw, t->version.hlc) != ST_OK ||
+        buf_append_be32(&raw, t->version.origin) != ST_OK ||
+        buf_append_varint(&raw, t->key.len) != ST_OK ||
         buf_append(&raw, t->key.data, t->key.len) != ST_OK ||
         buf_append_be32(&raw, crc32c(0, raw.data, raw.len)) != ST_OK)
         return ST_INTERNAL;
@@ -91,10 +95,12 @@ enum status token_encode(const struct token *t, struct buf *out)
 
 static enum status not_one(struct err *err, const char *why)
 {
-    return err_set(err, ST_INVALID_ARGUMENT, "token: this is not a token of a change feed (%s)", why);
+    return err_set(err, ST_INVALID_ARGUMENT, "token: this is not a token of a change feed (%s)",
+                   why);
 }
 
-/* A varint has one shortest form, and only that is accepted: two texts never name the same place. */
+/* A varint has one shortest form, and only that is accepted: two texts never name the same place.
+ */
 static bool read_shortest_varint(struct reader *r, uint64_t *ret)
 {
     const uint8_t *from = r->p;
@@ -123,8 +129,9 @@ enum status token_decode(struct bytes text, struct buf *scratch, struct token *r
         return not_one(err, "another format");
     if (!read_u8(&r, &count) || count != 1)
         return not_one(err, "it has more than one range");
-    if (!read_shortest_varint(&r, &t.range) || !read_be64(&r, &t.version.hlc) || !read_be32(&r, &t.version.origin) ||
-        !read_shortest_varint(&r, &key_len) || key_len > RECORD_KEY_MAX || !read_bytes(&r, (size_t)key_len, &t.key) ||
+    if (!read_shortest_varint(&r, &t.range) || !read_be64(&r, &t.version.hlc) ||
+        !read_be32(&r, &t.version.origin) || !read_shortest_varint(&r, &key_len) ||
+        key_len > RECORD_KEY_MAX || !read_bytes(&r, (size_t)key_len, &t.key) ||
         reader_left(&r) != sizeof(crc))
         return not_one(err, "cut short or too long");
     if (crc32c(0, scratch->data, scratch->len - sizeof(crc)) != (read_be32(&r, &crc) ? crc : 0))

@@ -7,6 +7,11 @@ uint32_t collection_id(const struct collection *c)
     return c->id;
 }
 
+enum status store_collection_key(struct bytes name, struct buf *ret_key)
+{
+    return catalog_key(ret_key, CATALOG_COLLECTION, name);
+}
+
 uint64_t store_collection_count(struct store *s)
 {
     return atomic_load(&s->catalog.live);

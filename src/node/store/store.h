@@ -72,6 +72,9 @@ enum status store_collection_open(struct store *s, struct bytes name, struct byt
 enum status store_collection_at(struct store *s, struct bytes name, struct version at, uint32_t *ret_id, struct err *err) WARN_UNUSED;
 enum status store_collection_drop(struct store *s, struct bytes name, struct bytes writer, struct err *err) WARN_UNUSED;
 uint32_t collection_id(const struct collection *c);
+/* Appends the routing key that is in the catalog while a collection of that name is: what a write requires to be absent that
+ * stands on there being none. NO_MEMORY. */
+enum status store_collection_key(struct bytes name, struct buf *ret_key) WARN_UNUSED;
 enum status store_settings_get(struct store *s, struct bytes name, struct collection_settings *ret, struct err *err) WARN_UNUSED;
 enum status store_settings_set(struct store *s, struct bytes name, const struct collection_settings *v, struct err *err) WARN_UNUSED;
 uint64_t store_collection_count(struct store *s);

@@ -1,0 +1,243 @@
+/* commit.c - a batch becomes one entry.
+ *
+ * Names are looked up when the batch is committed, and the store checks again when it is applied:
+ * collections that are there must still be, and for one that is missing its own record in the
+ * catalog must still be absent. When that has changed on the way nothing is written, and all is
+ * looked up anew. */
+#include "apps/embed/batch.h"
+
+/* ---- names to collections ---- */
+
+static bool look_up(struct varve *db, struct varve_batch *b)
+{
+    bool all = true;
+    for (size_t i = 0; i < b->n_names; i++) {
+        struct batch_name *n = &b->names[i];
+        if (store_collection_find(db->store, BYTES(n->text, n->len), &n->collection, NULL) !=
+            ST_OK) {
+            n->collection = NULL;
+            all = false;
+        }
+    }
+    return all;
+}
+
+static enum status make_missing(struct varve *db, struct varve_batch *b, struct bytes writer,
+                                struct err *err)
+{
+    for (size_t i = 0; i < b->n_names; i++) {
+        struct batch_name *n = &b->names[i];
+        if (n->collection || !n->written)
+            continue;
+        enum status st =
+            store_collection_open(db->store, BYTES(n->text, n->len), writer, &n->collection, err);
+        if (st != ST_OK)
+            return st == ST_NOT_FOUND ? ST_CANCELLED : st; /* dropped again at once */
+    }
+    return ST_OK;
+}
+
+static void set_prefix(struct bytes key, const struct collection *c)
+{
+    /* The arena is the batch's own; a batch has one owner, and its keys are whole only while it is
+     * committed. */
+    embed__put_id((uint8_t *)(uintptr_t)key.data, collection_id(c));
+}
+
+/* ---- requirements, before anything is made for them ---- */
+
+static enum status holds(struct varve *db, const struct batch_require *r,
+                         const struct batch_name *n, struct buf *scratch, bool *ret,
+                         struct err *err)
+{
+    struct record rec;
+    enum status st = ST_NOT_FOUND;
+    if (n->collection) {
+        set_prefix(r->require.key, n->collection);
+        st = store_get(db->store, r->require.key, VERSION_NONE, scratch, &rec, err);
+    }
+    if (st != ST_OK && st != ST_NOT_FOUND)
+        return st;
+    bool present = st == ST_OK;
+    *ret = r->require.what == STORE_REQUIRE_ABSENT ? !present
+           : r->require.what == STORE_REQUIRE_PRESENT
+               ? present
+               : present && version_cmp(rec.version, r->require.version) == 0;
+    return ST_OK;
+}
+
+/* A batch that cannot be written must not leave collections behind. */
+static enum status check_before(struct varve *db, struct varve_batch *b, size_t *ret_failed,
+                                struct err *err)
+{
+    struct buf scratch = BUF_INIT;
+    enum status st = ST_OK;
+    for (size_t i = 0; i < b->n_requires && st == ST_OK; i++) {
+        static const char *const wanted[] = {"", "absent", "present", "at the version asked for"};
+        const struct batch_require *r = &b->requires[i];
+        bool fine;
+        st = holds(db, r, &b->names[r->name], &scratch, &fine, err);
+        if (st == ST_OK && !fine) {
+            *ret_failed = i;
+            st = err_set(err, ST_PRECONDITION_FAILED, "requirement %zu: the key is not %s", i,
+                         wanted[r->require.what]);
+        }
+    }
+    buf_deinit(&scratch);
+    return st;
+}
+
+/* ---- what the store is asked to write ---- */
+
+static enum status room(struct varve_batch *b, struct err *err)
+{
+    if (batch__grow((void **)&b->entry_ops, &b->cap_entry_ops, b->n_ops, sizeof(*b->entry_ops)) !=
+            ST_OK ||
+        batch__grow((void **)&b->store_requires, &b->cap_store_requires, b->n_requires,
+                    sizeof(*b->store_requires)) != ST_OK ||
+        batch__grow((void **)&b->collections, &b->cap_collections, b->n_names,
+                    sizeof(*b->collections)) != ST_OK)
+        return err_set(err, ST_NO_MEMORY, "no memory to commit a batch");
+    return ST_OK;
+}
+
+static enum status put_ops(struct varve *db, struct varve_batch *b, struct err *err)
+{
+    uint64_t now = 0;
+    for (size_t i = 0; i < b->n_ops; i++) {
+        const struct batch_op *op = &b->ops[i];
+        set_prefix(op->op.key, b->names[op->name].collection);
+        b->entry_ops[i] = op->op;
+        if (!op->op.expires_ms)
+            continue;
+        if (!now)
+            now = env_now_ms(db->env);
+        b->entry_ops[i].expires_ms += now;
+        if (b->entry_ops[i].expires_ms >>
+            EMBED_TIME_BITS) { /* rare: let the check find the words */
+            enum status st = embed__expiry(db, op->op.expires_ms, &b->entry_ops[i].expires_ms, err);
+            if (st != ST_OK)
+                return st;
+        }
+    }
+    return ST_OK;
+}
+
+/* The key of a missing collection's record in the catalog, in the arena. */
+static enum status guard(struct varve_batch *b, struct batch_name *n, struct err *err)
+{
+    struct buf key = BUF_INIT;
+    if (n->guard.len)
+        return ST_OK;
+    enum status st = store_collection_key(BYTES(n->text, n->len), &key);
+    void *copy = st == ST_OK ? arena_memdup(&b->arena, key.data, key.len) : NULL;
+    if (copy)
+        n->guard = BYTES(copy, key.len);
+    else
+        st = err_set(err, ST_NO_MEMORY, "no memory to commit a batch");
+    buf_deinit(&key);
+    return st;
+}
+
+static enum status put_requires(struct varve_batch *b, struct err *err)
+{
+    for (size_t i = 0; i < b->n_requires; i++) {
+        const struct batch_require *r = &b->requires[i];
+        struct batch_name *n = &b->names[r->name];
+        b->store_requires[i] = r->require;
+        if (n->collection) {
+            set_prefix(r->require.key, n->collection);
+            continue;
+        }
+        /* It passed check_before, so it asks for absence: held as long as the collection is not
+         * made. */
+        enum status st = guard(b, n, err);
+        if (st != ST_OK)
+            return st;
+        b->store_requires[i] =
+            (struct store_require){.key = n->guard, .what = STORE_REQUIRE_ABSENT};
+    }
+    return ST_OK;
+}
+
+static enum status propose(struct varve *db, struct varve_batch *b, const struct write_settings *s,
+                           struct store_write *w, struct err *err)
+{
+    enum status st = room(b, err);
+    if (st == ST_OK)
+        st = put_ops(db, b, err);
+    if (st == ST_OK)
+        st = put_requires(b, err);
+    if (st != ST_OK)
+        return st;
+    size_t n = 0;
+    for (size_t i = 0; i < b->n_names; i++)
+        if (b->names[i].collection)
+            b->collections[n++] = b->names[i].collection;
+    *w = (struct store_write){.requires = b->store_requires,
+                              .n_requires = b->n_requires,
+                              .collections = b->collections,
+                              .n_collections = n,
+                              .sync = s->sync};
+    st = entry_encode(b->entry_ops, b->n_ops, s->writer, &w->entry, err);
+    if (st == ST_OK)
+        st = store_propose(db->store, w, err);
+    blob_unref(w->entry);
+    w->entry = NULL;
+    /* A guard that no longer holds is not the caller's requirement. */
+    if (st == ST_PRECONDITION_FAILED && !b->names[b->requires[w->failed].name].collection)
+        return ST_CANCELLED;
+    return st;
+}
+
+static enum status try_commit(struct varve *db, struct varve_batch *b,
+                              const struct write_settings *s, varve_version *ret_version,
+                              size_t *ret_failed, struct err *err)
+{
+    struct store_write w = {0};
+    size_t failed = 0;
+    enum status st = ST_OK;
+    if (!look_up(db, b)) {
+        st = check_before(db, b, &failed, err);
+        if (st == ST_OK)
+            st = make_missing(db, b, s->writer, err);
+    }
+    if (st == ST_OK) {
+        st = propose(db, b, s, &w, err);
+        failed = w.failed;
+    }
+    if (st == ST_OK && ret_version)
+        *ret_version = embed__public(w.version);
+    if (st == ST_PRECONDITION_FAILED && ret_failed)
+        *ret_failed = failed;
+    return st;
+}
+
+static enum status commit(struct varve *db, struct varve_batch *b, const varve_write_options *o,
+                          varve_version *ret_version, size_t *ret_failed, struct err *err)
+{
+    struct write_settings s;
+    if (!db || !b)
+        return embed__null(db ? "b" : "db", err);
+    if (b->n_ops == 0)
+        return err_set(err, ST_INVALID_ARGUMENT, "b: the batch writes nothing");
+    enum status st = embed__settings(db, o, &s, err);
+    if (st == ST_OK && s.ttl_ms)
+        return err_set(err, ST_INVALID_ARGUMENT, "options.ttl_ms: in a batch each put has its own");
+    if (st != ST_OK)
+        return st;
+    for (int i = 0; i < WRITE_TRIES; i++)
+        if ((st = try_commit(db, b, &s, ret_version, ret_failed, err)) != ST_CANCELLED)
+            return st;
+    return err_set(
+        err, st,
+        "a collection of the batch is dropped or made again and again while it is committed");
+}
+
+varve_status varve_commit(varve *db, const varve_batch *b, const varve_write_options *o,
+                          varve_version *ret_version, size_t *ret_failed)
+{
+    /* To its owner a batch is unchanged by a commit; its scratch is not part of what it says. */
+    return embed__done(
+        commit(db, (struct varve_batch *)(uintptr_t)b, o, ret_version, ret_failed, embed__err()));
+}

@@ -1,0 +1,121 @@
+/* open.c - a handle's beginning and end. */
+#include "apps/embed/embed_internal.h"
+
+enum {
+    CACHE_DEFAULT = 64 * 1024 * 1024,
+    TABLE_MIN = 64 * 1024,
+    SEGMENT_MIN = 64 * 1024,
+};
+
+static enum status pick_engine(const char *name, struct store_options *so, struct err *err)
+{
+    if (!name)
+        name = "rocks";
+    if (strcmp(name, "rocks") == 0)
+        so->engine_open = engine_rocks_open;
+    else if (strcmp(name, "mem") == 0)
+        so->engine_open = engine_mem_open;
+    else
+        return err_set(err, ST_INVALID_ARGUMENT,
+                       "option engine: there is no engine \"%.40s\" (rocks, mem)", name);
+    so->engine_name = name;
+    return ST_OK;
+}
+
+static enum status translate(const varve_options *o, struct store_options *so, struct err *err)
+{
+    enum status st = embed__check_sync(o->sync, "option sync", err);
+    if (st != ST_OK)
+        return st;
+    if (o->table_bytes && o->table_bytes < TABLE_MIN)
+        return err_set(err, ST_INVALID_ARGUMENT, "option table_bytes: %zu is below the least, %d",
+                       o->table_bytes, TABLE_MIN);
+    if (o->segment_bytes && o->segment_bytes < SEGMENT_MIN)
+        return err_set(err, ST_INVALID_ARGUMENT, "option segment_bytes: %zu is below the least, %d",
+                       o->segment_bytes, SEGMENT_MIN);
+    *so = (struct store_options){
+        .engine = {.cache_bytes = o->block_cache_bytes},
+        .wal = {.segment_bytes = o->segment_bytes},
+        .sync = (enum store_sync)o->sync,
+        .sync_interval_ms = o->sync_interval_ms,
+        .cache_bytes = o->cache_bytes == SIZE_MAX ? 0
+                       : o->cache_bytes           ? o->cache_bytes
+                                                  : CACHE_DEFAULT,
+        .table_bytes = o->table_bytes,
+        .log_bytes = o->log_bytes,
+        .checkpoint_interval_ms = o->checkpoint_interval_ms,
+        .read_only = o->read_only,
+        .must_exist = o->must_exist,
+    };
+    return pick_engine(o->engine, so, err);
+}
+_Static_assert((int)STORE_SYNC_DEFAULT == (int)VARVE_SYNC_DEFAULT &&
+                   (int)STORE_SYNC_ALWAYS == (int)VARVE_SYNC_ALWAYS &&
+                   (int)STORE_SYNC_INTERVAL == (int)VARVE_SYNC_INTERVAL &&
+                   (int)STORE_SYNC_OFF == (int)VARVE_SYNC_OFF,
+               "sync modes have one number");
+
+static void handle_free(struct varve *db)
+{
+    if (!db)
+        return;
+    if (db->writer.len)
+        mem_free((void *)(uintptr_t)db->writer.data);
+    mem_free(db);
+}
+
+static enum status open_folder(const char *dir, const varve_options *options, varve **ret,
+                               struct err *err)
+{
+    varve_options o;
+    struct store_options so;
+    if (!dir || !ret)
+        return embed__null(dir ? "ret" : "dir", err);
+    if (!*dir)
+        return err_set(err, ST_INVALID_ARGUMENT, "dir: the name is empty");
+    enum status st = embed__sized(&o, sizeof(o), options, "options", err);
+    if (st == ST_OK)
+        st = translate(&o, &so, err);
+    if (st != ST_OK)
+        return st;
+
+    struct varve *db = mem_zalloc(sizeof(*db));
+    if (!db)
+        return err_set(err, ST_NO_MEMORY, "no memory for a handle");
+    db->env = env_linux();
+    db->writer = BYTES_EMPTY;
+    struct bytes writer = BYTES_EMPTY;
+    if (o.writer)
+        st = embed__check_writer(o.writer, &writer, err);
+    if (st == ST_OK && writer.len) {
+        void *copy = mem_memdup(writer.data, writer.len);
+        if (copy)
+            db->writer = BYTES(copy, writer.len);
+        else
+            st = err_set(err, ST_NO_MEMORY, "no memory for a handle");
+    }
+    if (st == ST_OK)
+        st = store_open(db->env, dir, &so, &db->store, err);
+    if (st != ST_OK) {
+        handle_free(db);
+        return st;
+    }
+    *ret = db;
+    return ST_OK;
+}
+
+varve_status varve_open(const char *dir, const varve_options *o, varve **ret)
+{
+    return embed__done(open_folder(dir, o, ret, embed__err()));
+}
+
+varve_status varve_close(varve *db)
+{
+    if (!db)
+        return VARVE_OK;
+    DASSERT(atomic_load(&db->open) ==
+            0); /* an iterator or watcher is still open: the caller's error */
+    enum status st = store_close(db->store, embed__err());
+    handle_free(db);
+    return embed__done(st);
+}
