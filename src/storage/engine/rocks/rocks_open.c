@@ -89,8 +89,10 @@ void rocks__close(struct engine *engine)
     struct rocks *e = (struct rocks *)engine;
     if (!e)
         return;
-    if (e->current)
+    if (e->current) {
+        e->handles++; /* as the last release of one expects */
         rocks__snapshot_release(engine, e->current);
+    }
     ASSERT(e->handles == 0); /* snapshots, iterators and pins go before their engine */
     rocks__db_close(e);
     rocks__options_free(e);
@@ -104,17 +106,15 @@ void rocks__close(struct engine *engine)
 void rocks__try_reopen(struct rocks *e)
 {
     env_mutex_lock(&e->lock);
-    bool alone = e->handles == 0 && e->current && e->current->refs == 1;
-    struct engine_snapshot *s = e->current;
-    if (alone) {
-        e->current = NULL; /* snapshots are refused meanwhile */
-        e->handles = 1;    /* as the last release of one expects */
+    bool alone = e->handles == 0; /* and it stays so: only snapshots lead to more */
+    if (alone && e->current) {
+        ASSERT(e->current->refs == 1);
+        e->reopening = true;
     }
     env_mutex_unlock(&e->lock);
-    if (!alone && s)
+    if (!alone)
         return;
-    if (s)
-        rocks__snapshot_release(&e->base, s);
+    rocks__unpublish(e);
     rocks__db_close(e);
     struct err err;
     err_init(&err);
