@@ -38,6 +38,13 @@ static bool has(struct env *e, const char *path, const char *text)
     return sim_file(e, path, &b) && bytes_eq(b, BYTES_STR(text));
 }
 
+/* How many seeds run, where they are enough to expect every kind of luck; else 0. */
+static unsigned enough(unsigned count)
+{
+    uint64_t n = seeds_scaled(count);
+    return getenv("VARVE_SEED") || n < 200 ? 0 : (unsigned)n;
+}
+
 /* --- synced data survive; each un-synced unit is old, new or a version between --- */
 
 enum { FILES = 3, FILE_SIZE = 1 << 16, UNIT = 512, UNITS = FILE_SIZE / UNIT };
@@ -151,8 +158,8 @@ static void test_env_sim_crash_keeps_synced(void **state)
             env_close(f[i]);
         sim_env_free(e);
     }
-    if (!getenv("VARVE_SEED"))
-        assert_true(seen[0] > 500 && seen[1] > 100 && seen[2] > 100);
+    unsigned many = enough(2500) / 25;
+    assert_true(!many || (seen[0] > 5 * many && seen[1] > many && seen[2] > many));
 }
 
 /* A write over the boundary of units is torn there and nowhere else. */
@@ -187,8 +194,8 @@ static void test_env_sim_torn_units(void **state)
         grown += b.len == 100 + sizeof data;
         sim_env_free(e);
     }
-    if (!getenv("VARVE_SEED"))
-        assert_true(torn > 50 && grown > 50);
+    unsigned many = enough(400) / 8;
+    assert_true(!many || (torn > many && grown > many));
 }
 
 static void test_env_sim_process_crash_keeps_all(void **state)
@@ -530,7 +537,7 @@ static void test_env_sim_limits(void **state)
     env_close(a);
     env_close(b);
     env_close(c);
-    char page[8192];
+    char page[8192] = {0};
     char *odd = page + (4096 - (uintptr_t)page % 4096) + 1;
     struct env_file *d = must_open(e, "/d", RWC | ENV_DIRECT);
     assert_int_equal(env_pwrite(d, 0, odd - 1, 4096, NULL), ST_OK);
