@@ -37,10 +37,10 @@ enum status doc_key_text(struct bytes bson, struct bytes path, struct buf *out, 
 /* What changed from `a` to `b`.
  * DOC_DIFF_PATHS: {"set":{"address.zip":"1010"},"unset":["age"]}, in relaxed Extended JSON. Dotted paths; arrays of equal
  *   length are compared element by element, of other lengths set whole; a field name that contains a dot or starts with
- *   '$' is shown inside the nearest parent that can be named, set whole.
+ *   '$', or is empty, is shown inside the nearest parent that can be named, set whole; the path of the document is "".
  * DOC_DIFF_JSON_PATCH: RFC 6902 array of add, remove and replace, such that applying it to `a` gives `b` up to the
  *   order of fields; in relaxed Extended JSON, but $numberLong for an int64 that would read back as an int32.
- *   A field that no dotted path can name at the top sets the whole document, whose path is "". Both are empty ({"set":{},"unset":[]} and []) exactly when doc_equal says so. */
+ * Both are empty ({"set":{},"unset":[]} and []) exactly when doc_equal says so. */
 enum doc_diff { DOC_DIFF_PATHS, DOC_DIFF_JSON_PATCH };
 enum status doc_diff(struct bytes a, struct bytes b, enum doc_diff format, struct buf *out, struct err *err) WARN_UNUSED;
 /* Equal as documents: same fields, same types, same values; the order of fields does not count. */

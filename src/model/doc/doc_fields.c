@@ -1,8 +1,6 @@
 /* doc_fields.c - single fields as text: keys by dotted path, and CSV. */
 #include "model/doc/doc_internal.h"
 
-#include <bson/bson.h>
-
 static const char *type_name(uint8_t type)
 {
     static const char *const NAMES[] = {
@@ -114,7 +112,7 @@ enum status doc_key_text(struct bytes bson, struct bytes path, struct buf *out, 
 
 static enum status field_text(const struct doc__el *el, struct buf *out, struct err *err)
 {
-    char text[BSON_DECIMAL128_STRING + DOC__NUMBER_MAX];
+    char text[DOC__DECIMAL_MAX + DOC__NUMBER_MAX];
     const uint8_t *v = el->val.data;
     struct bytes s;
     switch (el->type) {
@@ -130,12 +128,9 @@ static enum status field_text(const struct doc__el *el, struct buf *out, struct 
     case DOC__INT64:
         s = BYTES(text, doc__i64_text((int64_t)doc__le64(v), text));
         break;
-    case DOC__DECIMAL128: {
-        bson_decimal128_t d = {.low = doc__le64(v), .high = doc__le64(v + 8)};
-        bson_decimal128_to_string(&d, text);
-        s = BYTES_STR(text);
+    case DOC__DECIMAL128:
+        s = BYTES(text, doc__decimal_text(v, text));
         break;
-    }
     case DOC__BOOL:
         s = v[0] ? BYTES_LIT("true") : BYTES_LIT("false");
         break;

@@ -143,6 +143,8 @@ enum { DOC__NUMBER_MAX = 40 }; /* longest number as text, with the NUL */
  * "Infinity",
  * "-Infinity" for the others. Independent of the locale. Returns the length. */
 size_t doc__double_text(double v, char ret[DOC__NUMBER_MAX]);
+enum { DOC__DECIMAL_MAX = 48 };
+size_t doc__decimal_text(const uint8_t *le, char ret[DOC__DECIMAL_MAX]);
 size_t doc__i64_text(int64_t v, char ret[DOC__NUMBER_MAX]);
 /* The length of the JSON number (RFC 8259) at the start of `s`, 0 when there is none. */
 size_t doc__number_span(struct bytes s, bool *ret_integer);

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 
+#include <bson/bson.h>
 #include <langinfo.h>
 #include <math.h>
 #include <stdio.h>
@@ -218,6 +219,25 @@ bool doc__parse_double(struct bytes s, double *ret)
         return false;
     *ret = v;
     return true;
+}
+
+/* IEEE 754-2008 3.5.2: a coefficient above 10^34 - 1 is not canonical and means 0; libbson prints
+ * it with 35 digits. */
+size_t doc__decimal_text(const uint8_t *le, char ret[DOC__DECIMAL_MAX])
+{
+    _Static_assert(DOC__DECIMAL_MAX >= BSON_DECIMAL128_STRING, "room for the text");
+    static const uint64_t COEFFICIENT = 0x1ffffffffffff; /* the part of it in the high word */
+    static const uint64_t MOST_HIGH = 0x1ed09bead87c0, MOST_LOW = 0x378d8e63ffffffff;
+    bson_decimal128_t d = {.low = doc__le64(le), .high = doc__le64(le + 8)};
+    bool plain =
+        (d.high >> 61 & 3) != 3; /* else infinite, NaN, or an encoding that is never canonical */
+    uint64_t high = d.high & COEFFICIENT;
+    if (plain && (high > MOST_HIGH || (high == MOST_HIGH && d.low > MOST_LOW))) {
+        d.high &= ~COEFFICIENT;
+        d.low = 0;
+    }
+    bson_decimal128_to_string(&d, ret);
+    return strlen(ret);
 }
 
 /* --- dates: the proleptic Gregorian calendar, by eras of 400 years that begin on 1 March --- */

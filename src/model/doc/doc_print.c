@@ -7,7 +7,6 @@
 
 #include "base/assert.h"
 
-#include <bson/bson.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -167,11 +166,10 @@ static void put_timestamp(struct printer *pr, const uint8_t *p)
 
 static void put_decimal(struct printer *pr, const uint8_t *p)
 {
-    char text[BSON_DECIMAL128_STRING];
-    bson_decimal128_t d = {.low = doc__le64(p), .high = doc__le64(p + 8)};
-    bson_decimal128_to_string(&d, text);
+    char text[DOC__DECIMAL_MAX];
+    size_t n = doc__decimal_text(p, text);
     put_str(pr, "{\"$numberDecimal\":\"");
-    put_str(pr, text);
+    put(pr, text, n);
     put_str(pr, "\"}");
 }
 

@@ -105,6 +105,35 @@ static void test_doc_json_canonical(void **state)
                 "\"pattern\":\"longer\",\"options\":\"x\"}}}");
 }
 
+/* Encodings that IEEE 754 calls not canonical have the value 0 and not 35 digits; JSON keeps the
+ * value. */
+static void test_doc_json_decimal_not_canonical(void **state)
+{
+    static const struct {
+        uint64_t high, low;
+        const char *text;
+    } CASES[] = {
+        {0x3041ed09bead87c0, 0x378d8e63ffffffff, "9999999999999999999999999999999999"},
+        {0x3041ed09bead87c0, 0x378d8e6400000000, "0"},
+        {0x3041ffffffffffff, 0xffffffffffffffff, "0"},
+        {0x6c10000000000000, 1, "0"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(*CASES); i++) {
+        bson_t b = BSON_INITIALIZER;
+        char wanted[128];
+        bson_decimal128_t d = {.high = CASES[i].high, .low = CASES[i].low};
+        bson_append_decimal128(&b, "a", 1, &d);
+        char *json = json_of(bson_bytes(&b), DOC_JSON_CANONICAL);
+        snprintf(wanted, sizeof(wanted), "{\"a\":{\"$numberDecimal\":\"%s\"}}", CASES[i].text);
+        assert_string_equal(json, wanted);
+        struct buf back = doc_of(json);
+        buf_deinit(&back);
+        mem_free(json);
+        bson_destroy(&b);
+    }
+}
+
 static void test_doc_json_pretty(void **state)
 {
     struct buf b = doc_of(
@@ -546,6 +575,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_doc_json_relaxed),
         cmocka_unit_test(test_doc_json_canonical),
+        cmocka_unit_test(test_doc_json_decimal_not_canonical),
         cmocka_unit_test(test_doc_json_pretty),
         cmocka_unit_test(test_doc_json_errors),
         cmocka_unit_test(test_doc_json_depth),
