@@ -1,6 +1,6 @@
-/* Batches of 1,000 puts of 16 B + 100 B, sync=off and sync=1s, new keys and then overwriting all of them, beside RocksDB's
- * WriteBatch with its own WAL. For data larger than memory run it in a memory cgroup (tools/in-memory-limit). Usage:
- *     bench_batch [million keys] */
+/* Batches of 1,000 puts of 16 B + 100 B, sync=off and sync=1s, new keys and then overwriting all of
+ * them, beside RocksDB's WriteBatch with its own WAL. For data larger than memory run it in a
+ * memory cgroup (tools/in-memory-limit). Usage: bench_batch [million keys] */
 #include "bench/bench_peer.h"
 
 #include <stdio.h>
@@ -16,7 +16,8 @@ static double load(struct peer *p, uint64_t keys, uint64_t salt, const char *wha
     uint64_t t0 = bench_ns();
     for (uint64_t n = 0; n < keys; n += BATCH) {
         for (uint64_t i = 0; i < BATCH; i++)
-            bench_key((n + i) * 7919 % keys, batch[i]); /* each key once a pass: 7919 does not divide keys */
+            bench_key((n + i) * 7919 % keys,
+                      batch[i]); /* each key once a pass: 7919 does not divide keys */
         bench_value(n ^ salt, value, sizeof(value));
         session_batch(s, (const uint8_t(*)[BENCH_KEY])batch, BATCH, BYTES(value, sizeof(value)));
     }
@@ -48,7 +49,8 @@ int main(int argc, char **argv)
 {
     uint64_t keys = bench_arg(argc, argv, 1, 2) * 1000000;
     bench_machine("bench_batch: batches of 1,000 x (16 B + 100 B)");
-    printf("keys %lu, %lu MB of keys and values\n", (unsigned long)keys, (unsigned long)(keys * 116 / 1000000));
+    printf("keys %lu, %lu MB of keys and values\n", (unsigned long)keys,
+           (unsigned long)(keys * 116 / 1000000));
     const enum peer_sync modes[] = {PEER_OFF, PEER_INTERVAL};
     const char *const names[] = {"sync=off", "sync=1s"};
     for (int m = 0; m < 2; m++) {

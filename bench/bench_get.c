@@ -1,7 +1,7 @@
-/* Gets of 1 M keys of 16 B + 100 B by Zipf 0.99: all cached (1 and 2 threads), a cache of 10 % of the data, missing keys,
- * beside RocksDB reading from its block cache. `cold`: run in a memory cgroup of a quarter of the data with nothing cached
- * (tools/in-memory-limit), keys drawn evenly. Usage:
- *     bench_get [cached|tenth|missing|cold|all] [million keys] [million gets] */
+/* Gets of 1 M keys of 16 B + 100 B by Zipf 0.99: all cached (1 and 2 threads), a cache of 10 % of
+ * the data, missing keys, beside RocksDB reading from its block cache. `cold`: run in a memory
+ * cgroup of a quarter of the data with nothing cached (tools/in-memory-limit), keys drawn evenly.
+ * Usage: bench_get [cached|tenth|missing|cold|all] [million keys] [million gets] */
 #include "bench/bench_peer.h"
 #include "bench/bench_zipf.h"
 
@@ -56,8 +56,8 @@ static void run(void *arg, unsigned i)
     session_close(s);
 }
 
-static double measure(struct peer *p, const struct bench_zipf *z, uint64_t keys, uint64_t gets, enum how how, unsigned threads,
-                      uint64_t *ret_sum)
+static double measure(struct peer *p, const struct bench_zipf *z, uint64_t keys, uint64_t gets,
+                      enum how how, unsigned threads, uint64_t *ret_sum)
 {
     struct load l = {.p = p, .zipf = *z, .keys = keys, .gets = gets, .how = how};
     uint64_t ns = bench_threads(threads, run, &l);
@@ -70,7 +70,8 @@ static double measure(struct peer *p, const struct bench_zipf *z, uint64_t keys,
     return (double)(gets * threads) * 1e9 / (double)ns;
 }
 
-static void compare(const char *title, uint64_t keys, uint64_t gets, size_t cache, enum how how, double goal)
+static void compare(const char *title, uint64_t keys, uint64_t gets, size_t cache, enum how how,
+                    double goal)
 {
     char *dirs[] = {bench_scratch("varve"), bench_scratch("rocks")};
     struct peer_config c = {.sync = PEER_OFF, .cache_bytes = cache};
@@ -83,13 +84,15 @@ static void compare(const char *title, uint64_t keys, uint64_t gets, size_t cach
         struct peer *p = i ? peer_rocks(dirs[i], &c) : peer_varve(dirs[i], &c);
         fill(p, keys);
         uint64_t warm;
-        (void)measure(p, &z, keys, gets / 2, how, 1, &warm); /* warms caches; printed, not counted */
+        (void)measure(p, &z, keys, gets / 2, how, 1,
+                      &warm); /* warms caches; printed, not counted */
         rate[i][0] = measure(p, &z, keys, gets, how, 1, &sums[i]);
         rate[i][1] = measure(p, &z, keys, gets, how, 2, &warm);
         peer_close(p);
     }
     bench_ratio("1 thread: varve / RocksDB", rate[0][0] / rate[1][0], goal);
-    bench_ratio("varve: 2 threads / 1 thread", rate[0][1] / rate[0][0], how == ZIPF && goal >= 3 ? 1.7 : 0);
+    bench_ratio("varve: 2 threads / 1 thread", rate[0][1] / rate[0][0],
+                how == ZIPF && goal >= 3 ? 1.7 : 0);
     if (sums[0] != sums[1])
         bench_die("the two databases do not answer the same");
     bench_checksum(sums[0]);
@@ -100,7 +103,8 @@ static void compare(const char *title, uint64_t keys, uint64_t gets, size_t cach
 int main(int argc, char **argv)
 {
     const char *which = argc > 1 ? argv[1] : "all";
-    uint64_t keys = bench_arg(argc, argv, 2, 1) * 1000000, gets = bench_arg(argc, argv, 3, 4) * 1000000;
+    uint64_t keys = bench_arg(argc, argv, 2, 1) * 1000000,
+             gets = bench_arg(argc, argv, 3, 4) * 1000000;
     bool all = strcmp(which, "all") == 0;
     bench_machine("bench_get: gets of 16 B + 100 B");
     size_t data = (size_t)keys * 116;

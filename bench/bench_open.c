@@ -1,5 +1,5 @@
-/* Opening: an empty database (time and memory), and one that was killed with a log that the engine has not seen, beside
- * the time to read that log plus applying as much at batch speed. Usage:
+/* Opening: an empty database (time and memory), and one that was killed with a log that the engine
+ * has not seen, beside the time to read that log plus applying as much at batch speed. Usage:
  *     bench_open [MiB of log] */
 #include "bench/bench_peer.h"
 
@@ -30,7 +30,10 @@ static double rss_mib(void)
 
 static uint64_t write_batches(const char *dir, uint64_t bytes, bool kill_it, uint64_t *ret_rows)
 {
-    varve_options o = {.size = sizeof(o), .sync = VARVE_SYNC_OFF, .checkpoint_interval_ms = UINT32_MAX, .log_bytes = UINT64_C(8) << 30,
+    varve_options o = {.size = sizeof(o),
+                       .sync = VARVE_SYNC_OFF,
+                       .checkpoint_interval_ms = UINT32_MAX,
+                       .log_bytes = UINT64_C(8) << 30,
                        .table_bytes = kill_it ? (size_t)8 << 30 : 0};
     varve *db;
     must(varve_open(dir, &o, &db), "open");
@@ -42,7 +45,8 @@ static uint64_t write_batches(const char *dir, uint64_t bytes, bool kill_it, uin
         for (int i = 0; i < BATCH; i++) {
             bench_key(rows++, key);
             bench_value(rows, value, sizeof(value));
-            must(varve_batch_put(b, "bench", key, sizeof(key), VARVE_RAW, value, sizeof(value), 0), "batch");
+            must(varve_batch_put(b, "bench", key, sizeof(key), VARVE_RAW, value, sizeof(value), 0),
+                 "batch");
         }
         must(varve_commit(db, b, NULL, NULL, NULL), "commit");
     }
@@ -90,8 +94,9 @@ int main(int argc, char **argv)
     must(varve_open(dir, NULL, &db), "open");
     double again_ms = (double)(bench_ns() - t0) / 1e6;
     must(varve_close(db), "close");
-    printf("empty: made in %.1f ms, opened again in %.1f ms (goal 30 ms); %.1f MiB resident, %.1f before it (goal 24 MiB)\n", made_ms,
-           again_ms, rss, before);
+    printf("empty: made in %.1f ms, opened again in %.1f ms (goal 30 ms); %.1f MiB resident, %.1f "
+           "before it (goal 24 MiB)\n",
+           made_ms, again_ms, rss, before);
     bench_scratch_remove(dir);
 
     dir = bench_scratch("killed");
@@ -115,9 +120,10 @@ int main(int argc, char **argv)
     uint64_t open_ns = bench_ns() - t0;
     bench_rate("batch speed", rows, batch_ns);
     bench_rate("replay", rows, open_ns);
-    printf("reopen %.2f s; reading the log %.2f s + applying at batch speed %.2f s\n", (double)open_ns / 1e9, (double)read_ns / 1e9,
-           (double)batch_ns / 1e9);
-    bench_ratio("reopen / (read + apply), goal at most 1.5", (double)open_ns / (double)(read_ns + batch_ns), 0);
+    printf("reopen %.2f s; reading the log %.2f s + applying at batch speed %.2f s\n",
+           (double)open_ns / 1e9, (double)read_ns / 1e9, (double)batch_ns / 1e9);
+    bench_ratio("reopen / (read + apply), goal at most 1.5",
+                (double)open_ns / (double)(read_ns + batch_ns), 0);
     varve_value *v = varve_value_new();
     uint8_t key[BENCH_KEY];
     bench_key(rows - 1, key);

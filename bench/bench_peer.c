@@ -92,7 +92,8 @@ struct peer *peer_rocks(const char *dir, const struct peer_config *c)
     p->table_options = rocksdb_block_based_options_create();
     p->cache = rocksdb_cache_create_lru(c->cache_bytes ? c->cache_bytes : 8u << 20);
     rocksdb_block_based_options_set_block_cache(p->table_options, p->cache);
-    rocksdb_block_based_options_set_filter_policy(p->table_options, rocksdb_filterpolicy_create_bloom_full(10));
+    rocksdb_block_based_options_set_filter_policy(p->table_options,
+                                                  rocksdb_filterpolicy_create_bloom_full(10));
     rocksdb_block_based_options_set_format_version(p->table_options, 5);
     rocksdb_options_set_block_based_table_factory(p->options, p->table_options);
     p->rocks = rocksdb_open(p->options, dir, &err);
@@ -109,7 +110,9 @@ struct peer *peer_sqlite(const char *dir, const struct peer_config *c)
         bench_die("SQLite runs with synchronous=FULL only");
     struct peer *p = peer_new(SQLITE_PEER, dir);
     struct session *s = peer_session(p);
-    if (sqlite3_exec(s->sql, "CREATE TABLE IF NOT EXISTS t (k BLOB PRIMARY KEY, v BLOB) WITHOUT ROWID", NULL, NULL, NULL) != SQLITE_OK)
+    if (sqlite3_exec(s->sql,
+                     "CREATE TABLE IF NOT EXISTS t (k BLOB PRIMARY KEY, v BLOB) WITHOUT ROWID",
+                     NULL, NULL, NULL) != SQLITE_OK)
         bench_die("SQLite: %s", sqlite3_errmsg(s->sql));
     session_close(s);
     return p;
@@ -173,9 +176,12 @@ struct session *peer_session(struct peer *p)
     if (p->kind == SQLITE_PEER) {
         char path[4096];
         snprintf(path, sizeof(path), "%s/db.sqlite", p->dir);
-        if (sqlite3_open_v2(path, &s->sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK ||
+        if (sqlite3_open_v2(path, &s->sql,
+                            SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                            NULL) != SQLITE_OK ||
             sqlite3_busy_timeout(s->sql, 60000) != SQLITE_OK ||
-            sqlite3_exec(s->sql, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL", NULL, NULL, NULL) != SQLITE_OK)
+            sqlite3_exec(s->sql, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL", NULL, NULL,
+                         NULL) != SQLITE_OK)
             bench_die("SQLite: %s", sqlite3_errmsg(s->sql));
     }
     return s;
@@ -192,7 +198,8 @@ void session_close(struct session *s)
 
 static void sqlite_put(struct session *s, struct bytes key, struct bytes value)
 {
-    if (!s->put && sqlite3_prepare_v2(s->sql, "INSERT OR REPLACE INTO t VALUES (?, ?)", -1, &s->put, NULL) != SQLITE_OK)
+    if (!s->put && sqlite3_prepare_v2(s->sql, "INSERT OR REPLACE INTO t VALUES (?, ?)", -1, &s->put,
+                                      NULL) != SQLITE_OK)
         bench_die("SQLite: %s", sqlite3_errmsg(s->sql));
     sqlite3_bind_blob(s->put, 1, key.data, (int)key.len, SQLITE_STATIC);
     sqlite3_bind_blob(s->put, 2, value.data, (int)value.len, SQLITE_STATIC);
@@ -206,10 +213,13 @@ void session_put(struct session *s, struct bytes key, struct bytes value)
     char *err = NULL;
     switch (s->p->kind) {
     case VARVE_PEER:
-        must(varve_put(s->p->db, "bench", key.data, key.len, VARVE_RAW, value.data, value.len, NULL, NULL), "put");
+        must(varve_put(s->p->db, "bench", key.data, key.len, VARVE_RAW, value.data, value.len, NULL,
+                       NULL),
+             "put");
         break;
     case ROCKS_PEER:
-        rocksdb_put(s->p->rocks, s->p->write, (const char *)key.data, key.len, (const char *)value.data, value.len, &err);
+        rocksdb_put(s->p->rocks, s->p->write, (const char *)key.data, key.len,
+                    (const char *)value.data, value.len, &err);
         rocks_must(err, "put");
         break;
     case SQLITE_PEER:
@@ -218,19 +228,23 @@ void session_put(struct session *s, struct bytes key, struct bytes value)
     }
 }
 
-void session_batch(struct session *s, const uint8_t (*keys)[BENCH_KEY], size_t n, struct bytes value)
+void session_batch(struct session *s, const uint8_t (*keys)[BENCH_KEY], size_t n,
+                   struct bytes value)
 {
     char *err = NULL;
     if (s->p->kind == VARVE_PEER) {
         varve_batch_clear(s->batch);
         for (size_t i = 0; i < n; i++)
-            must(varve_batch_put(s->batch, "bench", keys[i], BENCH_KEY, VARVE_RAW, value.data, value.len, 0), "batch put");
+            must(varve_batch_put(s->batch, "bench", keys[i], BENCH_KEY, VARVE_RAW, value.data,
+                                 value.len, 0),
+                 "batch put");
         must(varve_commit(s->p->db, s->batch, NULL, NULL, NULL), "commit");
         return;
     }
     rocksdb_writebatch_t *b = rocksdb_writebatch_create();
     for (size_t i = 0; i < n; i++)
-        rocksdb_writebatch_put(b, (const char *)keys[i], BENCH_KEY, (const char *)value.data, value.len);
+        rocksdb_writebatch_put(b, (const char *)keys[i], BENCH_KEY, (const char *)value.data,
+                               value.len);
     rocksdb_write(s->p->rocks, s->p->write, b, &err);
     rocks_must(err, "write");
     rocksdb_writebatch_destroy(b);
@@ -254,7 +268,8 @@ uint64_t session_get(struct session *s, struct bytes key)
         return mix_value(v.data, v.len);
     }
     char *err = NULL;
-    rocksdb_pinnableslice_t *v = rocksdb_get_pinned(s->p->rocks, s->p->read, (const char *)key.data, key.len, &err);
+    rocksdb_pinnableslice_t *v =
+        rocksdb_get_pinned(s->p->rocks, s->p->read, (const char *)key.data, key.len, &err);
     rocks_must(err, "get");
     if (!v)
         return 0;
@@ -281,7 +296,8 @@ uint64_t session_scan(struct session *s, struct bytes from, size_t n, size_t *re
         varve_iter_close(it);
     } else {
         rocksdb_iterator_t *it = rocksdb_create_iterator(s->p->rocks, s->p->read);
-        for (rocksdb_iter_seek(it, (const char *)from.data, from.len); got < n && rocksdb_iter_valid(it); rocksdb_iter_next(it), got++) {
+        for (rocksdb_iter_seek(it, (const char *)from.data, from.len);
+             got < n && rocksdb_iter_valid(it); rocksdb_iter_next(it), got++) {
             size_t key_len, value_len;
             (void)rocksdb_iter_key(it, &key_len);
             (void)rocksdb_iter_value(it, &value_len);

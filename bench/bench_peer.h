@@ -1,10 +1,11 @@
 /* bench_peer.h - Varve and its peers behind the same few calls, so that a workload is written once.
  *
- * Varve: libvarve as it is installed. RocksDB: its C library with its own WAL. SQLite: WAL mode, one connection a thread,
- * synchronous=FULL, WITHOUT ROWID. Each database lies in a folder of its own that bench_scratch made on the disk that
- * $BENCH_DIR (default: the working directory) names.
+ * Varve: libvarve as it is installed. RocksDB: its C library with its own WAL. SQLite: WAL mode,
+ * one connection a thread, synchronous=FULL, WITHOUT ROWID. Each database lies in a folder of its
+ * own that bench_scratch made on the disk that $BENCH_DIR (default: the working directory) names.
  *
- * Owns: the open databases. Never: part of the product. Threads: as each peer allows; sessions belong to one thread.
+ * Owns: the open databases. Never: part of the product. Threads: as each peer allows; sessions
+ * belong to one thread.
  */
 #ifndef VARVE_BENCH_PEER_H
 #define VARVE_BENCH_PEER_H
@@ -13,7 +14,7 @@
 #include "varve/varve.h"
 #include <stdbool.h>
 
-char *bench_scratch(const char *tag);   /* a new folder; free with bench_scratch_remove */
+char *bench_scratch(const char *tag); /* a new folder; free with bench_scratch_remove */
 void bench_scratch_remove(char *dir);
 
 enum peer_sync { PEER_ALWAYS, PEER_INTERVAL, PEER_OFF };
@@ -31,14 +32,16 @@ struct peer *peer_rocks(const char *dir, const struct peer_config *c);
 struct peer *peer_sqlite(const char *dir, const struct peer_config *c); /* durable puts only */
 void peer_close(struct peer *p);
 const char *peer_name(const struct peer *p);
-void peer_settle(struct peer *p); /* all of it on disk and compacted */
+void peer_settle(struct peer *p);   /* all of it on disk and compacted */
 varve *peer_handle(struct peer *p); /* Varve's own; NULL for others */
 
 struct session *peer_session(struct peer *p);
 void session_close(struct session *s);
 void session_put(struct session *s, struct bytes key, struct bytes value);
-/* n puts as one atomic batch: keys[i] of BENCH_KEY bytes, one value for all with its first 8 bytes made different. */
-void session_batch(struct session *s, const uint8_t (*keys)[BENCH_KEY], size_t n, struct bytes value);
+/* n puts as one atomic batch: keys[i] of BENCH_KEY bytes, one value for all with its first 8 bytes
+ * made different. */
+void session_batch(struct session *s, const uint8_t (*keys)[BENCH_KEY], size_t n,
+                   struct bytes value);
 /* The length of the value and its first bytes mixed, for a checksum; 0: absent. */
 uint64_t session_get(struct session *s, struct bytes key);
 /* Reads up to n rows from `from` on; returns a mix of keys and lengths, and how many in *ret_n. */

@@ -1,6 +1,6 @@
-/* Durable puts, one by one: 1 thread beside a bare fdatasync loop into a pre-written file, 64 threads beside SQLite (WAL,
- * synchronous=FULL) and RocksDB (sync writes). Peers take turns, so that all see the same disk. Usage:
- *     bench_put [seconds a round] [rounds] */
+/* Durable puts, one by one: 1 thread beside a bare fdatasync loop into a pre-written file, 64
+ * threads beside SQLite (WAL, synchronous=FULL) and RocksDB (sync writes). Peers take turns, so
+ * that all see the same disk. Usage: bench_put [seconds a round] [rounds] */
 #include "bench/bench_peer.h"
 
 #include <fcntl.h>
@@ -57,7 +57,8 @@ static double floor_a_second(const char *dir, uint64_t seconds)
         bench_die("cannot make %s", path);
     memset(record, 7, sizeof(record));
     uint64_t t0 = bench_ns(), deadline = t0 + seconds * 1000000000u, n = 0;
-    for (off_t at = 0; bench_ns() < deadline; n++, at = (at + (off_t)sizeof(record)) % (FLOOR_FILE - 4096))
+    for (off_t at = 0; bench_ns() < deadline;
+         n++, at = (at + (off_t)sizeof(record)) % (FLOOR_FILE - 4096))
         if (pwrite(fd, record, sizeof(record), at) != sizeof(record) || fdatasync(fd) != 0)
             bench_die("cannot write %s", path);
     uint64_t ns = bench_ns() - t0;
@@ -89,12 +90,14 @@ int main(int argc, char **argv)
     bench_machine("bench_put: durable puts of 16 B + 100 B, sync=always");
     char *dirs[] = {bench_scratch("varve"), bench_scratch("rocks"), bench_scratch("sqlite")};
     struct peer_config c = {.sync = PEER_ALWAYS, .cache_bytes = 64u << 20};
-    struct peer *v = peer_varve(dirs[0], &c), *r = peer_rocks(dirs[1], &c), *q = peer_sqlite(dirs[2], &c);
+    struct peer *v = peer_varve(dirs[0], &c), *r = peer_rocks(dirs[1], &c),
+                *q = peer_sqlite(dirs[2], &c);
     double best[5] = {0};
     uint64_t sum = 0;
     for (uint64_t i = 0; i < rounds; i++) {
         double got[5] = {floor_a_second(dirs[0], seconds), puts_a_second(v, 1, seconds, 2 * i + 1),
-                         puts_a_second(v, THREADS, seconds, 2 * i + 2), puts_a_second(r, THREADS, seconds, 2 * i + 2),
+                         puts_a_second(v, THREADS, seconds, 2 * i + 2),
+                         puts_a_second(r, THREADS, seconds, 2 * i + 2),
                          puts_a_second(q, THREADS, seconds, 2 * i + 2)};
         for (int j = 0; j < 5; j++)
             best[j] += got[j] / (double)rounds;

@@ -1,5 +1,6 @@
-/* Routing: XXH64 of random keys to a slot (its top 16 bits), the slot to one of R ranges of equal width found by binary
- * search over their bounds; the ranges' numbers are summed. Usage: bench_route [million keys] [ranges] */
+/* Routing: XXH64 of random keys to a slot (its top 16 bits), the slot to one of R ranges of equal
+ * width found by binary search over their bounds; the ranges' numbers are summed. Usage:
+ * bench_route [million keys] [ranges] */
 #include "base/hash.h"
 #include "bench/bench_util.h"
 

@@ -1,5 +1,5 @@
-/* Scans of 1,000 keys from random places among 1 M keys of 16 B + 100 B, beside RocksDB bare; everything cached. Usage:
- *     bench_scan [million keys] [scans] */
+/* Scans of 1,000 keys from random places among 1 M keys of 16 B + 100 B, beside RocksDB bare;
+ * everything cached. Usage: bench_scan [million keys] [scans] */
 #include "bench/bench_peer.h"
 
 #include <stdio.h>
@@ -23,7 +23,8 @@ int main(int argc, char **argv)
             for (uint64_t j = 0; j < BATCH; j++)
                 bench_key(n + j, batch[j]);
             bench_value(n, value, sizeof(value));
-            session_batch(s, (const uint8_t(*)[BENCH_KEY])batch, BATCH, BYTES(value, sizeof(value)));
+            session_batch(s, (const uint8_t(*)[BENCH_KEY])batch, BATCH,
+                          BYTES(value, sizeof(value)));
         }
         peer_settle(p);
         for (int round = 0; round < 2; round++) { /* the first warms the caches */

@@ -1,7 +1,7 @@
-/* What many versions of a key cost: get and scan of the present with 10,000 versions a key against 1 version; get_at into
- * 10,000 versions against a present get, both cold (run `cold` in a memory cgroup or after dropping the page cache; here the
- * database is opened anew with the smallest caches for it). Usage:
- *     bench_versions [versions] [keys] */
+/* What many versions of a key cost: get and scan of the present with 10,000 versions a key against
+ * 1 version; get_at into 10,000 versions against a present get, both cold (run `cold` in a memory
+ * cgroup or after dropping the page cache; here the database is opened anew with the smallest
+ * caches for it). Usage: bench_versions [versions] [keys] */
 #include "bench/bench_peer.h"
 
 #include <fcntl.h>
@@ -20,7 +20,10 @@ static void must(varve_status st, const char *what)
 
 static varve *open_with(const char *dir, size_t cache)
 {
-    varve_options o = {.size = sizeof(o), .sync = VARVE_SYNC_OFF, .cache_bytes = SIZE_MAX, .block_cache_bytes = cache};
+    varve_options o = {.size = sizeof(o),
+                       .sync = VARVE_SYNC_OFF,
+                       .cache_bytes = SIZE_MAX,
+                       .block_cache_bytes = cache};
     varve *db;
     must(varve_open(dir, &o, &db), "open");
     return db;
@@ -37,7 +40,8 @@ static void fill(varve *db, uint64_t keys, uint64_t versions, varve_version *ret
         for (uint64_t k = 0; k < keys; k++) {
             bench_key(k, key);
             bench_value(r * keys + k, value, sizeof(value));
-            must(varve_batch_put(b, "bench", key, sizeof(key), VARVE_RAW, value, sizeof(value), 0), "batch");
+            must(varve_batch_put(b, "bench", key, sizeof(key), VARVE_RAW, value, sizeof(value), 0),
+                 "batch");
         }
         must(varve_commit(db, b, NULL, &v, NULL), "commit");
         if (r == versions / 2)
@@ -48,7 +52,8 @@ static void fill(varve *db, uint64_t keys, uint64_t versions, varve_version *ret
     must(varve_compact(db), "compact");
 }
 
-static double gets(varve *db, uint64_t keys, uint64_t n, const varve_at *at, const char *what, uint64_t *sum)
+static double gets(varve *db, uint64_t keys, uint64_t n, const varve_at *at, const char *what,
+                   uint64_t *sum)
 {
     varve_value *v = varve_value_new();
     uint8_t key[BENCH_KEY];
@@ -79,7 +84,8 @@ static double scans(varve *db, uint64_t keys, const char *what, uint64_t *sum)
     }
     uint64_t ns = bench_ns() - t0;
     if (rows != SCANS * keys)
-        bench_die("a scan saw %lu rows, not %lu", (unsigned long)rows, (unsigned long)(SCANS * keys));
+        bench_die("a scan saw %lu rows, not %lu", (unsigned long)rows,
+                  (unsigned long)(SCANS * keys));
     bench_rate(what, rows, ns);
     return (double)ns / (double)rows;
 }
@@ -88,7 +94,10 @@ static double scans(varve *db, uint64_t keys, const char *what, uint64_t *sum)
 static void drop_pages(const char *dir)
 {
     char *cmd;
-    if (asprintf(&cmd, "sync; find '%s' -type f -exec dd of={} oflag=nocache conv=notrunc,fdatasync count=0 status=none ';'", dir) < 0 ||
+    if (asprintf(&cmd,
+                 "sync; find '%s' -type f -exec dd of={} oflag=nocache conv=notrunc,fdatasync "
+                 "count=0 status=none ';'",
+                 dir) < 0 ||
         system(cmd) != 0)
         bench_die("cannot drop the page cache of %s", dir);
     free(cmd);
@@ -96,9 +105,11 @@ static void drop_pages(const char *dir)
 
 int main(int argc, char **argv)
 {
-    uint64_t versions = bench_arg(argc, argv, 1, 10000), keys = bench_arg(argc, argv, 2, 100), sum = 0;
+    uint64_t versions = bench_arg(argc, argv, 1, 10000), keys = bench_arg(argc, argv, 2, 100),
+             sum = 0;
     bench_machine("bench_versions: 16 B + 100 B");
-    printf("%lu keys with 1 version each, then with %lu\n", (unsigned long)keys, (unsigned long)versions);
+    printf("%lu keys with 1 version each, then with %lu\n", (unsigned long)keys,
+           (unsigned long)versions);
     char *dirs[] = {bench_scratch("one"), bench_scratch("many")};
     varve_version middle[2];
     double get_ns[2], scan_ns[2], cold_ns[2];
@@ -126,15 +137,18 @@ int main(int argc, char **argv)
     const varve_at *when[] = {NULL, &at};
     for (int i = 0; i < 2; i++) {
         double total = 0;
-        for (int round = 0; round < 20; round++) { /* a cold read is one's first: open, read a few, forget */
+        for (int round = 0; round < 20;
+             round++) { /* a cold read is one's first: open, read a few, forget */
             drop_pages(dirs[1]);
             varve *cold = open_with(dirs[1], 1u << 20);
-            total += gets(cold, keys, COLD / 20 < keys ? COLD / 20 : keys, when[i], i ? "get_at, cold" : "present get, cold", &sum);
+            total += gets(cold, keys, COLD / 20 < keys ? COLD / 20 : keys, when[i],
+                          i ? "get_at, cold" : "present get, cold", &sum);
             must(varve_close(cold), "close");
         }
         cold_ns[i] = total / 20;
     }
-    bench_ratio("cold: time of get_at into many versions / of a present get", cold_ns[1] / cold_ns[0], 0);
+    bench_ratio("cold: time of get_at into many versions / of a present get",
+                cold_ns[1] / cold_ns[0], 0);
     printf("(goal: at most 3)\n");
     bench_checksum(sum);
     bench_scratch_remove(dirs[0]);

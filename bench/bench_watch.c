@@ -1,5 +1,5 @@
-/* Watching: the delay from a put's answer to a watcher in another thread that has it, and the processor time of 1,000 idle
- * watchers. Usage: bench_watch [puts] [watchers] */
+/* Watching: the delay from a put's answer to a watcher in another thread that has it, and the
+ * processor time of 1,000 idle watchers. Usage: bench_watch [puts] [watchers] */
 #include "bench/bench_peer.h"
 
 #include <pthread.h>
@@ -39,7 +39,8 @@ static double cpu_seconds(void)
 {
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
 static void pause_ms(long ms)
@@ -85,7 +86,8 @@ int main(int argc, char **argv)
     pause_ms(2000);
     double before = cpu_seconds();
     pause_ms(5000);
-    printf("%lu idle watchers: %.4f s of processor in 5 s\n", (unsigned long)idle, cpu_seconds() - before);
+    printf("%lu idle watchers: %.4f s of processor in 5 s\n", (unsigned long)idle,
+           cpu_seconds() - before);
     must(varve_put(db, "w", "last", 4, VARVE_RAW, "", 0, NULL, NULL), "put");
     uint64_t woken = 0;
     for (uint64_t i = 0; i < idle; i++) {
@@ -94,7 +96,8 @@ int main(int argc, char **argv)
         varve_watch_close(many[i].w);
     }
     if (woken != idle)
-        bench_die("%lu of %lu watchers saw the last put", (unsigned long)woken, (unsigned long)idle);
+        bench_die("%lu of %lu watchers saw the last put", (unsigned long)woken,
+                  (unsigned long)idle);
     bench_checksum(woken + f.got);
     must(varve_close(db), "close");
     free(many);

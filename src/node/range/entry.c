@@ -49,7 +49,8 @@ static size_t op_len(const struct entry_op *op)
     return n;
 }
 
-enum status entry_encode(struct entry_op *ops, size_t n, struct bytes writer, struct blob **ret, struct err *err)
+enum status entry_encode(struct entry_op *ops, size_t n, struct bytes writer, struct blob **ret,
+                         struct err *err)
 {
     ASSERT(n > 0 && n <= UINT32_MAX && writer.len <= RECORD_WRITER_MAX);
     if (n > 1)
@@ -57,11 +58,14 @@ enum status entry_encode(struct entry_op *ops, size_t n, struct bytes writer, st
     size_t total = HEAD_BYTES + writer.len;
     for (size_t i = 0; i < n; i++) {
         if (i > 0 && bytes_eq(ops[i].key, ops[i - 1].key))
-            return err_set(err, ST_INVALID_ARGUMENT, "a batch may write a key only once, and this one writes a key of %zu bytes twice",
-                           ops[i].key.len - 4);
+            return err_set(
+                err, ST_INVALID_ARGUMENT,
+                "a batch may write a key only once, and this one writes a key of %zu bytes twice",
+                ops[i].key.len - 4);
         total += op_len(&ops[i]);
         if (total > ENTRY_MAX)
-            return err_set(err, ST_TOO_LARGE, "the batch is over the limit of %d bytes (32 MiB)", (int)ENTRY_MAX);
+            return err_set(err, ST_TOO_LARGE, "the batch is over the limit of %d bytes (32 MiB)",
+                           (int)ENTRY_MAX);
     }
     struct blob *b = blob_new(total);
     if (!b)
@@ -101,12 +105,14 @@ bool entry_open(struct bytes payload, struct entry_reader *ret)
 {
     struct entry_reader e = {.r = reader_of(payload), .last_key = BYTES_EMPTY};
     uint8_t format, codec, key_id, zero, writer_len;
-    if (!read_u8(&e.r, &format) || !read_u8(&e.r, &codec) || !read_u8(&e.r, &key_id) || !read_u8(&e.r, &zero))
+    if (!read_u8(&e.r, &format) || !read_u8(&e.r, &codec) || !read_u8(&e.r, &key_id) ||
+        !read_u8(&e.r, &zero))
         return false;
     if (format != ENTRY_FORMAT || codec != 0 || key_id != 0 || zero != 0)
         return false;
-    if (!read_le64(&e.r, &e.version.hlc) || !read_le32(&e.r, &e.version.origin) || !read_le32(&e.r, &e.left) ||
-        !read_u8(&e.r, &writer_len) || !read_bytes(&e.r, writer_len, &e.writer))
+    if (!read_le64(&e.r, &e.version.hlc) || !read_le32(&e.r, &e.version.origin) ||
+        !read_le32(&e.r, &e.left) || !read_u8(&e.r, &writer_len) ||
+        !read_bytes(&e.r, writer_len, &e.writer))
         return false;
     if (version_is_none(e.version) || e.left == 0)
         return false;
@@ -127,14 +133,15 @@ int entry_next(struct entry_reader *e, struct entry_op *ret)
     op.type = (head >> 2) & 3;
     if ((op.kind != RECORD_PUT && op.kind != RECORD_DELETE) || op.type > RECORD_CRDT)
         return -1;
-    if (!read_varint(&e->r, &n) || n == 0 || n > RECORD_KEY_MAX || !read_bytes(&e->r, (size_t)n, &op.key))
+    if (!read_varint(&e->r, &n) || n == 0 || n > RECORD_KEY_MAX ||
+        !read_bytes(&e->r, (size_t)n, &op.key))
         return -1;
     if (e->last_key.len && bytes_cmp(op.key, e->last_key) <= 0)
         return -1;
     if ((head & OP_EXPIRY) && (!read_varint(&e->r, &op.expires_ms) || op.expires_ms == 0))
         return -1;
-    if (op.kind == RECORD_PUT &&
-        (!read_varint(&e->r, &n) || n > RECORD_VALUE_MAX || !read_bytes(&e->r, (size_t)n, &op.value)))
+    if (op.kind == RECORD_PUT && (!read_varint(&e->r, &n) || n > RECORD_VALUE_MAX ||
+                                  !read_bytes(&e->r, (size_t)n, &op.value)))
         return -1;
     e->left--;
     e->last_key = op.key;

@@ -1,15 +1,14 @@
 /* entry.h - what one log entry says: the payload of WAL_ENTRY records.
  *
- * Format 1: u8 format, u8 codec (0), u8 encryption key id (0), u8 zero | u64 LE hlc | u32 LE origin | u32 LE op count |
- *           u8 writer length, writer | ops
- * An op:    u8 kind (bits 0-1), type (2-3), has expiry (4) | varint key length, key | [varint expires_ms] |
- *           varint value length, value                                          (no value length for a delete)
- * The version stands at a fixed place, so that the caller encodes an entry on its own thread and the leader stamps it.
- * Keys in an entry are distinct and rise.
+ * Format 1: u8 format, u8 codec (0), u8 encryption key id (0), u8 zero | u64 LE hlc | u32 LE origin
+ * | u32 LE op count | u8 writer length, writer | ops An op:    u8 kind (bits 0-1), type (2-3), has
+ * expiry (4) | varint key length, key | [varint expires_ms] | varint value length, value (no value
+ * length for a delete) The version stands at a fixed place, so that the caller encodes an entry on
+ * its own thread and the leader stamps it. Keys in an entry are distinct and rise.
  *
  * Owns:     an encoded entry is a blob; large values are later moved by reference to it.
- * Promises: decoding accepts nothing that encoding could not have made. Never: interprets keys or values.
- * Threads:  pure functions.
+ * Promises: decoding accepts nothing that encoding could not have made. Never: interprets keys or
+ * values. Threads:  pure functions.
  */
 #ifndef VARVE_NODE_RANGE_ENTRY_H
 #define VARVE_NODE_RANGE_ENTRY_H
@@ -26,9 +25,10 @@ struct entry_op {
     struct bytes value;
 };
 
-/* Sorts `ops` by key and encodes them. Errors: TOO_LARGE (over ENTRY_MAX; names it), INVALID_ARGUMENT (a key twice),
- * NO_MEMORY. */
-enum status entry_encode(struct entry_op *ops, size_t n, struct bytes writer, struct blob **ret, struct err *err) WARN_UNUSED;
+/* Sorts `ops` by key and encodes them. Errors: TOO_LARGE (over ENTRY_MAX; names it),
+ * INVALID_ARGUMENT (a key twice), NO_MEMORY. */
+enum status entry_encode(struct entry_op *ops, size_t n, struct bytes writer, struct blob **ret,
+                         struct err *err) WARN_UNUSED;
 void entry_stamp(struct blob *entry, struct version v);
 
 struct entry_reader {

@@ -25,30 +25,38 @@ static enum status scratch_reserve(struct range_scratch *s, size_t n)
     return ST_OK;
 }
 
-enum status range_prepare(struct range_need *need, struct bytes payload, struct table *table, struct range_scratch *scratch)
+enum status range_prepare(struct range_need *need, struct bytes payload, struct table *table,
+                          struct range_scratch *scratch)
 {
     struct entry_reader e;
     if (!entry_open(payload, &e) || e.left > payload.len / 3)
         return ST_OK; /* range_apply says what is wrong with it */
     struct range_need sum = {need->ops + e.left, need->bytes + payload.len + e.left * e.writer.len};
-    if (scratch_reserve(scratch, e.left) != ST_OK || table_reserve(table, sum.ops, sum.bytes) != ST_OK)
+    if (scratch_reserve(scratch, e.left) != ST_OK ||
+        table_reserve(table, sum.ops, sum.bytes) != ST_OK)
         return ST_NO_MEMORY;
     *need = sum;
     return ST_OK;
 }
 
-enum status range_apply(struct range *r, uint64_t index, struct bytes payload, struct blob *owner, struct table *table,
-                        struct range_scratch *scratch, range_applied_fn applied, void *arg, struct err *err)
+enum status range_apply(struct range *r, uint64_t index, struct bytes payload, struct blob *owner,
+                        struct table *table, struct range_scratch *scratch,
+                        range_applied_fn applied, void *arg, struct err *err)
 {
     struct entry_reader e;
     struct entry_op op;
     if (index != r->applied + 1)
-        return err_set(err, ST_CORRUPT, "range %" PRIu64 ": entry %" PRIu64 " follows entry %" PRIu64, r->id, index, r->applied);
+        return err_set(err, ST_CORRUPT,
+                       "range %" PRIu64 ": entry %" PRIu64 " follows entry %" PRIu64, r->id, index,
+                       r->applied);
     /* An op takes 3 bytes at least, which bounds what a forged count can ask for. */
     if (!entry_open(payload, &e) || e.left > payload.len / 3)
-        return err_set(err, ST_CORRUPT, "range %" PRIu64 ": entry %" PRIu64 " does not decode", r->id, index);
+        return err_set(err, ST_CORRUPT, "range %" PRIu64 ": entry %" PRIu64 " does not decode",
+                       r->id, index);
     if (version_cmp(e.version, r->newest) <= 0)
-        return err_set(err, ST_CORRUPT, "range %" PRIu64 ": the version of entry %" PRIu64 " does not rise", r->id, index);
+        return err_set(err, ST_CORRUPT,
+                       "range %" PRIu64 ": the version of entry %" PRIu64 " does not rise", r->id,
+                       index);
     if (scratch_reserve(scratch, e.left) != ST_OK)
         return err_set(err, ST_NO_MEMORY, "no memory to apply %u writes", e.left);
 
@@ -63,7 +71,8 @@ enum status range_apply(struct range *r, uint64_t index, struct bytes payload, s
                                                           .writer = e.writer,
                                                           .value = op.value}};
     if (rc < 0)
-        return err_set(err, ST_CORRUPT, "range %" PRIu64 ": entry %" PRIu64 " does not decode", r->id, index);
+        return err_set(err, ST_CORRUPT, "range %" PRIu64 ": entry %" PRIu64 " does not decode",
+                       r->id, index);
     if (table_put_many(table, scratch->items, n, owner) != ST_OK)
         return err_set(err, ST_NO_MEMORY, "no memory to apply %zu writes", n);
     r->applied = index;

@@ -1,7 +1,7 @@
 #include "node/store/store_internal.h"
 
-/* Every op passes here between the table and publication: the cache must have it, or must not have the old one, before
- * any reader can be told of the new version. */
+/* Every op passes here between the table and publication: the cache must have it, or must not have
+ * the old one, before any reader can be told of the new version. */
 static void on_applied(void *arg, const struct entry_op *op, const struct record *rec)
 {
     struct store *s = arg;
@@ -12,10 +12,11 @@ static void on_applied(void *arg, const struct entry_op *op, const struct record
         store__catalog_applied(s, op, rec->version);
 }
 
-enum status store__apply(struct store *s, uint64_t index, struct bytes payload, struct blob *owner, struct table *table,
-                         struct err *err)
+enum status store__apply(struct store *s, uint64_t index, struct bytes payload, struct blob *owner,
+                         struct table *table, struct err *err)
 {
-    enum status st = range_apply(&s->range, index, payload, owner, table, &s->scratch, on_applied, s, err);
+    enum status st =
+        range_apply(&s->range, index, payload, owner, table, &s->scratch, on_applied, s, err);
     if (st == ST_OK)
         atomic_store_explicit(&s->applied_index, index, memory_order_relaxed);
     return st;
@@ -24,7 +25,8 @@ enum status store__apply(struct store *s, uint64_t index, struct bytes payload, 
 void store__publish(struct store *s, struct version v)
 {
     atomic_store_explicit(&s->visible_hlc, v.hlc, memory_order_release);
-    /* Pairs with the fence-like increment in store_wait_visible: either it sees the new version or we see the waiter. */
+    /* Pairs with the fence-like increment in store_wait_visible: either it sees the new version or
+     * we see the waiter. */
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load_explicit(&s->watchers_waiting, memory_order_relaxed) > 0) {
         env_mutex_lock(&s->watch_lock);
@@ -33,9 +35,11 @@ void store__publish(struct store *s, struct version v)
     }
 }
 
-bool store_wait_visible(struct store *s, struct version after, uint64_t timeout_ms, const _Atomic bool *cancel)
+bool store_wait_visible(struct store *s, struct version after, uint64_t timeout_ms,
+                        const _Atomic bool *cancel)
 {
-    uint64_t deadline = timeout_ms == UINT64_MAX ? UINT64_MAX : env_mono_ns(s->env) + timeout_ms * 1000000;
+    uint64_t deadline =
+        timeout_ms == UINT64_MAX ? UINT64_MAX : env_mono_ns(s->env) + timeout_ms * 1000000;
     env_mutex_lock(&s->watch_lock);
     atomic_fetch_add(&s->watchers_waiting, 1);
     atomic_thread_fence(memory_order_seq_cst);

@@ -40,7 +40,8 @@ static bool on_engine_progress(void *arg, uint64_t done, uint64_t total)
 }
 
 enum status store_verify(struct store *s, void (*report)(void *arg, const struct store_finding *f),
-                         bool (*progress)(void *arg, uint64_t done, uint64_t total), void *arg, struct err *err)
+                         bool (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+                         struct err *err)
 {
     struct verifying v = {s, report, progress, arg, false};
     /* The engine's rows are looked at in place: no drain or vacuum may change them meanwhile. */
@@ -50,7 +51,8 @@ enum status store_verify(struct store *s, void (*report)(void *arg, const struct
     if (!v.stopped && (log == ST_OK || log == ST_CORRUPT)) {
         struct err engine_err;
         err_init(&engine_err);
-        st = s->engine->ops->verify(s->engine, s->range.id, on_engine_finding, on_engine_progress, &v, &engine_err);
+        st = s->engine->ops->verify(s->engine, s->range.id, on_engine_finding, on_engine_progress,
+                                    &v, &engine_err);
         if (st != ST_OK && err)
             *err = engine_err;
         if (st == ST_OK)

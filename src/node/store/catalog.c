@@ -3,8 +3,8 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 
-/* Maps are replaced as a whole when they grow; readers may still walk an old one, so those stay until close. They double,
- * so all old ones together are smaller than the newest. */
+/* Maps are replaced as a whole when they grow; readers may still walk an old one, so those stay
+ * until close. They double, so all old ones together are smaller than the newest. */
 
 static struct collection_map *map_new(size_t cap)
 {
@@ -71,7 +71,8 @@ static _Atomic(struct collection *) *name_slot(struct collection_map *m, struct 
 
 struct collection *catalog_find(struct catalog *c, struct bytes name)
 {
-    struct collection *found = atomic_load_explicit(name_slot(map_of(&c->by_name), name), memory_order_acquire);
+    struct collection *found =
+        atomic_load_explicit(name_slot(map_of(&c->by_name), name), memory_order_acquire);
     return found && !atomic_load_explicit(&found->dropped, memory_order_acquire) ? found : NULL;
 }
 
@@ -100,7 +101,8 @@ static enum status retire(struct catalog *c, struct collection_map *old)
     return ST_OK;
 }
 
-static enum status grow(struct catalog *c, _Atomic(struct collection_map *) *at, size_t cap, bool by_name)
+static enum status grow(struct catalog *c, _Atomic(struct collection_map *) *at, size_t cap,
+                        bool by_name)
 {
     struct collection_map *old = map_of(at), *m = map_new(cap);
     if (!m)
@@ -112,7 +114,8 @@ static enum status grow(struct catalog *c, _Atomic(struct collection_map *) *at,
     for (size_t i = 0; i < old->cap; i++) {
         struct collection *col = atomic_load(&old->slots[i]);
         if (col)
-            atomic_store(by_name ? name_slot(m, BYTES(col->name, col->name_len)) : &m->slots[i], col);
+            atomic_store(by_name ? name_slot(m, BYTES(col->name, col->name_len)) : &m->slots[i],
+                         col);
     }
     atomic_store_explicit(at, m, memory_order_release);
     return ST_OK;
@@ -183,7 +186,8 @@ static struct collection *get_or_make(struct store *s, uint32_t id, struct bytes
     return col;
 }
 
-static void applied_descriptor(struct store *s, struct bytes name, const struct entry_op *op, struct version v)
+static void applied_descriptor(struct store *s, struct bytes name, const struct entry_op *op,
+                               struct version v)
 {
     struct catalog *c = &s->catalog;
     _Atomic(struct collection *) *slot = name_slot(map_of(&c->by_name), name);
@@ -234,7 +238,8 @@ void store__catalog_applied(struct store *s, const struct entry_op *op, struct v
     }
 }
 
-/* The highest id first: rows then come in the order of names, and the map by id has to hold them all. */
+/* The highest id first: rows then come in the order of names, and the map by id has to hold them
+ * all. */
 static enum status load_last_id(struct store *s, struct err *err)
 {
     struct buf key = BUF_INIT, value = BUF_INIT;
@@ -271,14 +276,18 @@ enum status store__catalog_load(struct store *s, struct err *err)
         return st;
     int rc;
     while ((rc = store_iter_next(it, &row, err)) > 0) {
-        struct entry_op op = {.key = row.key, .kind = RECORD_PUT, .type = row.rec.type, .value = row.rec.value};
+        struct entry_op op = {
+            .key = row.key, .kind = RECORD_PUT, .type = row.rec.type, .value = row.rec.value};
         struct bytes name = {row.key.data + STORE_ROUTE_BYTES, row.key.len - STORE_ROUTE_BYTES};
         struct descriptor d;
         struct horizons h;
-        bool bad = (bytes_has_prefix(name, BYTES_LIT(CATALOG_COLLECTION)) && !descriptor_decode(op.value, &d)) ||
-                   (bytes_has_prefix(name, BYTES_LIT(CATALOG_HORIZON)) && !horizons_decode(op.value, &h));
+        bool bad =
+            (bytes_has_prefix(name, BYTES_LIT(CATALOG_COLLECTION)) &&
+             !descriptor_decode(op.value, &d)) ||
+            (bytes_has_prefix(name, BYTES_LIT(CATALOG_HORIZON)) && !horizons_decode(op.value, &h));
         if (bad)
-            st = err_set(err, ST_CORRUPT, "%s: the catalog's record %.*s does not decode", s->dir, (int)name.len, (const char *)name.data);
+            st = err_set(err, ST_CORRUPT, "%s: the catalog's record %.*s does not decode", s->dir,
+                         (int)name.len, (const char *)name.data);
         else if (reserve_ops(&s->catalog, 1) != ST_OK)
             st = err_set(err, ST_NO_MEMORY, "no memory for the catalog");
         if (st != ST_OK)
@@ -286,5 +295,5 @@ enum status store__catalog_load(struct store *s, struct err *err)
         store__catalog_applied(s, &op, row.rec.version);
     }
     store_iter_close(it);
-    return rc < 0 && st == ST_OK ? (enum status)-rc : st;
+    return rc < 0 && st == ST_OK ? (enum status) - rc : st;
 }

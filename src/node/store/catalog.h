@@ -1,10 +1,11 @@
-/* catalog.h - the catalog's records, kept in collection 1 like any others: versioned, logged, readable as of any time.
+/* catalog.h - the catalog's records, kept in collection 1 like any others: versioned, logged,
+ * readable as of any time.
  *
  *   "c/" name        descriptor of a collection; deleted when it is dropped
  *   "h/" id (u32 BE) horizons of a collection; never deleted
  *   "i"              u32 BE: the highest id given out
- *   "n/" id (u32 BE) the name of an id; never deleted, so that the past of dropped collections keeps its name
- *   "s/" name        a named snapshot: u64 BE hlc, u32 BE origin
+ *   "n/" id (u32 BE) the name of an id; never deleted, so that the past of dropped collections
+ * keeps its name "s/" name        a named snapshot: u64 BE hlc, u32 BE origin
  *
  * Owns, Promises, Threads: as store_internal.h says. Never: shown to users as a collection.
  */
@@ -21,7 +22,8 @@
 
 enum { PARTITION_RANGE = 0, PARTITION_HASH = 1 /* to come */ };
 
-/* Encoding: u8 format (1), varint id, partitioning, replication factor, sync mode, max_age_ms, max_count. */
+/* Encoding: u8 format (1), varint id, partitioning, replication factor, sync mode, max_age_ms,
+ * max_count. */
 struct descriptor {
     uint32_t id;
     uint64_t partitioning, replicas, sync;
@@ -39,14 +41,17 @@ bool horizons_decode(struct bytes in, struct horizons *ret) WARN_UNUSED;
 
 enum status catalog_init(struct catalog *c) WARN_UNUSED;
 void catalog_deinit(struct catalog *c);
-struct collection *catalog_find(struct catalog *c, struct bytes name); /* present ones; NULL: none */
+struct collection *catalog_find(struct catalog *c,
+                                struct bytes name); /* present ones; NULL: none */
 
 /* A routing key of the catalog. */
 enum status catalog_key(struct buf *out, const char *prefix, struct bytes rest) WARN_UNUSED;
 /* Proposes ops on the catalog; the caller holds catalog.lock. */
-enum status store__catalog_write(struct store *s, struct entry_op *ops, size_t n, struct bytes writer,
-                                 const struct store_require *req, struct err *err) WARN_UNUSED;
+enum status store__catalog_write(struct store *s, struct entry_op *ops, size_t n,
+                                 struct bytes writer, const struct store_require *req,
+                                 struct err *err) WARN_UNUSED;
 /* Raises (never lowers) a collection's horizons. */
-enum status store__raise_horizons(struct store *s, struct collection *c, const struct horizons *h, struct err *err) WARN_UNUSED;
+enum status store__raise_horizons(struct store *s, struct collection *c, const struct horizons *h,
+                                  struct err *err) WARN_UNUSED;
 
 #endif

@@ -28,20 +28,24 @@ static enum status check_name(struct bytes name, const char *what, struct err *e
     if (name.len == 0)
         return err_set(err, ST_INVALID_ARGUMENT, "%s: the name is empty", what);
     if (name.len > STORE_NAME_MAX)
-        return err_set(err, ST_TOO_LARGE, "%s: the name has %zu bytes, over the limit of %d", what, name.len, STORE_NAME_MAX);
+        return err_set(err, ST_TOO_LARGE, "%s: the name has %zu bytes, over the limit of %d", what,
+                       name.len, STORE_NAME_MAX);
     for (size_t i = 0; i < name.len; i++)
         if (name.data[i] < 0x20 || name.data[i] == '/' || name.data[i] == 0x7f)
-            return err_set(err, ST_INVALID_ARGUMENT, "%s: the name has a control character or '/' at byte %zu", what, i);
+            return err_set(err, ST_INVALID_ARGUMENT,
+                           "%s: the name has a control character or '/' at byte %zu", what, i);
     return ST_OK;
 }
 
 static enum status no_collection(struct bytes name, struct err *err)
 {
-    return err_set(err, ST_NOT_FOUND, "no collection %.*s", (int)(name.len < 200 ? name.len : 200), (const char *)name.data);
+    return err_set(err, ST_NOT_FOUND, "no collection %.*s", (int)(name.len < 200 ? name.len : 200),
+                   (const char *)name.data);
 }
 
-enum status store__catalog_write(struct store *s, struct entry_op *ops, size_t n, struct bytes writer,
-                                 const struct store_require *req, struct err *err)
+enum status store__catalog_write(struct store *s, struct entry_op *ops, size_t n,
+                                 struct bytes writer, const struct store_require *req,
+                                 struct err *err)
 {
     struct store_write w = {.requires = req, .n_requires = req ? 1 : 0};
     enum status st = entry_encode(ops, n, writer, &w.entry, err);
@@ -51,7 +55,8 @@ enum status store__catalog_write(struct store *s, struct entry_op *ops, size_t n
     return st;
 }
 
-enum status store_collection_find(struct store *s, struct bytes name, struct collection **ret, struct err *err)
+enum status store_collection_find(struct store *s, struct bytes name, struct collection **ret,
+                                  struct err *err)
 {
     struct collection *c = catalog_find(&s->catalog, name);
     if (!c)
@@ -62,14 +67,18 @@ enum status store_collection_find(struct store *s, struct bytes name, struct col
 
 static enum status create(struct store *s, struct bytes name, struct bytes writer, struct err *err)
 {
-    struct descriptor d = {.id = s->catalog.last_id + 1, .partitioning = PARTITION_RANGE, .replicas = 1};
+    struct descriptor d = {
+        .id = s->catalog.last_id + 1, .partitioning = PARTITION_RANGE, .replicas = 1};
     struct buf key = BUF_INIT, id_key = BUF_INIT, name_key = BUF_INIT, value = BUF_INIT;
     uint8_t id[4];
     route_put(id, d.id);
     enum status st = ST_OK;
-    if (catalog_key(&key, CATALOG_COLLECTION, name) != ST_OK || catalog_key(&id_key, CATALOG_LAST_ID, BYTES_EMPTY) != ST_OK ||
-        catalog_key(&name_key, CATALOG_NAME, BYTES(id, sizeof(id))) != ST_OK || descriptor_encode(&value, &d) != ST_OK)
-        st = err_set(err, ST_NO_MEMORY, "no memory to make collection %.*s", (int)name.len, (const char *)name.data);
+    if (catalog_key(&key, CATALOG_COLLECTION, name) != ST_OK ||
+        catalog_key(&id_key, CATALOG_LAST_ID, BYTES_EMPTY) != ST_OK ||
+        catalog_key(&name_key, CATALOG_NAME, BYTES(id, sizeof(id))) != ST_OK ||
+        descriptor_encode(&value, &d) != ST_OK)
+        st = err_set(err, ST_NO_MEMORY, "no memory to make collection %.*s", (int)name.len,
+                     (const char *)name.data);
     struct entry_op ops[] = {
         {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)},
         {.key = buf_bytes(&id_key), .kind = RECORD_PUT, .value = BYTES(id, sizeof(id))},
@@ -85,8 +94,8 @@ static enum status create(struct store *s, struct bytes name, struct bytes write
     return st;
 }
 
-enum status store_collection_open(struct store *s, struct bytes name, struct bytes writer, struct collection **ret,
-                                  struct err *err)
+enum status store_collection_open(struct store *s, struct bytes name, struct bytes writer,
+                                  struct collection **ret, struct err *err)
 {
     struct collection *c = catalog_find(&s->catalog, name);
     enum status st = ST_OK;
@@ -107,7 +116,8 @@ enum status store_collection_open(struct store *s, struct bytes name, struct byt
 }
 
 /* The descriptor of a name at a time (none = the present). */
-static enum status read_descriptor(struct store *s, struct bytes name, struct version at, struct descriptor *ret, struct err *err)
+static enum status read_descriptor(struct store *s, struct bytes name, struct version at,
+                                   struct descriptor *ret, struct err *err)
 {
     struct buf key = BUF_INIT, value = BUF_INIT;
     struct record rec;
@@ -117,14 +127,15 @@ static enum status read_descriptor(struct store *s, struct bytes name, struct ve
     else if ((st = store_get(s, buf_bytes(&key), at, &value, &rec, err)) == ST_NOT_FOUND)
         st = no_collection(name, err);
     if (st == ST_OK && !descriptor_decode(rec.value, ret))
-        st = err_set(err, ST_CORRUPT, "%s: the descriptor of collection %.*s does not decode", s->dir, (int)name.len,
-                     (const char *)name.data);
+        st = err_set(err, ST_CORRUPT, "%s: the descriptor of collection %.*s does not decode",
+                     s->dir, (int)name.len, (const char *)name.data);
     buf_deinit(&key);
     buf_deinit(&value);
     return st;
 }
 
-enum status store_collection_at(struct store *s, struct bytes name, struct version at, uint32_t *ret_id, struct err *err)
+enum status store_collection_at(struct store *s, struct bytes name, struct version at,
+                                uint32_t *ret_id, struct err *err)
 {
     struct descriptor d;
     enum status st = read_descriptor(s, name, at, &d, err);
@@ -133,7 +144,8 @@ enum status store_collection_at(struct store *s, struct bytes name, struct versi
     return st;
 }
 
-enum status store_collection_drop(struct store *s, struct bytes name, struct bytes writer, struct err *err)
+enum status store_collection_drop(struct store *s, struct bytes name, struct bytes writer,
+                                  struct err *err)
 {
     struct buf key = BUF_INIT;
     enum status st = catalog_key(&key, CATALOG_COLLECTION, name);
@@ -148,7 +160,8 @@ enum status store_collection_drop(struct store *s, struct bytes name, struct byt
     return st == ST_PRECONDITION_FAILED ? no_collection(name, err) : st;
 }
 
-enum status store_settings_get(struct store *s, struct bytes name, struct collection_settings *ret, struct err *err)
+enum status store_settings_get(struct store *s, struct bytes name, struct collection_settings *ret,
+                               struct err *err)
 {
     struct descriptor d;
     enum status st = read_descriptor(s, name, VERSION_NONE, &d, err);
@@ -157,7 +170,8 @@ enum status store_settings_get(struct store *s, struct bytes name, struct collec
     return st;
 }
 
-enum status store_settings_set(struct store *s, struct bytes name, const struct collection_settings *v, struct err *err)
+enum status store_settings_set(struct store *s, struct bytes name,
+                               const struct collection_settings *v, struct err *err)
 {
     struct buf key = BUF_INIT, value = BUF_INIT;
     struct descriptor d;
@@ -165,7 +179,8 @@ enum status store_settings_set(struct store *s, struct bytes name, const struct 
     enum status st = read_descriptor(s, name, VERSION_NONE, &d, err);
     if (st == ST_OK) {
         d.settings = *v;
-        if (catalog_key(&key, CATALOG_COLLECTION, name) != ST_OK || descriptor_encode(&value, &d) != ST_OK)
+        if (catalog_key(&key, CATALOG_COLLECTION, name) != ST_OK ||
+            descriptor_encode(&value, &d) != ST_OK)
             st = err_set(err, ST_NO_MEMORY, "no memory to change a collection");
     }
     struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)};
@@ -177,7 +192,8 @@ enum status store_settings_set(struct store *s, struct bytes name, const struct 
     return st;
 }
 
-enum status store__raise_horizons(struct store *s, struct collection *c, const struct horizons *h, struct err *err)
+enum status store__raise_horizons(struct store *s, struct collection *c, const struct horizons *h,
+                                  struct err *err)
 {
     uint8_t id[4];
     struct buf key = BUF_INIT, value = BUF_INIT;
@@ -190,7 +206,8 @@ enum status store__raise_horizons(struct store *s, struct collection *c, const s
     if (h->feed_hlc > to.feed_hlc)
         to.feed_hlc = h->feed_hlc;
     enum status st = ST_OK;
-    if (catalog_key(&key, CATALOG_HORIZON, BYTES(id, sizeof(id))) != ST_OK || horizons_encode(&value, &to) != ST_OK)
+    if (catalog_key(&key, CATALOG_HORIZON, BYTES(id, sizeof(id))) != ST_OK ||
+        horizons_encode(&value, &to) != ST_OK)
         st = err_set(err, ST_NO_MEMORY, "no memory to raise a horizon");
     struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)};
     if (st == ST_OK && higher)
@@ -211,11 +228,13 @@ static enum status snapshot_key(struct bytes name, struct buf *key, struct err *
     return st;
 }
 
-enum status store_snapshot_create(struct store *s, struct bytes name, struct version at, struct err *err)
+enum status store_snapshot_create(struct store *s, struct bytes name, struct version at,
+                                  struct err *err)
 {
     struct buf key = BUF_INIT, value = BUF_INIT;
     enum status st = snapshot_key(name, &key, err);
-    if (st == ST_OK && (buf_append_be64(&value, at.hlc) != ST_OK || buf_append_be32(&value, at.origin) != ST_OK))
+    if (st == ST_OK &&
+        (buf_append_be64(&value, at.hlc) != ST_OK || buf_append_be32(&value, at.origin) != ST_OK))
         st = err_set(err, ST_NO_MEMORY, "no memory for a snapshot");
     struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)};
     struct store_require absent = {.key = buf_bytes(&key), .what = STORE_REQUIRE_ABSENT};
@@ -224,7 +243,8 @@ enum status store_snapshot_create(struct store *s, struct bytes name, struct ver
         st = store__catalog_write(s, &op, 1, BYTES_EMPTY, &absent, err);
     env_mutex_unlock(&s->catalog.lock);
     if (st == ST_PRECONDITION_FAILED)
-        st = err_set(err, ST_ALREADY_EXISTS, "a snapshot %.*s exists already", (int)name.len, (const char *)name.data);
+        st = err_set(err, ST_ALREADY_EXISTS, "a snapshot %.*s exists already", (int)name.len,
+                     (const char *)name.data);
     buf_deinit(&key);
     buf_deinit(&value);
     return st;
@@ -256,15 +276,18 @@ static bool snapshot_decode(struct bytes value, struct version *ret)
     return true;
 }
 
-enum status store_snapshot_find(struct store *s, struct bytes name, struct version *ret, struct err *err)
+enum status store_snapshot_find(struct store *s, struct bytes name, struct version *ret,
+                                struct err *err)
 {
     struct buf key = BUF_INIT, value = BUF_INIT;
     struct record rec;
     enum status st = snapshot_key(name, &key, err);
-    if (st == ST_OK && (st = store_get(s, buf_bytes(&key), VERSION_NONE, &value, &rec, err)) == ST_NOT_FOUND)
+    if (st == ST_OK &&
+        (st = store_get(s, buf_bytes(&key), VERSION_NONE, &value, &rec, err)) == ST_NOT_FOUND)
         st = err_set(err, ST_NOT_FOUND, "no snapshot %.*s", (int)name.len, (const char *)name.data);
     if (st == ST_OK && !snapshot_decode(rec.value, ret))
-        st = err_set(err, ST_CORRUPT, "%s: snapshot %.*s does not decode", s->dir, (int)name.len, (const char *)name.data);
+        st = err_set(err, ST_CORRUPT, "%s: snapshot %.*s does not decode", s->dir, (int)name.len,
+                     (const char *)name.data);
     buf_deinit(&key);
     buf_deinit(&value);
     return st;
@@ -287,7 +310,8 @@ static int list_next(struct store_iter *base, struct store_row *ret, struct err 
         return rc;
     row.key = BYTES(row.key.data + STORE_ROUTE_BYTES + 2, row.key.len - STORE_ROUTE_BYTES - 2);
     if (it->snapshots && !snapshot_decode(row.rec.value, &row.rec.version))
-        return -(int)err_set(err, ST_CORRUPT, "snapshot %.*s does not decode", (int)row.key.len, (const char *)row.key.data);
+        return -(int)err_set(err, ST_CORRUPT, "snapshot %.*s does not decode", (int)row.key.len,
+                             (const char *)row.key.data);
     *ret = row;
     return 1;
 }
@@ -299,14 +323,16 @@ static void list_close(struct store_iter *base)
     mem_free(it);
 }
 
-static enum status list_open(struct store *s, const char *prefix, bool snapshots, struct store_iter **ret, struct err *err)
+static enum status list_open(struct store *s, const char *prefix, bool snapshots,
+                             struct store_iter **ret, struct err *err)
 {
     static const struct store_iter_ops ops = {list_next, list_close};
     struct buf lower = BUF_INIT, upper = BUF_INIT;
     const char after[2] = {prefix[0], '0'}; /* '0' follows '/' */
     struct list_iter *it = mem_zalloc(sizeof(*it));
     enum status st = ST_OK;
-    if (!it || catalog_key(&lower, prefix, BYTES_EMPTY) != ST_OK || catalog_key(&upper, "", BYTES(after, 2)) != ST_OK)
+    if (!it || catalog_key(&lower, prefix, BYTES_EMPTY) != ST_OK ||
+        catalog_key(&upper, "", BYTES(after, 2)) != ST_OK)
         st = err_set(err, ST_NO_MEMORY, "no memory for a list");
     struct store_scan q = {.in = {buf_bytes(&lower), buf_bytes(&upper)}};
     if (st == ST_OK)

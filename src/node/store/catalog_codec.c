@@ -4,7 +4,8 @@ enum { CODEC_FORMAT = 1 };
 
 enum status descriptor_encode(struct buf *out, const struct descriptor *d)
 {
-    const uint64_t fields[] = {d->id, d->partitioning, d->replicas, d->sync, d->settings.max_age_ms, d->settings.max_count};
+    const uint64_t fields[] = {d->id,   d->partitioning,        d->replicas,
+                               d->sync, d->settings.max_age_ms, d->settings.max_count};
     enum status st = buf_append_u8(out, CODEC_FORMAT);
     for (size_t i = 0; st == ST_OK && i < sizeof(fields) / sizeof(fields[0]); i++)
         st = buf_append_varint(out, fields[i]);
@@ -17,8 +18,9 @@ bool descriptor_decode(struct bytes in, struct descriptor *ret)
     struct descriptor d;
     uint8_t format;
     uint64_t id;
-    if (!read_u8(&r, &format) || format != CODEC_FORMAT || !read_varint(&r, &id) || !read_varint(&r, &d.partitioning) ||
-        !read_varint(&r, &d.replicas) || !read_varint(&r, &d.sync) || !read_varint(&r, &d.settings.max_age_ms) ||
+    if (!read_u8(&r, &format) || format != CODEC_FORMAT || !read_varint(&r, &id) ||
+        !read_varint(&r, &d.partitioning) || !read_varint(&r, &d.replicas) ||
+        !read_varint(&r, &d.sync) || !read_varint(&r, &d.settings.max_age_ms) ||
         !read_varint(&r, &d.settings.max_count) || reader_left(&r) != 0)
         return false;
     if (id < STORE_FIRST_ID || id > UINT32_MAX - 1 || d.partitioning != PARTITION_RANGE)
@@ -41,8 +43,8 @@ bool horizons_decode(struct bytes in, struct horizons *ret)
     struct reader r = reader_of(in);
     struct horizons h;
     uint8_t format;
-    if (!read_u8(&r, &format) || format != CODEC_FORMAT || !read_varint(&r, &h.read_hlc) || !read_varint(&r, &h.feed_hlc) ||
-        reader_left(&r) != 0)
+    if (!read_u8(&r, &format) || format != CODEC_FORMAT || !read_varint(&r, &h.read_hlc) ||
+        !read_varint(&r, &h.feed_hlc) || reader_left(&r) != 0)
         return false;
     *ret = h;
     return true;

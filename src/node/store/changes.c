@@ -3,8 +3,9 @@
 #include "base/alloc.h"
 #include <inttypes.h>
 
-/* Changes lie in version order in the engine's `when` rows, then in the frozen table, then in the active one, each wholly
- * older than the next: what the feed reads is what the writes themselves left, so no write can bypass it. */
+/* Changes lie in version order in the engine's `when` rows, then in the frozen table, then in the
+ * active one, each wholly older than the next: what the feed reads is what the writes themselves
+ * left, so no write can bypass it. */
 
 struct changes_iter {
     struct store_iter base;
@@ -29,8 +30,10 @@ static const struct table *stage_table(const struct changes_iter *it)
     return it->stage == 1 ? it->view->frozen : it->view->active;
 }
 
-/* What a table does not know of its oldest version of a key: the version it supersedes in the sources below. */
-static int fill_parent(struct changes_iter *it, const struct table_entry *e, struct store_row *row, struct err *err)
+/* What a table does not know of its oldest version of a key: the version it supersedes in the
+ * sources below. */
+static int fill_parent(struct changes_iter *it, const struct table_entry *e, struct store_row *row,
+                       struct err *err)
 {
     const struct table_entry *older = table_entry_older(e);
     struct record rec;
@@ -46,7 +49,8 @@ static int fill_parent(struct changes_iter *it, const struct table_entry *e, str
     }
     struct engine_pin pin = {0};
     struct engine *engine = it->view->snap->engine;
-    enum status st = engine->ops->get(engine, it->view->snap->snapshot, row->key, at, false, &rec, &pin, err);
+    enum status st =
+        engine->ops->get(engine, it->view->snap->snapshot, row->key, at, false, &rec, &pin, err);
     row->rec.parent = st == ST_OK ? rec.version : VERSION_NONE;
     engine_pin_release(&pin);
     return st == ST_OK || st == ST_NOT_FOUND || st == ST_BELOW_HORIZON ? 0 : -(int)st;
@@ -124,14 +128,15 @@ static enum status check_feed_horizons(struct store *s, struct version after, st
         char text[VERSION_TEXT_MAX];
         version_format((struct version){horizon, 0}, text);
         return err_set(err, ST_BELOW_HORIZON,
-                       "changes of collection %s up to version %s may have been removed by retention; scan, then follow from there",
+                       "changes of collection %s up to version %s may have been removed by "
+                       "retention; scan, then follow from there",
                        c->name, text);
     }
     return ST_OK;
 }
 
-enum status store_changes(struct store *s, struct version after, struct bytes after_key, struct store_iter **ret,
-                          struct err *err)
+enum status store_changes(struct store *s, struct version after, struct bytes after_key,
+                          struct store_iter **ret, struct err *err)
 {
     static const struct store_iter_ops ops = {changes_next, changes_close};
     struct changes_iter *it = mem_zalloc(sizeof(*it));
@@ -147,7 +152,8 @@ enum status store_changes(struct store *s, struct version after, struct bytes af
     if (st != ST_OK)
         st = err_set(err, ST_NO_MEMORY, "no memory for a change feed");
     else
-        st = e->ops->changes(e, it->view->snap->snapshot, s->range.id, after, buf_bytes(&it->after_key), &it->engine, err);
+        st = e->ops->changes(e, it->view->snap->snapshot, s->range.id, after,
+                             buf_bytes(&it->after_key), &it->engine, err);
     if (st == ST_OK)
         st = check_feed_horizons(s, after, err);
     if (st != ST_OK) {

@@ -3,9 +3,10 @@
 #include "base/log.h"
 #include <inttypes.h>
 
-/* A checkpoint: freeze the table (a moment, by the leader), sync the log, drain the frozen table into the engine (long,
- * beside readers and writers), let readers see the engine instead, release the log. There is one frozen table at most; a
- * writer that fills the next one before the drain is done waits. */
+/* A checkpoint: freeze the table (a moment, by the leader), sync the log, drain the frozen table
+ * into the engine (long, beside readers and writers), let readers see the engine instead, release
+ * the log. There is one frozen table at most; a writer that fills the next one before the drain is
+ * done waits. */
 
 void store__poke(struct store *s)
 {
@@ -45,7 +46,8 @@ enum status store__install_snap(struct store *s, struct snap *snap, bool drained
     return next ? ST_OK : err_set(err, ST_NO_MEMORY, "no memory for a view");
 }
 
-/* Puts the frozen table into the engine. The caller holds checkpoint_lock; with none frozen it has nothing to do. */
+/* Puts the frozen table into the engine. The caller holds checkpoint_lock; with none frozen it has
+ * nothing to do. */
 enum status store__drain(struct store *s, struct err *err)
 {
     struct view *v = store__view(s);
@@ -56,7 +58,8 @@ enum status store__drain(struct store *s, struct err *err)
 
     uint64_t t0 = env_mono_ns(s->env);
     struct snap *snap = NULL;
-    /* The engine must never be ahead of the log: a power cut now would leave entries that no log tells of. */
+    /* The engine must never be ahead of the log: a power cut now would leave entries that no log
+     * tells of. */
     enum status st = s->wal ? store_sync_now(s, err) : ST_OK;
     if (st == ST_OK)
         st = s->engine->ops->drain(s->engine, s->range.id, frozen, &s->frozen_mark, err);
@@ -123,7 +126,8 @@ enum status store__make_room(struct store *s, struct err *err)
     if (bytes < s->o.table_bytes)
         return ST_OK;
     if (frozen && !s->o.no_thread) {
-        /* The thread drains; a failure is answered at once, so that a full disk refuses instead of hanging. */
+        /* The thread drains; a failure is answered at once, so that a full disk refuses instead of
+         * hanging. */
         env_mutex_lock(&s->state_lock);
         s->drain_status = ST_OK;
         s->drain_wanted = s->poked = true;
@@ -137,10 +141,14 @@ enum status store__make_room(struct store *s, struct err *err)
         if (st != ST_OK)
             return st;
     } else if (frozen) {
-        return err_set(err, ST_OVERLOADED, "the table is full and its predecessor not yet drained (limit %zu bytes)", s->o.table_bytes);
+        return err_set(err, ST_OVERLOADED,
+                       "the table is full and its predecessor not yet drained (limit %zu bytes)",
+                       s->o.table_bytes);
     }
     if (has_frozen(s))
-        return err_set(err, ST_OVERLOADED, "the table is full and its predecessor not yet drained (limit %zu bytes)", s->o.table_bytes);
+        return err_set(err, ST_OVERLOADED,
+                       "the table is full and its predecessor not yet drained (limit %zu bytes)",
+                       s->o.table_bytes);
     enum status st = freeze(s, err);
     if (st == ST_OK)
         store__poke(s);
@@ -201,8 +209,8 @@ enum { TICK_MS = 100, RETRY_MS = 1000 };
 
 static void complain(struct store *s, const char *what, const struct err *err)
 {
-    log_at(LOG_WARN, "store", what, LOG_FSTR("dir", s->dir), LOG_FSTR("status", status_name(err->status)),
-           LOG_FSTR("detail", err->detail));
+    log_at(LOG_WARN, "store", what, LOG_FSTR("dir", s->dir),
+           LOG_FSTR("status", status_name(err->status)), LOG_FSTR("detail", err->detail));
 }
 
 static bool checkpoint_pending(struct store *s)
@@ -222,8 +230,9 @@ static bool checkpoint_due(struct store *s, uint64_t now)
         return due;
     struct wal_stats w;
     wal_stats(s->wal, &w);
-    return w.live_bytes > s->o.log_bytes || (s->o.checkpoint_interval_ms != UINT32_MAX &&
-                                             now - s->last_checkpoint_ns >= s->o.checkpoint_interval_ms * UINT64_C(1000000));
+    return w.live_bytes > s->o.log_bytes ||
+           (s->o.checkpoint_interval_ms != UINT32_MAX &&
+            now - s->last_checkpoint_ns >= s->o.checkpoint_interval_ms * UINT64_C(1000000));
 }
 
 uint64_t store_tick(struct store *s)
@@ -265,7 +274,8 @@ uint64_t store_tick(struct store *s)
         s->mark_due = true;
     else if (s->mark_due)
         s->mark_due = false;
-    else if (wait == UINT64_MAX && s->o.checkpoint_interval_ms != UINT32_MAX && checkpoint_pending(s))
+    else if (wait == UINT64_MAX && s->o.checkpoint_interval_ms != UINT32_MAX &&
+             checkpoint_pending(s))
         return s->o.checkpoint_interval_ms;
     else
         return wait;

@@ -15,7 +15,8 @@
 
 enum { FORMAT_FILE_MAX = 4096 };
 
-static enum status path_of(const struct store *s, const char *name, struct buf *ret, struct err *err)
+static enum status path_of(const struct store *s, const char *name, struct buf *ret,
+                           struct err *err)
 {
     if (buf_printf(ret, "%s/%s", s->dir, name) != ST_OK || !buf_cstr(ret))
         return err_set(err, ST_NO_MEMORY, "no memory for a path");
@@ -33,18 +34,24 @@ static enum status check_content(const struct store *s, const char *text, struct
     if (sscanf(text, "varve\nformat %u\n", &format) != 1)
         return damaged(s, "not a Varve folder's format file", err);
     if (format > STORE_FORMAT_VERSION)
-        return err_set(err, ST_FORMAT_NEWER, "%s was written by a newer Varve (format version %u; this one reads up to %d)",
+        return err_set(err, ST_FORMAT_NEWER,
+                       "%s/VARVE: the folder was written by a newer Varve (format version %u; this "
+                       "one reads up to %d)",
                        s->dir, format, STORE_FORMAT_VERSION);
     const char *crc_line = strstr(text, "crc ");
     unsigned crc;
     char engine[32], extra;
     unsigned stores;
-    if (!crc_line || sscanf(crc_line, "crc %8x\n%c", &crc, &extra) != 1 || crc != crc32c(0, text, (size_t)(crc_line - text)))
+    if (!crc_line || sscanf(crc_line, "crc %8x\n%c", &crc, &extra) != 1 ||
+        crc != crc32c(0, text, (size_t)(crc_line - text)))
         return damaged(s, "the checksum does not hold", err);
-    if (format == 0 || sscanf(text, "varve\nformat %*u\nengine %31s\nstores %u\n", engine, &stores) != 2 || stores != 1)
+    if (format == 0 ||
+        sscanf(text, "varve\nformat %*u\nengine %31s\nstores %u\n", engine, &stores) != 2 ||
+        stores != 1)
         return damaged(s, "a line is missing or unknown", err);
     if (strcmp(engine, s->o.engine_name) != 0)
-        return err_set(err, ST_INVALID_ARGUMENT, "option engine: %s was made with engine %s, not %s", s->dir, engine,
+        return err_set(err, ST_INVALID_ARGUMENT,
+                       "option engine: %s was made with engine %s, not %s", s->dir, engine,
                        s->o.engine_name);
     return ST_OK;
 }
@@ -82,8 +89,10 @@ enum status store__format_write(struct store *s, struct err *err)
 {
     struct buf path = BUF_INIT, content = BUF_INIT;
     enum status st = path_of(s, "VARVE", &path, err);
-    if (st == ST_OK && (buf_printf(&content, "varve\nformat %d\nengine %s\nstores 1\n", STORE_FORMAT_VERSION, s->o.engine_name) != ST_OK ||
-                        buf_printf(&content, "crc %08" PRIx32 "\n", crc32c(0, content.data, content.len)) != ST_OK))
+    if (st == ST_OK && (buf_printf(&content, "varve\nformat %d\nengine %s\nstores 1\n",
+                                   STORE_FORMAT_VERSION, s->o.engine_name) != ST_OK ||
+                        buf_printf(&content, "crc %08" PRIx32 "\n",
+                                   crc32c(0, content.data, content.len)) != ST_OK))
         st = err_set(err, ST_NO_MEMORY, "no memory to write %s", s->dir);
     if (st == ST_OK)
         st = env_write_file(s->env, buf_cstr(&path), buf_bytes(&content), err);

@@ -2,9 +2,9 @@
 
 #include "base/alloc.h"
 
-/* A key's versions lie in the active table, then the frozen one, then the engine, each newest first and each wholly newer
- * than the next. A version's parent is the one below it; a table does not know that of its oldest, so the next source is
- * asked before that row is returned. */
+/* A key's versions lie in the active table, then the frozen one, then the engine, each newest first
+ * and each wholly newer than the next. A version's parent is the one below it; a table does not
+ * know that of its oldest, so the next source is asked before that row is returned. */
 
 struct history_iter {
     struct store_iter base;
@@ -89,7 +89,8 @@ static void history_close(struct store_iter *base)
     mem_free(it);
 }
 
-enum status store_history(struct store *s, struct bytes key, uint64_t limit, struct store_iter **ret, struct err *err)
+enum status store_history(struct store *s, struct bytes key, uint64_t limit,
+                          struct store_iter **ret, struct err *err)
 {
     static const struct store_iter_ops ops = {history_next, history_close};
     struct history_iter *it = mem_zalloc(sizeof(*it));
@@ -104,11 +105,12 @@ enum status store_history(struct store *s, struct bytes key, uint64_t limit, str
     if (st != ST_OK)
         st = err_set(err, ST_NO_MEMORY, "no memory for a history");
     else
-        st = e->ops->history(e, it->view->snap->snapshot, buf_bytes(&it->key), it->at, &it->engine, err);
+        st = e->ops->history(e, it->view->snap->snapshot, buf_bytes(&it->key), it->at, &it->engine,
+                             err);
     if (st == ST_OK) {
         it->next = table_find(it->view->active, buf_bytes(&it->key), it->at);
         int rc = next_stage(it, err);
-        st = rc < 0 ? (enum status)-rc : ST_OK;
+        st = rc < 0 ? (enum status) - rc : ST_OK;
     }
     if (st != ST_OK) {
         history_close(&it->base);

@@ -22,9 +22,11 @@ static void group_unref(struct group *g)
         mem_free(g);
 }
 
-/* Joins the queue. *ret_list is what the caller has to lead (with its group in *ret_group, or NULL when nobody waits with
- * it); NULL when another led it and p has its outcome. NO_MEMORY: p is in no queue. */
-static enum status enter(struct store *s, struct proposal *p, struct group **ret_group, struct proposal **ret_list)
+/* Joins the queue. *ret_list is what the caller has to lead (with its group in *ret_group, or NULL
+ * when nobody waits with it); NULL when another led it and p has its outcome. NO_MEMORY: p is in no
+ * queue. */
+static enum status enter(struct store *s, struct proposal *p, struct group **ret_group,
+                         struct proposal **ret_list)
 {
     *ret_group = NULL;
     *ret_list = p;
@@ -61,7 +63,8 @@ static enum status enter(struct store *s, struct proposal *p, struct group **ret
     return ST_OK;
 }
 
-/* Hands the lead to the next group first: its leader has work, this one's followers only answers. */
+/* Hands the lead to the next group first: its leader has work, this one's followers only answers.
+ */
 static void leave(struct store *s, struct group *mine)
 {
     env_mutex_lock(&s->queue_lock);
@@ -80,18 +83,23 @@ static void leave(struct store *s, struct group *mine)
 /* ---- checking requirements ---- */
 
 /* Whether an earlier proposal of the same group writes the key: then its op is the newest. */
-static bool in_group(struct proposal *list, struct proposal *upto, struct bytes key, struct record *ret)
+static bool in_group(struct proposal *list, struct proposal *upto, struct bytes key,
+                     struct record *ret)
 {
     bool found = false;
     for (struct proposal *p = list; p != upto; p = p->next) {
         struct entry_reader e;
         struct entry_op op;
-        if (p->st != ST_OK || !p->w->entry || !entry_open(BYTES(p->w->entry->data, p->w->entry->len), &e))
+        if (p->st != ST_OK || !p->w->entry ||
+            !entry_open(BYTES(p->w->entry->data, p->w->entry->len), &e))
             continue;
         while (entry_next(&e, &op) > 0) {
             if (!bytes_eq(op.key, key))
                 continue;
-            *ret = (struct record){.version = p->w->version, .kind = op.kind, .type = op.type, .expires_ms = op.expires_ms};
+            *ret = (struct record){.version = p->w->version,
+                                   .kind = op.kind,
+                                   .type = op.type,
+                                   .expires_ms = op.expires_ms};
             found = true;
             break;
         }
@@ -99,7 +107,8 @@ static bool in_group(struct proposal *list, struct proposal *upto, struct bytes 
     return found;
 }
 
-static enum status check_requires(struct store *s, struct view *v, struct proposal *list, struct proposal *p, uint64_t now_ms)
+static enum status check_requires(struct store *s, struct view *v, struct proposal *list,
+                                  struct proposal *p, uint64_t now_ms)
 {
     for (size_t i = 0; i < p->w->n_requires; i++) {
         const struct store_require *r = &p->w->requires[i];
@@ -112,7 +121,8 @@ static enum status check_requires(struct store *s, struct view *v, struct propos
             return st;
         bool present = st == ST_OK && record_alive(&rec, now_ms);
         engine_pin_release(&pin);
-        bool same = st == ST_OK && rec.kind == RECORD_PUT && version_cmp(rec.version, r->version) == 0;
+        bool same =
+            st == ST_OK && rec.kind == RECORD_PUT && version_cmp(rec.version, r->version) == 0;
         bool holds = r->what == STORE_REQUIRE_ABSENT    ? !present
                      : r->what == STORE_REQUIRE_PRESENT ? present
                      : r->what == STORE_REQUIRE_EXACT   ? same
@@ -123,11 +133,13 @@ static enum status check_requires(struct store *s, struct view *v, struct propos
                                              "at the version asked for"};
         p->w->failed = i;
         p->w->version = present ? rec.version : VERSION_NONE;
-        return err_set(&p->err, ST_PRECONDITION_FAILED, "requirement %zu: the key is not %s", i, wanted[r->what]);
+        return err_set(&p->err, ST_PRECONDITION_FAILED, "requirement %zu: the key is not %s", i,
+                       wanted[r->what]);
     }
     for (size_t i = 0; i < p->w->n_collections; i++)
         if (atomic_load(&p->w->collections[i]->dropped))
-            return err_set(&p->err, ST_CANCELLED, "collection %s was dropped meanwhile", p->w->collections[i]->name);
+            return err_set(&p->err, ST_CANCELLED, "collection %s was dropped meanwhile",
+                           p->w->collections[i]->name);
     (void)s;
     return ST_OK;
 }
@@ -163,12 +175,17 @@ static enum status refuse(struct store *s, struct err *err)
         return err_set(err, ST_READ_ONLY, "%s was opened read-only", s->dir);
     if (atomic_load(&s->poisoned))
         return err_set(err, ST_POISONED,
-                       "%s refuses writes since a %s: what reached the disk is unknown; open it anew in a new process", s->dir,
-                       atomic_load(&s->poisoned) == ST_NO_MEMORY ? "write could not be applied for lack of memory" : "sync failed");
+                       "%s refuses writes since a %s: what reached the disk is unknown; open it "
+                       "anew in a new process",
+                       s->dir,
+                       atomic_load(&s->poisoned) == ST_NO_MEMORY
+                           ? "write could not be applied for lack of memory"
+                           : "sync failed");
     return ST_OK;
 }
 
-static void fail_rest(struct proposal *from, struct proposal *to, enum status st, const struct err *err)
+static void fail_rest(struct proposal *from, struct proposal *to, enum status st,
+                      const struct err *err)
 {
     for (struct proposal *p = from; p != to; p = p->next) {
         if (p->st != ST_OK || !p->w->entry)
@@ -178,8 +195,10 @@ static void fail_rest(struct proposal *from, struct proposal *to, enum status st
     }
 }
 
-/* One append and at most one sync for proposals [from, to), all of which passed their checks or have failed already. */
-static void log_and_apply(struct store *s, struct proposal *from, struct proposal *to, size_t n, bool sync)
+/* One append and at most one sync for proposals [from, to), all of which passed their checks or
+ * have failed already. */
+static void log_and_apply(struct store *s, struct proposal *from, struct proposal *to, size_t n,
+                          bool sync)
 {
     struct err err;
     struct wal_pos end;
@@ -214,7 +233,8 @@ static void log_and_apply(struct store *s, struct proposal *from, struct proposa
     for (struct proposal *p = from; p != to; p = p->next) {
         if (p->st != ST_OK || !p->w->entry)
             continue;
-        st = store__apply(s, index++, BYTES(p->w->entry->data, p->w->entry->len), p->w->entry, v->active, &err);
+        st = store__apply(s, index++, BYTES(p->w->entry->data, p->w->entry->len), p->w->entry,
+                          v->active, &err);
         if (st != ST_OK) {
             /* It is in the log and must not be skipped: only a replay can put it right. */
             poison(s, ST_NO_MEMORY);
@@ -235,8 +255,10 @@ static enum store_sync sync_of(const struct store *s, const struct store_write *
     return w->sync != STORE_SYNC_DEFAULT ? w->sync : s->o.sync;
 }
 
-/* Stamps, checks and collects proposals from `from` until the group is big enough; returns where it stopped. */
-static struct proposal *collect(struct store *s, struct view *v, struct proposal *from, size_t *ret_n, bool *ret_sync)
+/* Stamps, checks and collects proposals from `from` until the group is big enough; returns where it
+ * stopped. */
+static struct proposal *collect(struct store *s, struct view *v, struct proposal *from,
+                                size_t *ret_n, bool *ret_sync)
 {
     uint64_t now_ms = env_now_ms(s->env);
     size_t n = 0, bytes = 0;
@@ -255,7 +277,8 @@ static struct proposal *collect(struct store *s, struct view *v, struct proposal
             continue;
         struct bytes payload = BYTES(p->w->entry->data, p->w->entry->len);
         entry_stamp(p->w->entry, version); /* without one it does not decode */
-        /* All memory that comes after the log is taken before it: what is logged must be applied. */
+        /* All memory that comes after the log is taken before it: what is logged must be applied.
+         */
         if (reserve_records(s, n + 1) != ST_OK || catalog_reserve(&s->catalog, payload) != ST_OK ||
             range_prepare(&need, payload, v->active, &s->scratch) != ST_OK) {
             p->st = err_set(&p->err, ST_NO_MEMORY, "no memory for a log record");
@@ -318,7 +341,8 @@ enum status store_propose(struct store *s, struct store_write *w, struct err *er
 
 enum status store__lead_begin(struct store *s, struct err *err)
 {
-    /* A proposal without an entry: whoever leads its group skips it, so only its own leadership counts. */
+    /* A proposal without an entry: whoever leads its group skips it, so only its own leadership
+     * counts. */
     for (;;) {
         struct store_write none = {0};
         struct proposal p = {.w = &none};

@@ -2,8 +2,8 @@
 
 #include <inttypes.h>
 
-enum status store__find(struct view *v, struct bytes key, struct version at, struct record *ret, struct engine_pin *pin,
-                        struct err *err)
+enum status store__find(struct view *v, struct bytes key, struct version at, struct record *ret,
+                        struct engine_pin *pin, struct err *err)
 {
     if (table_get(v->active, key, at, ret) || (v->frozen && table_get(v->frozen, key, at, ret)))
         return ST_OK;
@@ -11,7 +11,8 @@ enum status store__find(struct view *v, struct bytes key, struct version at, str
     return e->ops->get(e, v->snap->snapshot, key, at, false, ret, pin, err);
 }
 
-enum status store__check_horizon(struct store *s, struct bytes key, struct version at, struct err *err)
+enum status store__check_horizon(struct store *s, struct bytes key, struct version at,
+                                 struct err *err)
 {
     struct collection *c = store__collection_by_id(s, route_collection(key));
     if (!c)
@@ -21,16 +22,20 @@ enum status store__check_horizon(struct store *s, struct bytes key, struct versi
         return ST_OK;
     char text[VERSION_TEXT_MAX];
     version_format((struct version){horizon, 0}, text);
-    return err_set(err, ST_BELOW_HORIZON, "collection %s keeps nothing before %s (its retention has removed it)", c->name, text);
+    return err_set(err, ST_BELOW_HORIZON,
+                   "collection %s keeps nothing before %s (its retention has removed it)", c->name,
+                   text);
 }
 
-static enum status copy_out(const struct record *rec, struct buf *buf, struct record *ret, struct err *err)
+static enum status copy_out(const struct record *rec, struct buf *buf, struct record *ret,
+                            struct err *err)
 {
     buf_clear(buf);
     if (buf_reserve(buf, rec->value.len + rec->writer.len) != ST_OK)
         return err_set(err, ST_NO_MEMORY, "no memory for a value of %zu bytes", rec->value.len);
     /* Reserved above: neither append can fail. */
-    if (buf_append(buf, rec->value.data, rec->value.len) != ST_OK || buf_append(buf, rec->writer.data, rec->writer.len) != ST_OK)
+    if (buf_append(buf, rec->value.data, rec->value.len) != ST_OK ||
+        buf_append(buf, rec->writer.data, rec->writer.len) != ST_OK)
         return err_set(err, ST_INTERNAL, "a reserved buffer refused its bytes");
     *ret = *rec;
     ret->value = BYTES(buf->data, rec->value.len);
@@ -52,10 +57,11 @@ static enum status absent(struct err *err)
     return ST_NOT_FOUND;
 }
 
-/* The present, past the cache. The ticket is taken first and the newest version of all is looked at, published or not:
- * only what is newest may be filled, and a writer that comes between voids the ticket. */
-static enum status get_present(struct store *s, struct bytes key, uint64_t hash, struct buf *buf, struct record *ret,
-                               struct err *err)
+/* The present, past the cache. The ticket is taken first and the newest version of all is looked
+ * at, published or not: only what is newest may be filled, and a writer that comes between voids
+ * the ticket. */
+static enum status get_present(struct store *s, struct bytes key, uint64_t hash, struct buf *buf,
+                               struct record *ret, struct err *err)
 {
     uint64_t ticket = s->cache ? cache_begin_fill(s->cache, hash) : 0;
     struct version at = store__at_or_now(s, VERSION_NONE);
@@ -80,8 +86,8 @@ static enum status get_present(struct store *s, struct bytes key, uint64_t hash,
     return st;
 }
 
-enum status store_get(struct store *s, struct bytes key, struct version at, struct buf *buf, struct record *ret,
-                      struct err *err)
+enum status store_get(struct store *s, struct bytes key, struct version at, struct buf *buf,
+                      struct record *ret, struct err *err)
 {
     ASSERT(key.len > STORE_ROUTE_BYTES);
     if (version_is_none(at)) {
@@ -123,9 +129,10 @@ enum status store_fix_moment(struct store *s, struct version at, struct err *err
         hlc_observe(&s->clock, at.hlc);
     env_spin_unlock(&s->clock_lock);
     if (future)
-        return err_set(err, ST_FUTURE_TIME, "time %" PRIu64 " ms lies %" PRIu64 " ms in the future", version_ms(at),
-                       version_ms(at) - now_ms);
-    /* What was assigned and is not published yet may be at or below `at`: leading once waits for it. */
+        return err_set(err, ST_FUTURE_TIME, "time %" PRIu64 " ms lies %" PRIu64 " ms in the future",
+                       version_ms(at), version_ms(at) - now_ms);
+    /* What was assigned and is not published yet may be at or below `at`: leading once waits for
+     * it. */
     if (assigned.hlc > store_visible(s).hlc) {
         enum status st = store__lead_begin(s, err);
         if (st != ST_OK)

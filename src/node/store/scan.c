@@ -3,8 +3,8 @@
 #include "base/alloc.h"
 #include <inttypes.h>
 
-/* A scan merges up to three sorted sources: the active table, the frozen one, the engine. For one key the first of them
- * that knows it at `at` has the newest version. */
+/* A scan merges up to three sorted sources: the active table, the frozen one, the engine. For one
+ * key the first of them that knows it at `at` has the newest version. */
 
 enum { SOURCES = 3, ENGINE = 2 };
 
@@ -25,7 +25,8 @@ struct scan_iter {
     struct buf lower, upper;
 };
 
-/* The source stands on a key inside the interval with a version at or below `at`, or has none left. */
+/* The source stands on a key inside the interval with a version at or below `at`, or has none left.
+ */
 static void settle_table(struct scan_iter *it, int i)
 {
     struct table_iter *t = &it->tables[i];
@@ -137,7 +138,8 @@ static void scan_close(struct store_iter *base)
     mem_free(it);
 }
 
-enum status store_scan(struct store *s, const struct store_scan *q, struct store_iter **ret, struct err *err)
+enum status store_scan(struct store *s, const struct store_scan *q, struct store_iter **ret,
+                       struct err *err)
 {
     static const struct store_iter_ops ops = {scan_next, scan_close};
     struct scan_iter *it = mem_zalloc(sizeof(*it));
@@ -157,8 +159,10 @@ enum status store_scan(struct store *s, const struct store_scan *q, struct store
         buf_append(&it->upper, q->in.upper.data, q->in.upper.len) != ST_OK)
         st = err_set(err, ST_NO_MEMORY, "no memory for a scan");
     struct engine *e = it->view->snap->engine;
-    struct engine_scan eq = {
-        .in = {buf_bytes(&it->lower), buf_bytes(&it->upper)}, .at = it->at, .reverse = q->reverse, .keys_only = q->keys_only};
+    struct engine_scan eq = {.in = {buf_bytes(&it->lower), buf_bytes(&it->upper)},
+                             .at = it->at,
+                             .reverse = q->reverse,
+                             .keys_only = q->keys_only};
     if (st == ST_OK)
         st = e->ops->scan(e, it->view->snap->snapshot, &eq, &it->engine, err);
     if (st == ST_OK && !version_is_none(q->at) && q->in.lower.len >= STORE_ROUTE_BYTES)
@@ -169,7 +173,7 @@ enum status store_scan(struct store *s, const struct store_scan *q, struct store
         if (it->view->frozen)
             start_table(it, 1, it->view->frozen);
         int rc = advance(it, err);
-        st = rc < 0 ? (enum status)-rc : ST_OK;
+        st = rc < 0 ? (enum status) - rc : ST_OK;
     }
     if (st != ST_OK) {
         scan_close(&it->base);

@@ -44,16 +44,22 @@ static enum status make_metrics(struct store *s, struct err *err)
     struct metrics *m = s->metrics;
     s->m_writes = metrics_counter(m, "varve_writes_total", NULL, "Puts and deletes applied.");
     s->m_commits = metrics_counter(m, "varve_commits_total", NULL, "Log entries committed.");
-    s->m_groups = metrics_counter(m, "varve_commit_groups_total", NULL, "Groups of entries that shared one append.");
-    s->m_checkpoints = metrics_counter(m, "varve_checkpoints_total", NULL, "Tables drained into the engine.");
-    s->m_sync_ns = metrics_histogram(m, "varve_log_sync_nanoseconds", NULL, "Time of log syncs that a commit waited for.");
+    s->m_groups = metrics_counter(m, "varve_commit_groups_total", NULL,
+                                  "Groups of entries that shared one append.");
+    s->m_checkpoints =
+        metrics_counter(m, "varve_checkpoints_total", NULL, "Tables drained into the engine.");
+    s->m_sync_ns = metrics_histogram(m, "varve_log_sync_nanoseconds", NULL,
+                                     "Time of log syncs that a commit waited for.");
     s->m_drain_ns = metrics_histogram(m, "varve_drain_nanoseconds", NULL, "Time of drains.");
-    s->m_table_bytes = metrics_gauge(m, "varve_table_bytes", NULL, "Memory of the tables not yet drained.");
+    s->m_table_bytes =
+        metrics_gauge(m, "varve_table_bytes", NULL, "Memory of the tables not yet drained.");
     s->m_log_bytes = metrics_gauge(m, "varve_log_bytes", NULL, "Disk space of the log.");
-    s->m_applied = metrics_gauge(m, "varve_applied_index", NULL, "Index of the last applied log entry.");
+    s->m_applied =
+        metrics_gauge(m, "varve_applied_index", NULL, "Index of the last applied log entry.");
     s->m_cache_bytes = metrics_gauge(m, "varve_cache_bytes", NULL, "Memory of the hot cache.");
-    if (!s->m_writes || !s->m_commits || !s->m_groups || !s->m_checkpoints || !s->m_sync_ns || !s->m_drain_ns ||
-        !s->m_table_bytes || !s->m_log_bytes || !s->m_applied || !s->m_cache_bytes)
+    if (!s->m_writes || !s->m_commits || !s->m_groups || !s->m_checkpoints || !s->m_sync_ns ||
+        !s->m_drain_ns || !s->m_table_bytes || !s->m_log_bytes || !s->m_applied ||
+        !s->m_cache_bytes)
         return err_set(err, ST_NO_MEMORY, "no memory for metrics");
     return ST_OK;
 }
@@ -101,7 +107,8 @@ static enum status take_folder(struct store *s, bool *ret_fresh, struct err *err
                     "`varve serve`, to come, is the way to share it",
                     s->dir);
         /* A folder that nobody can write to has nobody to be kept out. */
-        if (s->o.read_only && (st == ST_READ_ONLY || st == ST_PERMISSION_DENIED || st == ST_NOT_FOUND))
+        if (s->o.read_only &&
+            (st == ST_READ_ONLY || st == ST_PERMISSION_DENIED || st == ST_NOT_FOUND))
             st = ST_OK;
     }
     if (st == ST_OK)
@@ -111,7 +118,9 @@ static enum status take_folder(struct store *s, bool *ret_fresh, struct err *err
     for (int i = 0; st == ST_OK && *ret_fresh && i < 2; i++) {
         st = join(s, parts[i], &path, err);
         if (st == ST_OK && env_exists(s->env, buf_cstr(&path)))
-            st = err_set(err, ST_CORRUPT, "%s/VARVE: offset 0: the file is missing, but %s/%s is there", s->dir, s->dir, parts[i]);
+            st = err_set(err, ST_CORRUPT,
+                         "%s/VARVE: offset 0: the file is missing, but %s/%s is there", s->dir,
+                         s->dir, parts[i]);
     }
     if (st == ST_OK && *ret_fresh)
         st = store__format_write(s, err);
@@ -152,13 +161,17 @@ static enum status open_engine(struct store *s, struct err *err)
     return st;
 }
 
-/* Replays one record. What the engine has already is skipped by index; a full table is drained on the way. */
-static enum status replay(void *arg, const struct wal_record *rec, struct wal_pos pos, struct err *err)
+/* Replays one record. What the engine has already is skipped by index; a full table is drained on
+ * the way. */
+static enum status replay(void *arg, const struct wal_record *rec, struct wal_pos pos,
+                          struct err *err)
 {
     struct store *s = arg;
     (void)pos;
     if (rec->range != s->range.id)
-        return err_set(err, ST_CORRUPT, "the log has an entry of range %" PRIu64 ", which this store does not have", rec->range);
+        return err_set(err, ST_CORRUPT,
+                       "the log has an entry of range %" PRIu64 ", which this store does not have",
+                       rec->range);
     if (rec->kind != WAL_ENTRY || rec->index <= s->range.applied)
         return ST_OK;
     struct blob *copy = NULL;
@@ -167,7 +180,8 @@ static enum status replay(void *arg, const struct wal_record *rec, struct wal_po
     if (payload.len > RECORD_BY_REF) {
         /* Large values are kept by reference, so the payload must outlive the log's buffer. */
         if (!(copy = blob_new(payload.len)))
-            return err_set(err, ST_NO_MEMORY, "no memory to replay an entry of %zu bytes", payload.len);
+            return err_set(err, ST_NO_MEMORY, "no memory to replay an entry of %zu bytes",
+                           payload.len);
         memcpy(copy->data, payload.data, payload.len);
         payload = BYTES(copy->data, copy->len);
     }
@@ -216,7 +230,8 @@ static void set_defaults(struct store_options *o)
         o->checkpoint_interval_ms = DEFAULT_CHECKPOINT_MS;
 }
 
-enum status store_open(struct env *env, const char *dir, const struct store_options *o, struct store **ret, struct err *err)
+enum status store_open(struct env *env, const char *dir, const struct store_options *o,
+                       struct store **ret, struct err *err)
 {
     struct store *s = mem_zalloc(sizeof(*s));
     if (!s)
@@ -247,7 +262,8 @@ enum status store_open(struct env *env, const char *dir, const struct store_opti
     if (st != ST_OK) {
         struct err ignored;
         if (s->wal && wal_close(s->wal, &ignored) != ST_OK)
-            log_at(LOG_WARN, "store", "closing the log after a failed open failed too", LOG_FSTR("detail", ignored.detail));
+            log_at(LOG_WARN, "store", "closing the log after a failed open failed too",
+                   LOG_FSTR("detail", ignored.detail));
         store_free(s);
         return st;
     }

@@ -1,13 +1,16 @@
-/* store.h - the unit a reactor owns and the library opens: one log, one engine, a table, a cache, and the ranges in them.
+/* store.h - the unit a reactor owns and the library opens: one log, one engine, a table, a cache,
+ * and the ranges in them.
  *
- * Writing: propose -> log -> sync -> commit -> apply -> publish. A writer that finds the store free leads: it takes every
- * proposal that waits behind it as one group, with one append and at most one sync (leader/follower group commit, as in
- * Gray & Reuter and LevelDB). Reading takes no lock that is held across a sync.
+ * Writing: propose -> log -> sync -> commit -> apply -> publish. A writer that finds the store free
+ * leads: it takes every proposal that waits behind it as one group, with one append and at most one
+ * sync (leader/follower group commit, as in Gray & Reuter and LevelDB). Reading takes no lock that
+ * is held across a sync.
  *
- * Owns:     a folder: VARVE (format), LOCK, log/, engine/. Promises: what store_propose acknowledged under ALWAYS is there
- *           after any crash; a version is visible only once table and cache both have it; a read at t never changes.
- * Never:    knows documents or JSON; reads or writes but through env and the engine.
- * Threads:  any, for all but store_close. Iterators belong to one thread at a time.
+ * Owns:     a folder: VARVE (format), LOCK, log/, engine/. Promises: what store_propose
+ * acknowledged under ALWAYS is there after any crash; a version is visible only once table and
+ * cache both have it; a read at t never changes. Never:    knows documents or JSON; reads or writes
+ * but through env and the engine. Threads:  any, for all but store_close. Iterators belong to one
+ * thread at a time.
  */
 #ifndef VARVE_NODE_STORE_STORE_H
 #define VARVE_NODE_STORE_STORE_H
@@ -22,41 +25,48 @@
 struct store;
 struct collection; /* stays valid until store_close, also after a drop */
 
-enum store_sync { STORE_SYNC_DEFAULT = 0, STORE_SYNC_ALWAYS = 1, STORE_SYNC_INTERVAL = 2, STORE_SYNC_OFF = 3 };
+enum store_sync {
+    STORE_SYNC_DEFAULT = 0,
+    STORE_SYNC_ALWAYS = 1,
+    STORE_SYNC_INTERVAL = 2,
+    STORE_SYNC_OFF = 3
+};
 
 enum {
     STORE_FORMAT_VERSION = 1,
-    STORE_NAME_MAX = 120,        /* collection and snapshot names, bytes */
-    STORE_KEY_MAX = 64 * 1024,   /* user keys, bytes */
-    STORE_CATALOG_ID = 1,        /* the collection that holds the catalog itself */
-    STORE_FIRST_ID = 16,         /* the first id of a user's collection */
-    STORE_ROUTE_BYTES = 4,       /* routing key = collection id, big-endian | key */
+    STORE_NAME_MAX = 120,      /* collection and snapshot names, bytes */
+    STORE_KEY_MAX = 64 * 1024, /* user keys, bytes */
+    STORE_CATALOG_ID = 1,      /* the collection that holds the catalog itself */
+    STORE_FIRST_ID = 16,       /* the first id of a user's collection */
+    STORE_ROUTE_BYTES = 4,     /* routing key = collection id, big-endian | key */
 };
 
 /* How an engine is opened; the app picks, so that the store links no particular one. */
-typedef enum status (*store_engine_open_fn)(struct env *env, const char *dir, const struct engine_options *o,
-                                            struct engine **ret, struct err *err);
+typedef enum status (*store_engine_open_fn)(struct env *env, const char *dir,
+                                            const struct engine_options *o, struct engine **ret,
+                                            struct err *err);
 
 struct store_options {
     const char *engine_name; /* kept in the folder's VARVE file; another name later is refused */
     store_engine_open_fn engine_open;
     struct engine_options engine;
     struct wal_options wal;
-    enum store_sync sync;         /* DEFAULT = ALWAYS */
-    uint32_t sync_interval_ms;    /* 0 = 1000 */
-    size_t cache_bytes;           /* 0 = none */
-    size_t table_bytes;           /* 0 = 64 MiB */
-    uint64_t log_bytes;           /* live log that forces a checkpoint; 0 = 1 GiB */
+    enum store_sync sync;            /* DEFAULT = ALWAYS */
+    uint32_t sync_interval_ms;       /* 0 = 1000 */
+    size_t cache_bytes;              /* 0 = none */
+    size_t table_bytes;              /* 0 = 64 MiB */
+    uint64_t log_bytes;              /* live log that forces a checkpoint; 0 = 1 GiB */
     uint32_t checkpoint_interval_ms; /* 0 = 300,000; UINT32_MAX = never by time */
     bool read_only, must_exist;
     bool no_thread; /* no housekeeping thread (the simulator calls store_tick) */
 };
 
-enum status store_open(struct env *env, const char *dir, const struct store_options *o, struct store **ret,
-                       struct err *err) WARN_UNUSED;
+enum status store_open(struct env *env, const char *dir, const struct store_options *o,
+                       struct store **ret, struct err *err) WARN_UNUSED;
 /* Syncs, checkpoints, closes. The handle is gone whatever it answers. */
 enum status store_close(struct store *s, struct err *err);
-/* What the housekeeping thread does; returns milliseconds until it has something to do again, UINT64_MAX = when poked. */
+/* What the housekeeping thread does; returns milliseconds until it has something to do again,
+ * UINT64_MAX = when poked. */
 uint64_t store_tick(struct store *s);
 
 /* ---- catalog: names and settings, kept as versioned records of collection 1 ---- */
@@ -64,43 +74,54 @@ uint64_t store_tick(struct store *s);
 struct collection_settings {
     uint64_t max_age_ms, max_count; /* retention; 0 = no bound */
 };
-enum status store_collection_find(struct store *s, struct bytes name, struct collection **ret, struct err *err) WARN_UNUSED;
-/* Finds or makes. */
-enum status store_collection_open(struct store *s, struct bytes name, struct bytes writer, struct collection **ret,
+enum status store_collection_find(struct store *s, struct bytes name, struct collection **ret,
                                   struct err *err) WARN_UNUSED;
+/* Finds or makes. */
+enum status store_collection_open(struct store *s, struct bytes name, struct bytes writer,
+                                  struct collection **ret, struct err *err) WARN_UNUSED;
 /* The id a name had at a time. NOT_FOUND: none. */
-enum status store_collection_at(struct store *s, struct bytes name, struct version at, uint32_t *ret_id, struct err *err) WARN_UNUSED;
-enum status store_collection_drop(struct store *s, struct bytes name, struct bytes writer, struct err *err) WARN_UNUSED;
+enum status store_collection_at(struct store *s, struct bytes name, struct version at,
+                                uint32_t *ret_id, struct err *err) WARN_UNUSED;
+enum status store_collection_drop(struct store *s, struct bytes name, struct bytes writer,
+                                  struct err *err) WARN_UNUSED;
 uint32_t collection_id(const struct collection *c);
-/* Appends the routing key that is in the catalog while a collection of that name is: what a write requires to be absent that
- * stands on there being none. NO_MEMORY. */
+/* Appends the routing key that is in the catalog while a collection of that name is: what a write
+ * requires to be absent that stands on there being none. NO_MEMORY. */
 enum status store_collection_key(struct bytes name, struct buf *ret_key) WARN_UNUSED;
-enum status store_settings_get(struct store *s, struct bytes name, struct collection_settings *ret, struct err *err) WARN_UNUSED;
-enum status store_settings_set(struct store *s, struct bytes name, const struct collection_settings *v, struct err *err) WARN_UNUSED;
+enum status store_settings_get(struct store *s, struct bytes name, struct collection_settings *ret,
+                               struct err *err) WARN_UNUSED;
+enum status store_settings_set(struct store *s, struct bytes name,
+                               const struct collection_settings *v, struct err *err) WARN_UNUSED;
 uint64_t store_collection_count(struct store *s);
 /* The name of an id, also of a dropped collection; borrowed until store_close; NULL: unknown. */
 const char *store_collection_name(struct store *s, uint32_t id);
 
-enum status store_snapshot_create(struct store *s, struct bytes name, struct version at, struct err *err) WARN_UNUSED;
+enum status store_snapshot_create(struct store *s, struct bytes name, struct version at,
+                                  struct err *err) WARN_UNUSED;
 enum status store_snapshot_delete(struct store *s, struct bytes name, struct err *err) WARN_UNUSED;
-enum status store_snapshot_find(struct store *s, struct bytes name, struct version *ret, struct err *err) WARN_UNUSED;
-/* Rows of the catalog of one kind, in name order: key = name; `version` is when it was made or, of snapshots, the moment. */
+enum status store_snapshot_find(struct store *s, struct bytes name, struct version *ret,
+                                struct err *err) WARN_UNUSED;
+/* Rows of the catalog of one kind, in name order: key = name; `version` is when it was made or, of
+ * snapshots, the moment. */
 struct store_iter;
-enum status store_collections(struct store *s, struct store_iter **ret, struct err *err) WARN_UNUSED;
+enum status store_collections(struct store *s, struct store_iter **ret,
+                              struct err *err) WARN_UNUSED;
 enum status store_snapshots(struct store *s, struct store_iter **ret, struct err *err) WARN_UNUSED;
 
 /* ---- moments ---- */
 
 struct version store_visible(struct store *s); /* the newest published version */
-/* Makes `at` readable for ever alike: waits for writes at or below it that are under way, makes later ones get higher
- * versions. FUTURE_TIME when it lies after the clock and after every version. Returns when reads at it are repeatable. */
+/* Makes `at` readable for ever alike: waits for writes at or below it that are under way, makes
+ * later ones get higher versions. FUTURE_TIME when it lies after the clock and after every version.
+ * Returns when reads at it are repeatable. */
 enum status store_fix_moment(struct store *s, struct version at, struct err *err) WARN_UNUSED;
 
 /* ---- reading. Keys are routing keys. `at` none = the present. ---- */
 
-/* The live record; bytes are copied into buf (cleared first). NOT_FOUND: absent, deleted or expired. */
-enum status store_get(struct store *s, struct bytes key, struct version at, struct buf *buf, struct record *ret,
-                      struct err *err) WARN_UNUSED;
+/* The live record; bytes are copied into buf (cleared first). NOT_FOUND: absent, deleted or
+ * expired. */
+enum status store_get(struct store *s, struct bytes key, struct version at, struct buf *buf,
+                      struct record *ret, struct err *err) WARN_UNUSED;
 
 struct store_scan {
     struct engine_interval in;
@@ -113,27 +134,36 @@ struct store_row {
     struct bytes key;  /* routing key (catalog rows: the name) */
     struct record rec; /* borrowed until the next call */
 };
-enum status store_scan(struct store *s, const struct store_scan *q, struct store_iter **ret, struct err *err) WARN_UNUSED;
-/* Every version, newest first, parents filled in. BELOW_HORIZON never: it ends where retention cut. */
-enum status store_history(struct store *s, struct bytes key, uint64_t limit, struct store_iter **ret, struct err *err) WARN_UNUSED;
+enum status store_scan(struct store *s, const struct store_scan *q, struct store_iter **ret,
+                       struct err *err) WARN_UNUSED;
+/* Every version, newest first, parents filled in. BELOW_HORIZON never: it ends where retention cut.
+ */
+enum status store_history(struct store *s, struct bytes key, uint64_t limit,
+                          struct store_iter **ret, struct err *err) WARN_UNUSED;
 /* 1, 0 = end, < 0 = minus a status. */
 int store_iter_next(struct store_iter *it, struct store_row *ret, struct err *err) WARN_UNUSED;
 void store_iter_close(struct store_iter *it);
 
-/* Changes of all user collections strictly after (after, after_key), oldest first, up to what is visible now. Rows carry
- * version, kind, parent (where known) and no value. BELOW_HORIZON when vacuum has removed changes behind `after`. */
-enum status store_changes(struct store *s, struct version after, struct bytes after_key, struct store_iter **ret,
-                          struct err *err) WARN_UNUSED;
-/* Waits until something above `after` is visible, the timeout passes (UINT64_MAX = none) or *cancel is set and
- * store_wake_watchers called. false: nothing new. */
-bool store_wait_visible(struct store *s, struct version after, uint64_t timeout_ms, const _Atomic bool *cancel);
+/* Changes of all user collections strictly after (after, after_key), oldest first, up to what is
+ * visible now. Rows carry version, kind, parent (where known) and no value. BELOW_HORIZON when
+ * vacuum has removed changes behind `after`. */
+enum status store_changes(struct store *s, struct version after, struct bytes after_key,
+                          struct store_iter **ret, struct err *err) WARN_UNUSED;
+/* Waits until something above `after` is visible, the timeout passes (UINT64_MAX = none) or *cancel
+ * is set and store_wake_watchers called. false: nothing new. */
+bool store_wait_visible(struct store *s, struct version after, uint64_t timeout_ms,
+                        const _Atomic bool *cancel);
 void store_wake_watchers(struct store *s);
 void store_watchers_add(struct store *s, int n); /* for statistics */
 
 /* ---- writing ---- */
 
-enum store_require_what { STORE_REQUIRE_ABSENT = 1, STORE_REQUIRE_PRESENT = 2, STORE_REQUIRE_VERSION = 3,
-                          STORE_REQUIRE_EXACT = 4 /* as VERSION, but the record may have expired */ };
+enum store_require_what {
+    STORE_REQUIRE_ABSENT = 1,
+    STORE_REQUIRE_PRESENT = 2,
+    STORE_REQUIRE_VERSION = 3,
+    STORE_REQUIRE_EXACT = 4 /* as VERSION, but the record may have expired */
+};
 struct store_require {
     struct bytes key; /* routing key */
     enum store_require_what what;
@@ -143,16 +173,19 @@ struct store_write {
     struct blob *entry; /* from entry_encode; the caller keeps its reference */
     const struct store_require *requires;
     size_t n_requires;
-    struct collection *const *collections; /* those the entry writes; each must still be there: else CANCELLED, try again */
+    struct collection *const *collections; /* those the entry writes; each must still be there: else
+                                              CANCELLED, try again */
     size_t n_collections;
     enum store_sync sync;
     /* results */
-    struct version version; /* of the write; on PRECONDITION_FAILED the present version of the failed key */
-    size_t failed;          /* on PRECONDITION_FAILED: which requirement */
+    struct version
+        version;   /* of the write; on PRECONDITION_FAILED the present version of the failed key */
+    size_t failed; /* on PRECONDITION_FAILED: which requirement */
 };
-/* Returns when the write is visible and as durable as asked. Errors: PRECONDITION_FAILED, DISK_FULL, POISONED, READ_ONLY,
- * IO_ERROR, NO_MEMORY, CANCELLED (a collection was dropped meanwhile), OVERLOADED. Nothing was written then, but after
- * POISONED the write may turn up when the folder is opened again. */
+/* Returns when the write is visible and as durable as asked. Errors: PRECONDITION_FAILED,
+ * DISK_FULL, POISONED, READ_ONLY, IO_ERROR, NO_MEMORY, CANCELLED (a collection was dropped
+ * meanwhile), OVERLOADED. Nothing was written then, but after POISONED the write may turn up when
+ * the folder is opened again. */
 enum status store_propose(struct store *s, struct store_write *w, struct err *err) WARN_UNUSED;
 enum status store_sync_now(struct store *s, struct err *err) WARN_UNUSED;
 
@@ -164,15 +197,17 @@ struct store_vacuum_result {
     uint64_t rows_seen, versions_removed, bytes_removed, expired;
 };
 /* name.len 0: all collections. */
-enum status store_vacuum(struct store *s, struct bytes name, bool (*progress)(void *arg, uint64_t done, uint64_t total),
-                         void *arg, struct store_vacuum_result *ret, struct err *err) WARN_UNUSED;
+enum status store_vacuum(struct store *s, struct bytes name,
+                         bool (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+                         struct store_vacuum_result *ret, struct err *err) WARN_UNUSED;
 struct store_finding {
     const char *file;
     uint64_t offset, range;
     const char *text;
 };
 enum status store_verify(struct store *s, void (*report)(void *arg, const struct store_finding *f),
-                         bool (*progress)(void *arg, uint64_t done, uint64_t total), void *arg, struct err *err) WARN_UNUSED;
+                         bool (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+                         struct err *err) WARN_UNUSED;
 
 struct store_stats {
     struct cache_stats cache;

@@ -1,8 +1,8 @@
 /* store_internal.h - what the files of this module share. Read store.h first.
  *
- * Locks, each held for a short while and in this order: checkpoint_lock (one checkpoint or vacuum at a time; held across
- * I/O, by maintenance only) > lead (the write path; a queue, not a mutex) > queue_lock, state_lock,
- * view_change > view_lock, clock_lock.
+ * Locks, each held for a short while and in this order: checkpoint_lock (one checkpoint or vacuum
+ * at a time; held across I/O, by maintenance only) > lead (the write path; a queue, not a mutex) >
+ * queue_lock, state_lock, view_change > view_lock, clock_lock.
  */
 #ifndef VARVE_NODE_STORE_INTERNAL_H
 #define VARVE_NODE_STORE_INTERNAL_H
@@ -90,11 +90,11 @@ struct store {
     struct env_mutex queue_lock;
     bool leading;
     struct group *waiting;
-    struct version assigned; /* highest given to a proposal; under clock_lock */
+    struct version assigned;    /* highest given to a proposal; under clock_lock */
     struct wal_record *records; /* scratch of the leader */
     size_t records_cap;
     _Atomic uint64_t applied_index, persisted_index; /* for statistics */
-    _Atomic int poisoned; /* enum status; 0 = fine */
+    _Atomic int poisoned;                            /* enum status; 0 = fine */
 
     /* checkpoints and housekeeping */
     struct env_mutex checkpoint_lock;
@@ -143,33 +143,39 @@ struct view *view_new(struct table *active, struct table *frozen, struct snap *s
 void store__install_view(struct store *s, struct view *v);
 
 /* propose.c */
-enum status store__lead_begin(struct store *s, struct err *err) WARN_UNUSED; /* becomes the only writer, without a write */
+enum status store__lead_begin(struct store *s, struct err *err)
+    WARN_UNUSED; /* becomes the only writer, without a write */
 void store__lead_end(struct store *s);
 
 /* apply.c */
-enum status store__apply(struct store *s, uint64_t index, struct bytes payload, struct blob *owner, struct table *table,
-                         struct err *err) WARN_UNUSED;
+enum status store__apply(struct store *s, uint64_t index, struct bytes payload, struct blob *owner,
+                         struct table *table, struct err *err) WARN_UNUSED;
 void store__publish(struct store *s, struct version v);
 
 /* read.c */
-/* The newest version at or below `at`, deletes and expired included; what it borrows is pinned by view and pin. */
-enum status store__find(struct view *v, struct bytes key, struct version at, struct record *ret, struct engine_pin *pin,
-                        struct err *err) WARN_UNUSED;
-enum status store__check_horizon(struct store *s, struct bytes key, struct version at, struct err *err) WARN_UNUSED;
+/* The newest version at or below `at`, deletes and expired included; what it borrows is pinned by
+ * view and pin. */
+enum status store__find(struct view *v, struct bytes key, struct version at, struct record *ret,
+                        struct engine_pin *pin, struct err *err) WARN_UNUSED;
+enum status store__check_horizon(struct store *s, struct bytes key, struct version at,
+                                 struct err *err) WARN_UNUSED;
 
 /* checkpoint.c */
 /* Readers get this engine snapshot; with `drained` the frozen table goes. */
-enum status store__install_snap(struct store *s, struct snap *snap, bool drained, struct err *err) WARN_UNUSED;
-enum status store__make_room(struct store *s, struct err *err) WARN_UNUSED; /* by the leader, before it applies */
+enum status store__install_snap(struct store *s, struct snap *snap, bool drained,
+                                struct err *err) WARN_UNUSED;
+enum status store__make_room(struct store *s,
+                             struct err *err) WARN_UNUSED; /* by the leader, before it applies */
 /* The same while the log is replayed: nobody else is there, and the drain is done on the spot. */
 enum status store__make_room_replaying(struct store *s, struct err *err) WARN_UNUSED;
-enum status store__drain(struct store *s, struct err *err) WARN_UNUSED;     /* checkpoint_lock held */
+enum status store__drain(struct store *s, struct err *err) WARN_UNUSED; /* checkpoint_lock held */
 void store__poke(struct store *s);
 void store__housekeeping(void *arg); /* the thread */
 
 /* catalog.c */
 enum status store__catalog_load(struct store *s, struct err *err) WARN_UNUSED;
-/* Brings the maps up to date with an op of collection 1. Memory was made sure of by catalog_reserve. */
+/* Brings the maps up to date with an op of collection 1. Memory was made sure of by
+ * catalog_reserve. */
 void store__catalog_applied(struct store *s, const struct entry_op *op, struct version v);
 struct collection *store__collection_by_id(struct store *s, uint32_t id);
 enum status catalog_reserve(struct catalog *c, struct bytes entry_payload) WARN_UNUSED;
@@ -182,11 +188,13 @@ static inline struct version store__at_or_now(struct store *s, struct version at
 {
     if (!version_is_none(at))
         return at;
-    return (struct version){atomic_load_explicit(&s->visible_hlc, memory_order_acquire), UINT32_MAX};
+    return (struct version){atomic_load_explicit(&s->visible_hlc, memory_order_acquire),
+                            UINT32_MAX};
 }
 static inline uint32_t route_collection(struct bytes key)
 {
-    return ((uint32_t)key.data[0] << 24) | ((uint32_t)key.data[1] << 16) | ((uint32_t)key.data[2] << 8) | key.data[3];
+    return ((uint32_t)key.data[0] << 24) | ((uint32_t)key.data[1] << 16) |
+           ((uint32_t)key.data[2] << 8) | key.data[3];
 }
 static inline void route_put(uint8_t out[STORE_ROUTE_BYTES], uint32_t id)
 {

@@ -2,9 +2,9 @@
 
 #include "base/alloc.h"
 
-/* Vacuum of a collection: turn what has expired into ordinary deletes, drain, raise the horizons by a log entry, and only
- * then let the engine remove what lies below. A read takes its snapshot first and looks at the horizon after, so it either
- * still sees everything or is refused. */
+/* Vacuum of a collection: turn what has expired into ordinary deletes, drain, raise the horizons by
+ * a log entry, and only then let the engine remove what lies below. A read takes its snapshot first
+ * and looks at the horizon after, so it either still sees everything or is refused. */
 
 struct vacuuming {
     struct store *s;
@@ -21,7 +21,8 @@ static bool on_progress(void *arg, uint64_t done, uint64_t estimate)
 
 /* ---- expiry ---- */
 
-static enum status delete_expired(struct vacuuming *v, struct bytes key, struct version version, struct err *err)
+static enum status delete_expired(struct vacuuming *v, struct bytes key, struct version version,
+                                  struct err *err)
 {
     struct entry_op op = {.key = key, .kind = RECORD_DELETE, .value = BYTES_EMPTY};
     struct store_require same = {.key = key, .what = STORE_REQUIRE_EXACT, .version = version};
@@ -53,7 +54,7 @@ static enum status expire(struct vacuuming *v, const struct engine_interval *in,
             st = delete_expired(v, row.key, row.rec.version, err);
     }
     store_iter_close(it);
-    return rc < 0 ? (enum status)-rc : st;
+    return rc < 0 ? (enum status) - rc : st;
 }
 
 /* ---- horizons ---- */
@@ -72,7 +73,7 @@ static enum status oldest_snapshot(struct store *s, struct version *ret, struct 
         if (version_is_none(*ret) || version_cmp(row.rec.version, *ret) < 0)
             *ret = row.rec.version;
     store_iter_close(it);
-    return rc < 0 ? (enum status)-rc : ST_OK;
+    return rc < 0 ? (enum status) - rc : ST_OK;
 }
 
 static enum status vacuum_one(struct vacuuming *v, struct collection *c, struct err *err)
@@ -91,11 +92,13 @@ static enum status vacuum_one(struct vacuuming *v, struct collection *c, struct 
     struct version held;
     if ((max_age == 0 && max_count == 0) || (st = oldest_snapshot(s, &held, err)) != ST_OK)
         return st;
-    struct version horizon = max_age && max_age < now_ms ? version_at_ms(now_ms - max_age) : VERSION_NONE;
+    struct version horizon =
+        max_age && max_age < now_ms ? version_at_ms(now_ms - max_age) : VERSION_NONE;
     horizon.origin = 0;
     if (!version_is_none(held) && version_cmp(held, horizon) < 0)
         horizon = held;
-    /* By count a version may go that is younger than a named snapshot; while there is one, nothing goes by count. */
+    /* By count a version may go that is younger than a named snapshot; while there is one, nothing
+     * goes by count. */
     uint64_t keep = version_is_none(held) ? max_count : 0;
     if (version_is_none(horizon) && keep == 0)
         return ST_OK;
@@ -108,7 +111,8 @@ static enum status vacuum_one(struct vacuuming *v, struct collection *c, struct 
         st = store_sync_now(s, err); /* before anything is removed, whatever the sync mode */
     if (st != ST_OK)
         return st;
-    struct engine_vacuum ev = {.in = in, .horizon = horizon, .keep_count = keep, .progress = on_progress, .arg = v};
+    struct engine_vacuum ev = {
+        .in = in, .horizon = horizon, .keep_count = keep, .progress = on_progress, .arg = v};
     struct engine_vacuum_result r = {0};
     struct snap *snap = NULL;
     env_mutex_lock(&s->checkpoint_lock);
@@ -116,7 +120,8 @@ static enum status vacuum_one(struct vacuuming *v, struct collection *c, struct 
     if (st == ST_OK)
         st = store__snap_new(s, &snap, err);
     if (st == ST_OK)
-        st = store__install_snap(s, snap, false, err); /* or the old snapshot would hold on to what went */
+        st = store__install_snap(s, snap, false,
+                                 err); /* or the old snapshot would hold on to what went */
     snap_unref(snap);
     env_mutex_unlock(&s->checkpoint_lock);
     v->total.rows_seen += r.rows_seen;
@@ -125,8 +130,9 @@ static enum status vacuum_one(struct vacuuming *v, struct collection *c, struct 
     return st;
 }
 
-enum status store_vacuum(struct store *s, struct bytes name, bool (*progress)(void *arg, uint64_t done, uint64_t total),
-                         void *arg, struct store_vacuum_result *ret, struct err *err)
+enum status store_vacuum(struct store *s, struct bytes name,
+                         bool (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+                         struct store_vacuum_result *ret, struct err *err)
 {
     struct vacuuming v = {.s = s, .progress = progress, .arg = arg};
     enum status st = ST_OK;
@@ -138,7 +144,8 @@ enum status store_vacuum(struct store *s, struct bytes name, bool (*progress)(vo
         if (st == ST_OK)
             st = vacuum_one(&v, c, err);
     }
-    for (uint32_t id = STORE_FIRST_ID; !name.len && st == ST_OK && id <= atomic_load(&s->catalog.last_id); id++) {
+    for (uint32_t id = STORE_FIRST_ID;
+         !name.len && st == ST_OK && id <= atomic_load(&s->catalog.last_id); id++) {
         struct collection *c = store__collection_by_id(s, id);
         if (c && !atomic_load(&c->dropped) && c->name_len)
             st = vacuum_one(&v, c, err);

@@ -20,7 +20,8 @@ struct bytes model_key(const struct model *m, uint8_t key, uint8_t out[256])
     out[1] = (uint8_t)(m->collection >> 16);
     out[2] = (uint8_t)(m->collection >> 8);
     out[3] = (uint8_t)m->collection;
-    /* Every third is a prefix of the next one; zero bytes and 0xff stand where an encoding could trip. */
+    /* Every third is a prefix of the next one; zero bytes and 0xff stand where an encoding could
+     * trip. */
     size_t len = 1 + (size_t)(key % 3) * 2 + (key == 11 ? 190u : 0);
     memset(out + 4, key % 2 ? 0xff : 0x00, len);
     out[4] = (uint8_t)(key / 3 * 29);
@@ -34,7 +35,8 @@ void model_value(uint32_t seed, uint32_t len, uint8_t *out)
     test_rng_bytes(&r, out, len);
 }
 
-const struct model_op *model_find(const struct model *m, uint8_t key, struct version at, struct version *ret_version)
+const struct model_op *model_find(const struct model *m, uint8_t key, struct version at,
+                                  struct version *ret_version)
 {
     for (size_t i = m->n; i-- > 0;) {
         const struct model_write *w = &m->writes[i];
@@ -64,7 +66,8 @@ static bool op_alive(const struct model_op *op, uint64_t at_ms)
     return op && op->kind == RECORD_PUT && (op->expires_ms == 0 || op->expires_ms > at_ms);
 }
 
-static void check_get(const struct model *m, struct store *s, uint8_t key, struct version at, uint64_t now_ms)
+static void check_get(const struct model *m, struct store *s, uint8_t key, struct version at,
+                      uint64_t now_ms)
 {
     uint8_t space[256];
     struct buf buf = BUF_INIT;
@@ -88,10 +91,12 @@ static void check_get(const struct model *m, struct store *s, uint8_t key, struc
 static int key_order(const void *a, const void *b, void *arg)
 {
     uint8_t x[256], y[256];
-    return bytes_cmp(model_key(arg, *(const uint8_t *)a, x), model_key(arg, *(const uint8_t *)b, y));
+    return bytes_cmp(model_key(arg, *(const uint8_t *)a, x),
+                     model_key(arg, *(const uint8_t *)b, y));
 }
 
-static void check_scan(const struct model *m, struct store *s, struct version at, bool reverse, uint64_t now_ms)
+static void check_scan(const struct model *m, struct store *s, struct version at, bool reverse,
+                       uint64_t now_ms)
 {
     uint8_t order[MODEL_KEYS], lower[256], upper[4], space[256];
     for (uint8_t i = 0; i < MODEL_KEYS; i++)
@@ -110,7 +115,8 @@ static void check_scan(const struct model *m, struct store *s, struct version at
     for (size_t i = 0; i < MODEL_KEYS; i++) {
         uint8_t key = order[reverse ? MODEL_KEYS - 1 - i : i];
         struct version version;
-        const struct model_op *op = model_find(m, key, version_is_none(at) ? VERSION_MAX : at, &version);
+        const struct model_op *op =
+            model_find(m, key, version_is_none(at) ? VERSION_MAX : at, &version);
         if (!op_alive(op, version_is_none(at) ? now_ms : version_ms(at)))
             continue;
         assert_int_equal(store_iter_next(it, &row, &err), 1);
@@ -132,7 +138,8 @@ static void check_history(const struct model *m, struct store *s, uint8_t key)
     bool first = true;
     err_init(&err);
     assert_int_equal(store_history(s, model_key(m, key, space), 0, &it, &err), ST_OK);
-    for (const struct model_op *op; (op = model_find(m, key, at, &version)) != NULL; first = false) {
+    for (const struct model_op *op; (op = model_find(m, key, at, &version)) != NULL;
+         first = false) {
         assert_int_equal(store_iter_next(it, &row, &err), 1);
         assert_int_equal(version_cmp(row.rec.version, version), 0);
         assert_int_equal(row.rec.kind, op->kind);
@@ -173,7 +180,8 @@ static void check_changes(const struct model *m, struct store *s, size_t from_wr
             assert_true(bytes_eq(row.key, model_key(m, op->key, key)));
             assert_int_equal(row.rec.kind, op->kind);
             parent = VERSION_NONE;
-            model_find(m, op->key, (struct version){m->writes[i].version.hlc - 1, UINT32_MAX}, &parent);
+            model_find(m, op->key, (struct version){m->writes[i].version.hlc - 1, UINT32_MAX},
+                       &parent);
             assert_int_equal(version_cmp(row.rec.parent, parent), 0);
         }
     assert_int_equal(store_iter_next(it, &row, &err), 0);
@@ -183,7 +191,8 @@ static void check_changes(const struct model *m, struct store *s, size_t from_wr
 void model_check(const struct model *m, struct store *s, struct env *env, struct test_rng *rng)
 {
     uint64_t now_ms = env_now_ms(env);
-    struct version some = m->n ? m->writes[test_rng_below(rng, m->n)].version : (struct version){1, 0};
+    struct version some =
+        m->n ? m->writes[test_rng_below(rng, m->n)].version : (struct version){1, 0};
     for (uint8_t key = 0; key < MODEL_KEYS; key++) {
         check_get(m, s, key, VERSION_NONE, now_ms);
         check_get(m, s, key, VERSION_NONE, now_ms); /* from the cache, if there is one */

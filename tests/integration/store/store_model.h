@@ -30,17 +30,21 @@ struct model {
 
 void model_init(struct model *m);
 void model_deinit(struct model *m);
-/* Routing key of a key's number: lengths 1 to 200 bytes, with zero and 0xff bytes, in the order of the numbers or not. */
+/* Routing key of a key's number: lengths 1 to 200 bytes, with zero and 0xff bytes, in the order of
+ * the numbers or not. */
 struct bytes model_key(const struct model *m, uint8_t key, uint8_t out[256]);
 void model_value(uint32_t seed, uint32_t len, uint8_t *out);
 
 /* The newest op on a key at or below a version; NULL: none. */
-const struct model_op *model_find(const struct model *m, uint8_t key, struct version at, struct version *ret_version);
+const struct model_op *model_find(const struct model *m, uint8_t key, struct version at,
+                                  struct version *ret_version);
 
-/* Holds the store against the model, all of it: gets now and at past versions, scans both ways, histories with parents,
- * the change feed. Fails the running cmocka test at the first difference. */
+/* Holds the store against the model, all of it: gets now and at past versions, scans both ways,
+ * histories with parents, the change feed. Fails the running cmocka test at the first difference.
+ */
 void model_check(const struct model *m, struct store *s, struct env *env, struct test_rng *rng);
-/* How many of the model's writes, from the start, the store has; fails when it has one that follows a missing one. */
+/* How many of the model's writes, from the start, the store has; fails when it has one that follows
+ * a missing one. */
 size_t model_surviving(const struct model *m, struct store *s);
 
 #endif
