@@ -129,8 +129,8 @@ static void account(struct wal *w, struct wal__seg *seg, const struct wal_record
 enum status wal__append_group(struct wal *w, const struct wal_record *records, size_t n, bool house,
                               uint64_t low, struct err *err)
 {
-    uint64_t copied, length;
-    size_t parts;
+    uint64_t copied = 0, length = 0;
+    size_t parts = 0;
     enum status st = check_records(records, n, &copied, &parts, &length, err);
     if (st == ST_OK)
         st = reserve_scratch(w, copied, parts, err);

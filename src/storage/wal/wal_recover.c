@@ -238,8 +238,7 @@ static enum status rewrite(struct wal__seg *s, uint64_t from, struct wal__window
 /* What was replayed counts as durable from now on, so it is made so. A process that died of a
  * failed sync leaves pages that look clean but never reached the disk: writing them anew is the
  * only way to be sure. */
-static enum status settle(struct wal__scan *s, const struct wal__load *l,
-                          struct err *err)
+static enum status settle(struct wal__scan *s, const struct wal__load *l, struct err *err)
 {
     static const uint8_t zeros[WAL_GROUP_HEADER];
     struct wal__seg *last = l->live.v[l->live.n - 1];
@@ -286,21 +285,18 @@ static enum status rename_spare(struct wal *w, struct wal__seg *s, uint32_t slot
     return st;
 }
 
-/* The name of a file whose making failed at the sync of the folder can be lost even after a later good one, as
- * pages can. Only files that never held a group can be such: spares get a new name, an empty log a new file. */
-static enum status renew_names(struct wal *w, struct wal__load *l, const struct wal__scan *s, struct err *err)
+/* The name of a file whose making failed at the sync of the folder can be lost even after a later
+ * good one, as pages can. Only files that never held a group can be such: they get new names. The
+ * segment of a log without a single group becomes a spare first. */
+static enum status renew_names(struct wal *w, struct wal__load *l, const struct wal__scan *s,
+                               struct err *err)
 {
     enum status st = remove_all(w, &l->bad, err);
+    if (st == ST_OK && s->mark.epoch == 0)
+        st = drop_behind(l, 0, false, err);
     for (size_t i = 0; st == ST_OK && i < l->spare.n; i++) {
         if (l->spare.v[i]->h.epoch == 0)
             st = rename_spare(w, l->spare.v[i], w->next_slot++, err);
-    }
-    if (st == ST_OK && s->mark.epoch == 0 && l->live.n > 0) {
-        st = remove_all(w, &l->live, err);
-        for (size_t i = 0; st == ST_OK && i < l->live.n; i++)
-            w->total_bytes -= l->live.v[i]->h.bytes;
-        if (st == ST_OK)
-            wal__segs_deinit(&l->live);
     }
     return st == ST_OK ? env_sync_dir(w->env, w->dir, err) : st;
 }
