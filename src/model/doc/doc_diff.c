@@ -5,50 +5,46 @@
  */
 #include "model/doc/doc_internal.h"
 
-#include "base/assert.h"
-
 #include <math.h>
 
-/* --- equality --- */
+/* --- equality: a walk with its own stack, which needs no memory to be right --- */
 
-static bool equal_at(uint8_t type, struct bytes a, struct bytes b, int depth);
+struct pair {
+    struct doc__iter a;
+    struct doc__finder b; /* of an array only the cursor is used */
+    bool array;
+};
 
-static bool arrays_equal(struct bytes a, struct bytes b, int depth)
+struct equality {
+    size_t depth;
+    struct pair pairs[DOC_MAX_DEPTH];
+};
+
+static bool count_elements(struct bytes bson, size_t *ret)
 {
-    struct doc__iter ia, ib;
-    struct doc__el ea, eb;
-    if (!doc__iter_init(&ia, a) || !doc__iter_init(&ib, b))
+    struct doc__iter it;
+    struct doc__el el;
+    int rc;
+    *ret = 0;
+    if (!doc__iter_init(&it, bson))
         return false;
-    for (;;) {
-        int ra = doc__next(&ia, &ea), rb = doc__next(&ib, &eb);
-        if (ra != 1 || rb != 1)
-            return ra == 0 && rb == 0;
-        if (ea.type != eb.type || !equal_at(ea.type, ea.val, eb.val, depth))
-            return false;
-    }
+    while ((rc = doc__next(&it, &el)) == 1)
+        ++*ret;
+    return rc == 0;
 }
 
-static bool documents_equal(struct bytes a, struct bytes b, int depth)
+/* Of the same size, they are equal when each field of one is in the other, as no name repeats. */
+static bool enter(struct equality *e, bool array, struct bytes a, struct bytes b)
 {
-    struct doc__iter ia, ib;
-    struct doc__finder in_b;
-    struct doc__el ea, eb;
-    size_t na = 0, nb = 0;
-    int rc;
-    if (!doc__iter_init(&ia, a) || !doc__iter_init(&ib, b) || !doc__finder_init(&in_b, b))
+    size_t na, nb;
+    if (e->depth == DOC_MAX_DEPTH || !count_elements(a, &na) || !count_elements(b, &nb) || na != nb)
         return false;
-    bool equal = true;
-    while (equal && (rc = doc__next(&ia, &ea)) != 0) {
-        equal = rc == 1 && doc__find(&in_b, ea.name, &eb) && ea.type == eb.type &&
-                equal_at(ea.type, ea.val, eb.val, depth);
-        na++;
-    }
-    doc__finder_deinit(&in_b);
-    if (!equal)
+    struct pair *p = &e->pairs[e->depth];
+    if (!doc__iter_init(&p->a, a) || !doc__finder_init(&p->b, b))
         return false;
-    while ((rc = doc__next(&ib, &eb)) == 1)
-        nb++;
-    return rc == 0 && na == nb; /* no name repeats, so every field of b was found */
+    p->array = array;
+    e->depth++;
+    return true;
 }
 
 static bool decimal_is_nan(const uint8_t *p)
@@ -57,8 +53,8 @@ static bool decimal_is_nan(const uint8_t *p)
 }
 
 /* Bytes decide, but for documents and NaN: 0.0 and -0.0 differ, 1.0 and the integer 1 differ, NaN
- * is NaN. */
-static bool equal_at(uint8_t type, struct bytes a, struct bytes b, int depth)
+ * is NaN. What holds a document is entered, and equal as far as is known. */
+static bool compare(struct equality *e, uint8_t type, struct bytes a, struct bytes b)
 {
     if (bytes_eq(a, b))
         return true;
@@ -68,27 +64,47 @@ static bool equal_at(uint8_t type, struct bytes a, struct bytes b, int depth)
     case DOC__DECIMAL128:
         return decimal_is_nan(a.data) && decimal_is_nan(b.data);
     case DOC__DOCUMENT:
-        return depth < DOC_MAX_DEPTH && documents_equal(a, b, depth + 1);
     case DOC__ARRAY:
-        return depth < DOC_MAX_DEPTH && arrays_equal(a, b, depth + 1);
+        return enter(e, type == DOC__ARRAY, a, b);
     case DOC__CODEWSCOPE: {
         struct doc__code ca = doc__code_of(a), cb = doc__code_of(b);
-        return bytes_eq(ca.code, cb.code) && depth < DOC_MAX_DEPTH &&
-               documents_equal(ca.scope, cb.scope, depth + 1);
+        return bytes_eq(ca.code, cb.code) && enter(e, false, ca.scope, cb.scope);
     }
     default:
         return false;
     }
 }
 
+static bool finish(struct equality *e, bool equal)
+{
+    struct doc__el ea, eb;
+    while (equal && e->depth > 0) {
+        struct pair *p = &e->pairs[e->depth - 1];
+        if (doc__next(&p->a, &ea) != 1) { /* it was counted, so this is its end */
+            doc__finder_deinit(&p->b);
+            e->depth--;
+            continue;
+        }
+        bool found = p->array ? doc__next(&p->b.cursor, &eb) == 1 : doc__find(&p->b, ea.name, &eb);
+        equal = found && ea.type == eb.type && compare(e, ea.type, ea.val, eb.val);
+    }
+    while (e->depth > 0)
+        doc__finder_deinit(&e->pairs[--e->depth].b);
+    return equal;
+}
+
 bool doc__value_equal(const struct doc__el *a, const struct doc__el *b)
 {
-    return a->type == b->type && equal_at(a->type, a->val, b->val, 1);
+    struct equality e;
+    e.depth = 0;
+    return a->type == b->type && finish(&e, compare(&e, a->type, a->val, b->val));
 }
 
 bool doc_equal(struct bytes a, struct bytes b)
 {
-    return documents_equal(a, b, 1);
+    struct equality e;
+    e.depth = 0;
+    return finish(&e, enter(&e, false, a, b));
 }
 
 /* --- dotted paths --- */
@@ -106,7 +122,7 @@ static bool nameable(struct bytes name)
 }
 
 /* Whether something differs here that a dotted path cannot name. */
-static bool unnameable_missing(struct bytes a, struct bytes b)
+static __attribute__((noinline)) bool unnameable_missing(struct bytes a, struct bytes b)
 {
     struct doc__iter ia;
     struct doc__finder in_b;
@@ -161,19 +177,6 @@ static enum status push_step(struct paths *d, struct bytes name, size_t *ret_bac
 static enum status paths_documents(struct paths *d, struct bytes a, struct bytes b, int depth);
 static enum status paths_arrays(struct paths *d, struct bytes a, struct bytes b, int depth);
 
-static bool count_elements(struct bytes array, size_t *ret)
-{
-    struct doc__iter it;
-    struct doc__el el;
-    int rc;
-    *ret = 0;
-    if (!doc__iter_init(&it, array))
-        return false;
-    while ((rc = doc__next(&it, &el)) == 1)
-        ++*ret;
-    return rc == 0;
-}
-
 /* At d->path. */
 static enum status paths_values(struct paths *d, const struct doc__el *a, const struct doc__el *b,
                                 int depth)
@@ -194,63 +197,63 @@ static enum status paths_values(struct paths *d, const struct doc__el *a, const 
     return doc__value_equal(a, b) ? ST_OK : emit_set(d, b->type, b->val);
 }
 
-static enum status paths_arrays(struct paths *d, struct bytes a, struct bytes b, int depth)
+static __attribute__((noinline)) enum status push_index(struct paths *d, size_t i, size_t *ret_back)
 {
-    struct doc__iter ia, ib;
-    struct doc__el ea, eb;
-    bool ok = doc__iter_init(&ia, a) && doc__iter_init(&ib, b);
-    ASSERT(ok); /* they were counted */
-    enum status st = ST_OK;
-    for (int64_t i = 0; !st && doc__next(&ia, &ea) == 1 && doc__next(&ib, &eb) == 1; i++) {
-        char index[DOC__NUMBER_MAX];
-        size_t back;
-        st = push_step(d, BYTES(index, doc__i64_text(i, index)), &back);
-        if (!st)
-            st = paths_values(d, &ea, &eb, depth);
-        d->path.len = back;
-    }
-    return st;
+    char index[DOC__NUMBER_MAX];
+    return push_step(d, BYTES(index, doc__i64_text((int64_t)i, index)), ret_back);
 }
 
-static enum status malformed(struct paths *d)
+static enum status bad_sides(struct paths *d, enum status st)
 {
-    return err_set(d->err, ST_INVALID_ARGUMENT, "malformed document in a difference");
+    return err_set(d->err, st, "comparing two documents");
+}
+
+static enum status paths_arrays(struct paths *d, struct bytes a, struct bytes b, int depth)
+{
+    struct doc__sides *s = NULL;
+    enum status st = doc__sides_new(a, b, &s);
+    if (st)
+        return bad_sides(d, st);
+    size_t back = d->path.len;
+    for (size_t i = 0; !st && doc__next(&s->ia, &s->ea) == 1 && doc__next(&s->ib, &s->eb) == 1;
+         i++) {
+        st = push_index(d, i, &back);
+        if (!st)
+            st = paths_values(d, &s->ea, &s->eb, depth);
+        d->path.len = back;
+    }
+    doc__sides_free(s);
+    return st;
 }
 
 static enum status paths_documents(struct paths *d, struct bytes a, struct bytes b, int depth)
 {
-    struct doc__iter ia, ib;
-    struct doc__finder other;
-    struct doc__el ea, eb;
-    size_t back;
-    enum status st = ST_OK;
+    struct doc__sides *s = NULL;
+    size_t back = d->path.len;
     int rc = 0;
-    if (!doc__iter_init(&ia, a) || !doc__iter_init(&ib, b) || !doc__finder_init(&other, b))
-        return malformed(d);
-    while (!st && (rc = doc__next(&ia, &ea)) == 1) {
-        bool in_both = doc__find(&other, ea.name, &eb);
-        if (in_both && !nameable(ea.name))
+    enum status st = doc__sides_new(a, b, &s);
+    if (st)
+        return bad_sides(d, st);
+    while (!st && (rc = doc__next(&s->ia, &s->ea)) == 1) {
+        bool in_both = doc__find(&s->in_b, s->ea.name, &s->eb);
+        if (in_both && !nameable(s->ea.name))
             continue; /* equal, or the whole document would have been set */
-        st = push_step(d, ea.name, &back);
+        st = push_step(d, s->ea.name, &back);
         if (!st)
-            st = in_both ? paths_values(d, &ea, &eb, depth) : emit_unset(d);
+            st = in_both ? paths_values(d, &s->ea, &s->eb, depth) : emit_unset(d);
         d->path.len = back;
     }
-    doc__finder_deinit(&other);
-    if (st || rc < 0)
-        return st ? st : malformed(d);
-    if (!doc__finder_init(&other, a))
-        return malformed(d);
-    while (!st && (rc = doc__next(&ib, &eb)) == 1) {
-        if (doc__find(&other, eb.name, &ea))
+    while (!st && rc == 0 && (rc = doc__next(&s->ib, &s->eb)) == 1) {
+        rc = 0;
+        if (doc__find(&s->in_a, s->eb.name, &s->ea))
             continue;
-        st = push_step(d, eb.name, &back);
+        st = push_step(d, s->eb.name, &back);
         if (!st)
-            st = emit_set(d, eb.type, eb.val);
+            st = emit_set(d, s->eb.type, s->eb.val);
         d->path.len = back;
     }
-    doc__finder_deinit(&other);
-    return st || rc == 0 ? st : malformed(d);
+    doc__sides_free(s);
+    return !st && rc < 0 ? bad_sides(d, ST_INVALID_ARGUMENT) : st;
 }
 
 enum status doc__paths(struct bytes a, struct bytes b, struct buf *out, struct err *err)

@@ -136,6 +136,16 @@ bool doc__finder_init(struct doc__finder *f, struct bytes bson);
 void doc__finder_deinit(struct doc__finder *f);
 bool doc__find(struct doc__finder *f, struct bytes name, struct doc__el *ret);
 
+/* Two documents side by side. On the heap: differences recurse, and a fiber's stack is 64 KiB. */
+struct doc__sides {
+    struct doc__iter ia, ib;
+    struct doc__el ea, eb;
+    struct doc__finder in_a, in_b;
+};
+/* NO_MEMORY, or INVALID_ARGUMENT for what is no document. */
+enum status doc__sides_new(struct bytes a, struct bytes b, struct doc__sides **ret) WARN_UNUSED;
+void doc__sides_free(struct doc__sides *s);
+
 /* --- doc_number.c --- */
 
 enum { DOC__NUMBER_MAX = 40 }; /* longest number as text, with the NUL */

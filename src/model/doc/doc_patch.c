@@ -21,11 +21,6 @@ static enum status failed(struct patch *d, enum status st)
     return err_set(d->err, st, "writing a difference");
 }
 
-static enum status malformed(struct patch *d)
-{
-    return err_set(d->err, ST_INVALID_ARGUMENT, "malformed document in a difference");
-}
-
 /* `value` is NULL for remove. */
 static enum status emit(struct patch *d, const char *op, const struct doc__el *value)
 {
@@ -59,7 +54,7 @@ static enum status push_name(struct patch *d, struct bytes name)
     return st ? failed(d, st) : ST_OK;
 }
 
-static enum status push_index(struct patch *d, size_t i)
+static __attribute__((noinline)) enum status push_index(struct patch *d, size_t i)
 {
     char text[DOC__NUMBER_MAX];
     return push_name(d, BYTES(text, doc__i64_text((int64_t)i, text)));
@@ -85,38 +80,37 @@ static enum status patch_values(struct patch *d, const struct doc__el *a, const 
     return doc__value_equal(a, b) ? ST_OK : emit(d, "replace", b);
 }
 
+static enum status bad_sides(struct patch *d, enum status st)
+{
+    return err_set(d->err, st, "comparing two documents");
+}
+
 static enum status patch_documents(struct patch *d, struct bytes a, struct bytes b, int depth)
 {
-    struct doc__iter ia, ib;
-    struct doc__finder other;
-    struct doc__el ea, eb;
+    struct doc__sides *s = NULL;
     size_t back = d->path.len;
-    enum status st = ST_OK;
     int rc = 0;
-    if (!doc__iter_init(&ia, a) || !doc__iter_init(&ib, b) || !doc__finder_init(&other, b))
-        return malformed(d);
-    while (!st && (rc = doc__next(&ia, &ea)) == 1) {
-        bool in_both = doc__find(&other, ea.name, &eb);
-        st = push_name(d, ea.name);
+    enum status st = doc__sides_new(a, b, &s);
+    if (st)
+        return bad_sides(d, st);
+    while (!st && (rc = doc__next(&s->ia, &s->ea)) == 1) {
+        bool in_both = doc__find(&s->in_b, s->ea.name, &s->eb);
+        st = push_name(d, s->ea.name);
         if (!st)
-            st = in_both ? patch_values(d, &ea, &eb, depth) : emit(d, "remove", NULL);
+            st = in_both ? patch_values(d, &s->ea, &s->eb, depth) : emit(d, "remove", NULL);
         d->path.len = back;
     }
-    doc__finder_deinit(&other);
-    if (st || rc < 0)
-        return st ? st : malformed(d);
-    if (!doc__finder_init(&other, a))
-        return malformed(d);
-    while (!st && (rc = doc__next(&ib, &eb)) == 1) {
-        if (doc__find(&other, eb.name, &ea))
+    while (!st && rc == 0 && (rc = doc__next(&s->ib, &s->eb)) == 1) {
+        rc = 0;
+        if (doc__find(&s->in_a, s->eb.name, &s->ea))
             continue;
-        st = push_name(d, eb.name);
+        st = push_name(d, s->eb.name);
         if (!st)
-            st = emit(d, "add", &eb);
+            st = emit(d, "add", &s->eb);
         d->path.len = back;
     }
-    doc__finder_deinit(&other);
-    return st || rc == 0 ? st : malformed(d);
+    doc__sides_free(s);
+    return !st && rc < 0 ? bad_sides(d, ST_INVALID_ARGUMENT) : st;
 }
 
 /* --- arrays --- */
@@ -128,7 +122,7 @@ struct places {
     uint32_t *at;
 };
 
-static enum status places_init(struct places *p, struct bytes array)
+static __attribute__((noinline)) enum status places_init(struct places *p, struct bytes array)
 {
     struct doc__iter it;
     struct doc__el el;
@@ -153,6 +147,12 @@ static enum status places_init(struct places *p, struct bytes array)
     return ST_OK;
 }
 
+/* On the heap, as doc__sides is. */
+struct arrays {
+    struct places a, b;
+    struct doc__el ea, eb;
+};
+
 static bool element(const struct places *p, size_t i, struct doc__el *ret)
 {
     struct doc__iter it = p->it;
@@ -160,25 +160,24 @@ static bool element(const struct places *p, size_t i, struct doc__el *ret)
     return doc__next(&it, ret) == 1;
 }
 
-static bool elements_equal(const struct places *a, size_t i, const struct places *b, size_t j)
+static __attribute__((noinline)) bool elements_equal(const struct places *a, size_t i,
+                                                     const struct places *b, size_t j)
 {
     struct doc__el ea, eb;
     return element(a, i, &ea) && element(b, j, &eb) && doc__value_equal(&ea, &eb);
 }
 
 /* Elements of the same index, from `from` up to but not including `to`. */
-static enum status patch_pairs(struct patch *d, const struct places *a, const struct places *b,
-                               size_t from, size_t to, int depth)
+static enum status patch_pairs(struct patch *d, struct arrays *s, size_t from, size_t to, int depth)
 {
-    struct doc__el ea, eb;
     size_t back = d->path.len;
     enum status st = ST_OK;
     for (size_t i = from; !st && i < to; i++) {
-        if (!element(a, i, &ea) || !element(b, i, &eb))
-            return malformed(d);
+        if (!element(&s->a, i, &s->ea) || !element(&s->b, i, &s->eb))
+            return bad_sides(d, ST_INVALID_ARGUMENT);
         st = push_index(d, i);
         if (!st)
-            st = patch_values(d, &ea, &eb, depth);
+            st = patch_values(d, &s->ea, &s->eb, depth);
         d->path.len = back;
     }
     return st;
@@ -197,14 +196,15 @@ static enum status remove_down(struct patch *d, size_t end, size_t to)
     return st;
 }
 
-static enum status add_up(struct patch *d, const struct places *b, size_t from, size_t end)
+static __attribute__((noinline)) enum status add_up(struct patch *d, const struct places *b,
+                                                    size_t from, size_t end)
 {
     struct doc__el el;
     size_t back = d->path.len;
     enum status st = ST_OK;
     for (size_t i = from; !st && i < end; i++) {
         if (!element(b, i, &el))
-            return malformed(d);
+            return bad_sides(d, ST_INVALID_ARGUMENT);
         st = push_index(d, i);
         if (!st)
             st = emit(d, "add", &el);
@@ -213,17 +213,17 @@ static enum status add_up(struct patch *d, const struct places *b, size_t from, 
     return st;
 }
 
-static enum status patch_places(struct patch *d, const struct places *a, const struct places *b,
-                                int depth)
+static enum status patch_places(struct patch *d, struct arrays *s, int depth)
 {
+    const struct places *a = &s->a, *b = &s->b;
     size_t least = a->len < b->len ? a->len : b->len, front = 0, tail = 0;
     if (a->len == b->len)
-        return patch_pairs(d, a, b, 0, a->len, depth);
+        return patch_pairs(d, s, 0, a->len, depth);
     while (front < least && elements_equal(a, front, b, front))
         front++;
     while (tail < least - front && elements_equal(a, a->len - 1 - tail, b, b->len - 1 - tail))
         tail++;
-    enum status st = patch_pairs(d, a, b, front, least - tail, depth);
+    enum status st = patch_pairs(d, s, front, least - tail, depth);
     if (!st)
         st = remove_down(d, a->len - tail, least - tail);
     return st ? st : add_up(d, b, least - tail, b->len - tail);
@@ -231,16 +231,19 @@ static enum status patch_places(struct patch *d, const struct places *a, const s
 
 static enum status patch_arrays(struct patch *d, struct bytes a, struct bytes b, int depth)
 {
-    struct places pa, pb = {0};
-    enum status st = places_init(&pa, a);
+    struct arrays *s = mem_zalloc(sizeof(*s));
+    if (!s)
+        return bad_sides(d, ST_NO_MEMORY);
+    enum status st = places_init(&s->a, a);
     if (!st)
-        st = places_init(&pb, b);
+        st = places_init(&s->b, b);
     if (st)
-        failed(d, st);
+        bad_sides(d, st);
     else
-        st = patch_places(d, &pa, &pb, depth);
-    mem_free(pa.at);
-    mem_free(pb.at);
+        st = patch_places(d, s, depth);
+    mem_free(s->a.at);
+    mem_free(s->b.at);
+    mem_free(s);
     return st;
 }
 

@@ -438,3 +438,28 @@ bool doc__find(struct doc__finder *f, struct bytes name, struct doc__el *ret)
     }
     return false;
 }
+
+/* --- two documents --- */
+
+enum status doc__sides_new(struct bytes a, struct bytes b, struct doc__sides **ret)
+{
+    struct doc__sides *s = mem_zalloc(sizeof(*s));
+    if (!s)
+        return ST_NO_MEMORY;
+    if (!doc__iter_init(&s->ia, a) || !doc__iter_init(&s->ib, b) ||
+        !doc__finder_init(&s->in_a, a) || !doc__finder_init(&s->in_b, b)) {
+        mem_free(s);
+        return ST_INVALID_ARGUMENT;
+    }
+    *ret = s;
+    return ST_OK;
+}
+
+void doc__sides_free(struct doc__sides *s)
+{
+    if (!s)
+        return;
+    doc__finder_deinit(&s->in_a);
+    doc__finder_deinit(&s->in_b);
+    mem_free(s);
+}

@@ -2,6 +2,7 @@
 #include "doc_gen.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -556,37 +557,89 @@ static void test_doc_equal_values(void **state)
     bson_destroy(&other);
 }
 
-static void test_doc_diff_deep(void **state)
+struct deep {
+    const char *open, *inside_a, *inside_b, *close;
+    int levels;
+};
+
+static struct buf deep_json(const struct deep *d, const char *inside)
 {
-    struct buf a = BUF_INIT, b = BUF_INIT, ja = BUF_INIT, jb = BUF_INIT;
-    struct err err;
-    enum status st = ST_OK;
-    (void)state;
-    for (int i = 0; i < DOC_MAX_DEPTH; i++)
-        st = st ? st : buf_append(&ja, "{\"a\":", 5);
-    st = st ? st : buf_append(&jb, ja.data, ja.len);
-    st = st ? st : buf_append_u8(&ja, '1');
-    st = st ? st : buf_append_u8(&jb, '2');
-    for (int i = 0; i < DOC_MAX_DEPTH; i++) {
-        st = st ? st : buf_append_u8(&ja, '}');
-        st = st ? st : buf_append_u8(&jb, '}');
-    }
-    st = st ? st : doc_from_json(buf_bytes(&ja), &a, &err);
-    st = st ? st : doc_from_json(buf_bytes(&jb), &b, &err);
+    struct buf out = BUF_INIT;
+    enum status st = buf_append(&out, "{\"a\":", 5);
+    for (int i = 0; i < d->levels; i++)
+        st = st ? st : buf_append(&out, d->open, strlen(d->open));
+    st = st ? st : buf_append(&out, inside, strlen(inside));
+    for (int i = 0; i < d->levels; i++)
+        st = st ? st : buf_append(&out, d->close, strlen(d->close));
+    st = st ? st : buf_append_u8(&out, '}');
     assert_int_equal(st, ST_OK);
-    assert_false(doc_equal(buf_bytes(&a), buf_bytes(&b)));
-    char *patch = diff_of(buf_bytes(&a), buf_bytes(&b), DOC_DIFF_JSON_PATCH);
-    assert_int_equal(strlen(patch), strlen("[{\"op\":\"replace\",\"path\":\"\",\"value\":2}]") +
-                                        2 * DOC_MAX_DEPTH);
-    mem_free(patch);
-    char *paths = diff_of(buf_bytes(&a), buf_bytes(&b), DOC_DIFF_PATHS);
-    assert_int_equal(strlen(paths),
-                     strlen("{\"set\":{\"\":2},\"unset\":[]}") + 2 * DOC_MAX_DEPTH - 1);
-    mem_free(paths);
-    buf_deinit(&a);
-    buf_deinit(&b);
+    return out;
+}
+
+static bool deep_difference(struct bytes a, struct bytes b)
+{
+    struct buf out = BUF_INIT;
+    bool differ = !doc_equal(a, b) && !doc_equal(b, a) && doc_equal(a, a);
+    for (int format = DOC_DIFF_PATHS; format <= DOC_DIFF_JSON_PATCH; format++) {
+        buf_clear(&out);
+        differ =
+            differ && doc_diff(a, b, (enum doc_diff)format, &out, NULL) == ST_OK && out.len > 30;
+    }
+    buf_deinit(&out);
+    return differ;
+}
+
+/* All that walks a document, on a stack as small as a fiber's. NULL: well. */
+static void *walk_deep(void *arg)
+{
+    const struct deep *d = arg;
+    struct buf ja = deep_json(d, d->inside_a), jb = deep_json(d, d->inside_b);
+    struct buf a = BUF_INIT, b = BUF_INIT, text = BUF_INIT;
+    const char *bad = NULL;
+    if (doc_from_json(buf_bytes(&ja), &a, NULL) || doc_from_json(buf_bytes(&jb), &b, NULL))
+        bad = "reading";
+    else if (doc_check(buf_bytes(&a), NULL) || doc_check(buf_bytes(&b), NULL))
+        bad = "checking";
+    else if (doc_to_json(buf_bytes(&a), DOC_JSON_RELAXED, false, &text, NULL) ||
+             !bytes_eq(buf_bytes(&text), buf_bytes(&ja)))
+        bad = "printing";
+    else if (!deep_difference(buf_bytes(&a), buf_bytes(&b)))
+        bad = "comparing";
     buf_deinit(&ja);
     buf_deinit(&jb);
+    buf_deinit(&a);
+    buf_deinit(&b);
+    buf_deinit(&text);
+    return (void *)(uintptr_t)bad;
+}
+
+static void test_doc_diff_deep_on_a_small_stack(void **state)
+{
+    static struct deep cases[] = {
+        {"{\"a\":", "1", "2", "}", DOC_MAX_DEPTH - 1},
+        {"[", "1", "2", "]", DOC_MAX_DEPTH - 1},
+        {"[", "1", "1,2", "]", DOC_MAX_DEPTH - 1},
+        {"[0,", "1", "1,2", "]", DOC_MAX_DEPTH - 1},
+        {"{\"x\":0,\"a\":", "{\"b\":1}", "{\"$c\":1}", "}", DOC_MAX_DEPTH - 2},
+        {"{\"$code\":\"\",\"$scope\":{\"a\":", "1", "2", "}}", DOC_MAX_DEPTH - 1},
+    };
+    pthread_attr_t attr;
+    size_t stack = 64 * 1024; /* FIBER_STACK_DEFAULT */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    stack *= 8; /* sanitizers make frames larger */
+#endif
+    (void)state;
+    assert_int_equal(pthread_attr_init(&attr), 0);
+    assert_int_equal(pthread_attr_setstacksize(&attr, stack), 0);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        pthread_t thread;
+        void *bad = NULL;
+        assert_int_equal(pthread_create(&thread, &attr, walk_deep, &cases[i]), 0);
+        assert_int_equal(pthread_join(thread, &bad), 0);
+        if (bad)
+            fail_msg("case %zu: %s", i, (const char *)bad);
+    }
+    pthread_attr_destroy(&attr);
 }
 
 /* Equality needs no memory to be right; a difference says when it has none. */
@@ -646,7 +699,7 @@ int main(void)
         cmocka_unit_test(test_doc_diff_applies),
         cmocka_unit_test(test_doc_diff_wide_shuffled),
         cmocka_unit_test(test_doc_equal_values),
-        cmocka_unit_test(test_doc_diff_deep),
+        cmocka_unit_test(test_doc_diff_deep_on_a_small_stack),
         cmocka_unit_test(test_doc_diff_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
