@@ -1,6 +1,7 @@
 /* engine_mem_sink.c - rows gathered, merged into a new state, dumped, and shown. */
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "storage/engine/engine_testing.h"
 #include "storage/engine/mem/engine_mem_internal.h"
 
 /* What each family is given, in key order. */
@@ -118,4 +119,17 @@ void mem__sink_free(struct engine_sink *base)
     for (int f = 0; f < ENGINE_FAMILIES; f++)
         buf_deinit(&s->removes[f]);
     mem_free(s);
+}
+
+enum status engine_mem_test_raw(struct engine *e, enum engine_family f, struct bytes key, const struct bytes *value,
+                                struct err *err)
+{
+    struct engine_sink *s = mem__sink_new((struct mem_engine *)e);
+    if (!s)
+        return err_set(err, ST_NO_MEMORY, "mem: rows");
+    enum status st = value ? sink_put(s, f, key, *value, err) : sink_del(s, f, key, err);
+    if (st == ST_OK)
+        st = sink_commit(s, err);
+    mem__sink_free(s);
+    return st;
 }

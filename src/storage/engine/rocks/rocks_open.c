@@ -105,16 +105,8 @@ void rocks__close(struct engine *engine)
  * Everything durable is in files that the manifest names, so nothing is lost by it. */
 void rocks__try_reopen(struct rocks *e)
 {
-    env_mutex_lock(&e->lock);
-    bool alone = e->handles == 0; /* and it stays so: only snapshots lead to more */
-    if (alone && e->current) {
-        ASSERT(e->current->refs == 1);
-        e->reopening = true;
-    }
-    env_mutex_unlock(&e->lock);
-    if (!alone)
+    if (!rocks__unpublish(e))
         return;
-    rocks__unpublish(e);
     rocks__db_close(e);
     struct err err;
     err_init(&err);

@@ -7,6 +7,7 @@
  * mark's key lies far from all others. */
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "storage/engine/engine_testing.h"
 #include "storage/engine/rocks/rocks_internal.h"
 
 #include <rocksdb/c.h>
@@ -147,6 +148,7 @@ static enum status sink_commit(struct engine_sink *base, struct err *err)
                                                               ENGINE_LIVE};
     struct sink *s = (struct sink *)base;
     enum status st = ST_OK;
+    s->step = 0;
     for (int i = 0; st == ST_OK && i < ENGINE_FAMILIES; i++)
         st = part_finish(&s->parts[order[i]], err);
     for (int i = 0; st == ST_OK && i < ENGINE_FAMILIES; i++)
@@ -198,4 +200,23 @@ enum status rocks__incoming_clear(struct rocks *e, struct err *err)
     }
     buf_deinit(&names);
     return st;
+}
+
+enum status engine_rocks_test_raw(struct engine *engine, enum engine_family f, struct bytes key, const struct bytes *value,
+                                  struct err *err)
+{
+    struct rocks *e = (struct rocks *)engine;
+    struct engine_sink *s = rocks__sink_new(e);
+    if (!s)
+        return no_memory(err);
+    enum status st = value ? sink_put(s, f, key, *value, err) : sink_del(s, f, key, err);
+    if (st == ST_OK)
+        st = sink_commit(s, err);
+    rocks__sink_free(s);
+    return st == ST_OK ? rocks__publish(e, err) : st;
+}
+
+void engine_rocks_test_fail_step(struct engine *engine, int n)
+{
+    ((struct rocks *)engine)->test_fail_step = n;
 }

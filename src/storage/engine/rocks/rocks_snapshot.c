@@ -76,6 +76,21 @@ enum status rocks__publish(struct rocks *e, struct err *err)
     return ST_OK;
 }
 
+bool rocks__unpublish(struct rocks *e)
+{
+    env_mutex_lock(&e->lock);
+    bool alone = e->handles == 0;
+    struct engine_snapshot *s = alone ? e->current : NULL;
+    if (alone)
+        e->current = NULL;
+    env_mutex_unlock(&e->lock);
+    if (s) {
+        ASSERT(s->refs == 1);
+        snapshot_free(s);
+    }
+    return alone;
+}
+
 enum status rocks__snapshot(struct engine *engine, struct engine_snapshot **ret, struct err *err)
 {
     struct rocks *e = (struct rocks *)engine;

@@ -49,6 +49,7 @@ static enum status read_family(struct engine_snapshot *s, enum engine_family f,
 {
     struct engine_cursor *c = NULL;
     struct buf last = BUF_INIT, next = BUF_INIT;
+    char seen[ERR_DETAIL_MAX] = "";
     const char *name = f == ENGINE_LIVE ? "default" : engine_family_name(f);
     enum status st = s->view.ops->cursor(&s->view, f, ENGINE_BULK, NULL, &c, err);
     if (st != ST_OK)
@@ -56,7 +57,10 @@ static enum status read_family(struct engine_snapshot *s, enum engine_family f,
     st = c->ops->seek(c, BYTES_EMPTY, err);
     for (;;) {
         if (st == ST_CORRUPT) {
-            report_block(q, err->detail);
+            /* The first key of a bad file leads to the same block again. */
+            if (strcmp(seen, err->detail) != 0)
+                report_block(q, err->detail);
+            memcpy(seen, err->detail, sizeof(seen));
             if (!next_file(files, name, buf_bytes(&last), &next)) {
                 st = ST_OK;
                 break;
