@@ -76,8 +76,6 @@ static void see(void *arg, const struct engine_finding *f)
     struct seen *s = arg;
     s->findings++;
     s->named |= strstr(f->file, ".sst") != NULL;
-    if (!s->named)
-        printf("not named: %s\n", f->text);
 }
 
 /* A byte turned in every sorted file in turn: each is found, and the file is named. */
@@ -123,7 +121,8 @@ static void bad_blocks(void **state)
         byte ^= 0x40;
         assert_int_equal(pwrite(fd, &byte, 1, 20), 1);
         struct seen s = {0};
-        enum status st = engine_rocks_open(env_linux(), dir, NULL, &e, &err);
+        struct engine_options read_only = {.read_only = true}; /* or merging would rewrite files */
+        enum status st = engine_rocks_open(env_linux(), dir, &read_only, &e, &err);
         if (st == ST_OK) {
             st = e->ops->verify(e, 1, see, NULL, &s, &err);
             e->ops->close(e);
