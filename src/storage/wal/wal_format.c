@@ -3,6 +3,12 @@
 #include "base/assert.h"
 #include "base/hash.h"
 
+/* Far beyond what any log reaches; what is larger was not written by us. They leave room to count
+ * on. */
+#define EPOCH_MAX       ((uint64_t)1 << 62)
+#define DISTANCE_MAX    ((uint64_t)1 << 31)
+#define INCARNATION_MAX ((uint32_t)1 << 31)
+
 static const uint8_t seg_magic[8] = {'V', 'A', 'R', 'V', 'E', 'W', 'A', 'L'};
 
 static void put16(uint8_t *p, unsigned v)
@@ -69,8 +75,9 @@ enum wal_head wal__seg_decode(const uint8_t in[WAL_SEG_HEADER], struct wal_seg_h
     h.low = get64(in + 48);
     h.mark = (struct wal_pos){get64(in + 56), get64(in + 64)};
     h.prev_end = get64(in + 72);
-    bool sane = h.bytes >= WAL_SEG_PAGE && h.bytes <= WAL_SEG_BYTES_MAX && h.low <= h.epoch &&
-                h.mark.epoch <= h.epoch && h.prev_end <= WAL_SEG_BYTES_MAX &&
+    bool sane = h.bytes >= WAL_SEG_PAGE && h.bytes <= WAL_SEG_BYTES_MAX && h.epoch < EPOCH_MAX &&
+                h.low <= h.epoch && h.epoch - h.low < DISTANCE_MAX && h.mark.epoch <= h.epoch &&
+                h.epoch - h.mark.epoch < DISTANCE_MAX && h.prev_end <= WAL_SEG_BYTES_MAX &&
                 h.prev_end % WAL_ALIGN == 0;
     if (!sane)
         return WAL_HEAD_BAD;
@@ -112,8 +119,9 @@ bool wal__group_decode(const uint8_t in[WAL_GROUP_HEADER], struct wal_group_head
         .incarnation = get32(in + 40),
     };
     uint64_t low_back = get32(in + 44), mark_back = get32(in + 48);
-    if (low_back > h.epoch || mark_back > h.epoch || get32(in + 52) != 0 ||
-        h.length > WAL_GROUP_MAX || h.length / WAL_RECORD_HEADER < h.count)
+    if (h.epoch >= EPOCH_MAX || h.incarnation >= INCARNATION_MAX || low_back > h.epoch ||
+        mark_back > h.epoch || get32(in + 52) != 0 || h.length > WAL_GROUP_MAX ||
+        h.length / WAL_RECORD_HEADER < h.count)
         return false;
     h.low = h.epoch - low_back;
     h.mark = (struct wal_pos){h.epoch - mark_back, get64(in + 56)};

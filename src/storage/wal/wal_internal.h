@@ -168,8 +168,9 @@ struct wal__scan {
     struct wal__window win;
 };
 enum status wal__scan_run(struct wal__scan *s, struct err *err);
-/* The next offset at or after `from` with a sound group header of that segment (of any epoch above
- * `above` when seg is NULL); `limit` when there is none. */
+/* The next offset at or after `from` with a sound group header of that segment, or, when seg is
+ * NULL, with one that vouches for something synced in an epoch above `above`; `limit` when there is
+ * none. */
 enum status wal__find_group(struct wal__window *win, struct env_file *file,
                             const struct wal_seg_header *seg, uint64_t above, uint64_t from,
                             uint64_t limit, uint64_t *ret_off, struct wal_group_header *ret,
@@ -191,7 +192,8 @@ void wal__load_deinit(struct wal__load *l);
  * missing. */
 enum status wal__load_check(const char *dir, const struct wal__load *l, uint64_t low,
                             struct err *err);
-/* Does a segment with a damaged header hold groups that no sound segment can account for? CORRUPT.
+/* Does a segment with a damaged header hold groups that vouch for something synced beyond all sound
+ * segments? CORRUPT. Groups that vouch for nothing there are a tail, or were dropped once before.
  */
 enum status wal__load_check_bad(const char *dir, const struct wal__load *l, struct err *err);
 enum status wal__recover(struct wal *w, wal_replay_fn replay, void *arg, struct err *err);

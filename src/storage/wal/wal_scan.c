@@ -70,7 +70,7 @@ enum status wal__find_group(struct wal__window *win, struct env_file *file,
                 !wal__group_decode(p + i, &g))
                 continue;
             bool good =
-                seg ? wal__group_is_live(&g, seg, off + i) : g.epoch > above && g.offset == off + i;
+                seg ? wal__group_is_live(&g, seg, off + i) : g.mark.epoch > above && g.offset == off + i;
             if (good) {
                 *ret_off = off + i;
                 *ret = g;
