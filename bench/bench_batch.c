@@ -56,7 +56,7 @@ int main(int argc, char **argv)
     for (int m = 0; m < 2; m++) {
         char *dirs[] = {bench_scratch("varve"), bench_scratch("rocks")};
         struct peer_config c = {.sync = modes[m], .cache_bytes = 64u << 20};
-        char what[2][64], line[96];
+        char what[2][64], line[160];
         snprintf(what[0], 64, "new keys, %s", names[m]);
         snprintf(what[1], 64, "overwriting, %s", names[m]);
         double rate[2][2];
