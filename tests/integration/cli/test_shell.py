@@ -79,7 +79,7 @@ class Terminal(CliCase):
         self.assertEqual(code, 0)
         self.assertIn("varve>", seen)
         self.assertIn("\x1b[33m", seen)
-        self.assertIn("no such record", seen)
+        self.assertIn("t/none: ", seen)
 
     def test_no_color(self):
         self.env["NO_COLOR"] = "1"
