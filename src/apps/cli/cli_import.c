@@ -74,6 +74,9 @@ static int parse_options(struct import *im)
         return cli_usage(im->c, a, "--key: the field's name is empty");
     if (strchr(im->collection, '/') || !*im->collection)
         return cli_usage(im->c, a, "'%s' is no name of a collection", im->collection);
+    if (cli_hidden(im->collection))
+        return cli_usage(im->c, a, "%s* is where the command keeps its own records",
+                         CLI_HIDDEN_PREFIX);
     im->changed_only = cli_has(a, OPT_CHANGED_ONLY);
     return cli_write_args(im->c, a, &im->o);
 }
@@ -369,7 +372,7 @@ static int run(struct import *im)
         /* Only now: a batch that stage() wrote because of this row must not count it. */
         im->state.offset = im->rows.in.offset;
         im->state.line = im->rows.in.line;
-        if (im->nstaged % 64 == 0)
+        if (rows_read(im) % 16 == 0)
             cli_progress_update(&im->progress, im->rows.in.offset, im->id.size, rows_read(im),
                                 cli_mono_ms());
     }

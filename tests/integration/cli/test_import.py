@@ -1,6 +1,7 @@
 """import: NDJSON and CSV, bad rows, and resuming after kill -9 and Ctrl-C."""
 import json
 import os
+import pty
 import random
 import signal
 import subprocess
@@ -69,6 +70,7 @@ class Ndjson(CliCase):
         self.varve("import", "t", "d", "--batch", "0", code=2)
         self.varve("import", "t", "d", "--on-error", "panic", code=2)
         self.varve("import", "t", ".", code=5)
+        self.varve("import", "_varve.imports", "d", code=2)
         self.assertFalse(os.path.exists(self.path("db")))
 
     def test_own_records_are_hidden(self):
@@ -110,6 +112,44 @@ class Csv(CliCase):
         self.varve("import", "p", "-", "--format", "csv", "--key", "id", stdin=b"\xef\xbb\xbfid,a\n1,x\n")
         self.assertEqual(self.scan("p"), {"1": {"id": "1", "a": "x"}})
         self.assertIn("0 rows", self.varve("import", "q", "-", "--format", "csv", "--key", "id", stdin="id,a\n"))
+
+
+class Progress(CliCase):
+    def slowly(self, *args, terminal):
+        """Imports rows that come in two lots with over a second between them; returns what was said on standard error."""
+        self.put("other/a", {}) # the clock runs from when the folder is open: let that be quick
+        parent, child = pty.openpty()
+        p = subprocess.Popen([VARVE, "import", "t", "-", *args], cwd=self.dir, env=self.env, stdin=subprocess.PIPE,
+                             stdout=subprocess.DEVNULL, stderr=child if terminal else subprocess.PIPE)
+        for lot in range(2):
+            for i in range(100):
+                p.stdin.write(b'{"_key":"%d-%d"}\n' % (lot, i))
+            p.stdin.flush()
+            time.sleep(2 if lot == 0 else 0)
+        p.stdin.close()
+        self.assertEqual(p.wait(timeout=60), 0)
+        if terminal:
+            os.set_blocking(parent, False)
+            try:
+                seen = os.read(parent, 65536)
+            except BlockingIOError:
+                seen = b""
+        else:
+            seen = p.stderr.read()
+            p.stderr.close()
+        os.close(child)
+        os.close(parent)
+        return seen.decode()
+
+    def test_a_terminal_sees_it_and_is_left_clean(self):
+        seen = self.slowly(terminal=True)
+        self.assertRegex(seen, r"\rimport \d+ rows  \d+ rows/s")
+        self.assertTrue(seen.endswith("\r\x1b[K"))
+        self.assertEqual(self.slowly("--quiet", terminal=True), "")
+
+    def test_a_pipe_sees_it_only_when_asked(self):
+        self.assertEqual(self.slowly(terminal=False), "")
+        self.assertRegex(self.slowly("--progress", terminal=False), r"^import \d+ rows  \d+ rows/s\n$")
 
 
 class Resume(CliCase):
