@@ -50,6 +50,7 @@ static void wal_free(struct wal *w)
 {
     wal__segs_deinit(&w->segs);
     wal__segs_deinit(&w->spares);
+    wal__seg_free(w->half);
     wal__ranges_deinit(w);
     buf_deinit(&w->scratch);
     mem_free(w->parts);
@@ -84,7 +85,8 @@ enum status wal_open(struct env *env, const char *dir, const struct wal_options 
         wal_free(w);
         if (st != ST_POISONED)
             return st;
-        /* There is no handle that could be poisoned: a sync failed, and the caller learns just that. */
+        /* There is no handle that could be poisoned: a sync failed, and the caller learns just
+         * that. */
         if (err)
             err->status = ST_IO_ERROR;
         return ST_IO_ERROR;

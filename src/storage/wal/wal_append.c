@@ -10,12 +10,13 @@ static const uint8_t zeros[WAL_GROUP_HEADER];
 
 enum status wal__erase(struct wal *w, struct err *err)
 {
-    if (!w->erase)
-        return ST_OK;
+    enum status st = wal__unstamp(w, err);
+    if (st != ST_OK || !w->erase)
+        return st;
     struct wal__seg *seg = wal__current(w);
     uint64_t room = seg->h.bytes - seg->end;
     size_t len = room < sizeof zeros ? (size_t)room : sizeof zeros;
-    enum status st = len ? env_pwrite(seg->file, seg->end, zeros, len, err) : ST_OK;
+    st = len ? env_pwrite(seg->file, seg->end, zeros, len, err) : ST_OK;
     if (st != ST_OK)
         return st;
     /* Durable before anything else is written there: else a power cut could lose the erasure and

@@ -30,7 +30,7 @@
  *     that reached the disk beside the old bytes of another group in the same place is no group.
  *  3. Incarnations never fall along the log and rise with each opening. What a recovery dropped
  *     behind the torn place has a lower one than whatever is appended there next, so it can never
- *     become live again. A torn group right at the end is erased.
+ *     become live again. Right at the end a recovery writes zeros.
  *  4. `low` is in every group: the group that raises it is synced before the segments below it are
  *     reused. A segment header can be durable before the groups ahead of it, so it claims only a
  *     low and a mark that are durable already.

@@ -60,6 +60,7 @@ struct wal {
 
     /* Under `append_mutex`. */
     uint32_t incarnation;
+    struct wal__seg *half; /* its header may name the next epoch: undo that before anything else */
     bool erase; /* a failed group may lie at the end of the log: erase it before anything else */
     struct wal_pos mark;     /* in the newest group */
     struct wal_pos data_end; /* behind the newest group that has records */
@@ -102,10 +103,8 @@ void wal__segs_remove(struct wal__segs *s, size_t at, size_t n); /* forgets, doe
 char *wal__seg_path(const char *dir, uint32_t slot);             /* mem_free; NULL: no memory */
 bool wal__seg_slot(const char *name, uint32_t *ret);             /* false: not a segment's name */
 void wal__seg_free(struct wal__seg *s);
-/* Makes a zero-filled file with a synced header (h->epoch 0: a spare) and a synced name. On failure
- * nothing is left. `w->next_slot` moves on. */
-enum status wal__seg_make(struct wal *w, const struct wal_seg_header *h, struct wal__seg **ret,
-                          struct err *err);
+/* Makes a zero-filled spare (epoch 0), durable with its name. On failure nothing is left. */
+enum status wal__seg_make(struct wal *w, uint64_t bytes, struct wal__seg **ret, struct err *err);
 enum status wal__seg_write_header(struct wal__seg *s, const struct wal_seg_header *h,
                                   struct err *err);
 enum status wal__seg_unlink(struct env *env, const char *dir, uint32_t slot, struct err *err);
@@ -113,6 +112,9 @@ uint64_t wal__next_size(const struct wal *w);
 /* Goes on in a new segment with room for `need` bytes. `house`: may pass max_bytes. append_mutex
  * held. */
 enum status wal__roll(struct wal *w, uint64_t need, bool house, struct err *err);
+
+/* Takes back the header of `half`, if there is one, and makes it a spare again. */
+enum status wal__unstamp(struct wal *w, struct err *err);
 
 /* wal_ranges.c: which range needs what. All under `state`. */
 struct wal__range *wal__range_find(struct wal *w, uint64_t range);
@@ -163,7 +165,6 @@ struct wal__scan {
     size_t end_seg;
     uint64_t end;     /* of the log, in segs[end_seg] */
     uint64_t dropped; /* bytes of groups behind it */
-    bool torn;        /* a header that looks live lies right at the end */
     bool looked_ahead;
     struct wal__window win;
 };

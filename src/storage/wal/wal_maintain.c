@@ -128,21 +128,21 @@ static enum status make_spares(struct wal *w, struct err *err)
 {
     for (;;) {
         env_mutex_lock(&w->state);
-        struct wal_seg_header h = {.bytes = wal__next_size(w)};
+        uint64_t bytes = wal__next_size(w);
         bool enough = w->spares.n >= w->o.spare_segments ||
-                      (w->o.max_bytes && w->total_bytes + h.bytes > w->o.max_bytes);
+                      (w->o.max_bytes && w->total_bytes + bytes > w->o.max_bytes);
         env_mutex_unlock(&w->state);
         if (enough)
             return ST_OK;
         struct wal__seg *s;
-        enum status st = wal__seg_make(w, &h, &s, err);
+        enum status st = wal__seg_make(w, bytes, &s, err);
         if (st != ST_OK)
             return st;
         env_mutex_lock(&w->state);
         bool room = wal__segs_reserve(&w->spares, 1);
         if (room) {
             w->spares.v[w->spares.n++] = s;
-            w->total_bytes += h.bytes;
+            w->total_bytes += bytes;
         }
         env_mutex_unlock(&w->state);
         if (!room) {

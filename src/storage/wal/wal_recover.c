@@ -243,8 +243,11 @@ static enum status settle(struct wal__scan *s, const struct wal__load *l, struct
     static const uint8_t zeros[WAL_GROUP_HEADER];
     struct wal__seg *last = l->live.v[l->live.n - 1];
     enum status st = ST_OK;
-    if (s->torn)
-        st = env_pwrite(last->file, last->end, zeros, sizeof zeros, err);
+    /* Right behind the end too: a torn group, or one whose erasure we see but the disk does not. */
+    uint64_t room = last->h.bytes - last->end;
+    if (room)
+        st = env_pwrite(last->file, last->end, zeros, room < sizeof zeros ? room : sizeof zeros,
+                        err);
     for (size_t i = 0; st == ST_OK && i < l->live.n; i++) {
         struct wal__seg *seg = l->live.v[i];
         if (seg->h.epoch < s->mark.epoch)

@@ -69,8 +69,8 @@ enum status wal__find_group(struct wal__window *win, struct env_file *file,
             if (memcmp(p + i, group_magic, sizeof group_magic) != 0 ||
                 !wal__group_decode(p + i, &g))
                 continue;
-            bool good =
-                seg ? wal__group_is_live(&g, seg, off + i) : g.mark.epoch > above && g.offset == off + i;
+            bool good = seg ? wal__group_is_live(&g, seg, off + i)
+                            : g.mark.epoch > above && g.offset == off + i;
             if (good) {
                 *ret_off = off + i;
                 *ret = g;
@@ -209,7 +209,6 @@ static enum status scan_segment(struct wal__scan *s, size_t i, bool *ret_ended, 
         if (st != ST_OK)
             return st;
         if (wal_pos_cmp(s->mark, (struct wal_pos){seg->h.epoch, off}) <= 0 && !flaw.newer) {
-            s->torn = found == FOUND_TORN;
             *ret_ended = true;
             break;
         }

@@ -147,12 +147,11 @@ static enum status create_file(struct wal *w, struct wal__seg *s, char **ret_pat
     return st;
 }
 
-enum status wal__seg_make(struct wal *w, const struct wal_seg_header *want, struct wal__seg **ret,
-                          struct err *err)
+enum status wal__seg_make(struct wal *w, uint64_t bytes, struct wal__seg **ret, struct err *err)
 {
     char *path = NULL;
     struct wal__seg *s = NULL;
-    enum status st = check_space(w, want->bytes, err);
+    enum status st = check_space(w, bytes, err);
     if (st != ST_OK)
         return st;
     s = mem_zalloc(sizeof *s);
@@ -161,8 +160,7 @@ enum status wal__seg_make(struct wal *w, const struct wal_seg_header *want, stru
     st = create_file(w, s, &path, err);
     if (st != ST_OK)
         goto out;
-    struct wal_seg_header h = *want;
-    h.slot = s->slot;
+    struct wal_seg_header h = {.slot = s->slot, .bytes = bytes};
     st = fill(s->file, WAL_SEG_HEADER, h.bytes, err);
     if (st == ST_OK && h.bytes > ZERO_SYNC)
         st = env_sync(s->file, err);
@@ -219,18 +217,36 @@ static struct wal__seg *take_spare(struct wal *w, uint64_t need)
     return found;
 }
 
-/* A spare whose header could not be written may carry any epoch now. It must not be there at the
- * next opening. */
-static enum status discard(struct wal *w, struct wal__seg *s, struct err *err)
+static void give_back(struct wal *w, struct wal__seg *s)
 {
-    enum status st = wal__seg_unlink(w->env, w->dir, s->slot, NULL);
-    if (st == ST_OK)
-        st = env_sync_dir(w->env, w->dir, NULL);
     env_mutex_lock(&w->state);
-    w->total_bytes -= s->h.bytes;
+    bool room = wal__segs_reserve(&w->spares, 1);
+    if (room)
+        w->spares.v[w->spares.n++] = s;
+    else
+        w->total_bytes -= s->h.bytes;
     env_mutex_unlock(&w->state);
-    wal__seg_free(s);
-    return st == ST_OK ? ST_OK : wal__poison(w, st, err);
+    if (!room) {
+        (void)wal__seg_unlink(w->env, w->dir, s->slot, NULL); /* a spare: no harm if it stays */
+        wal__seg_free(s);
+    }
+}
+
+enum status wal__unstamp(struct wal *w, struct err *err)
+{
+    struct wal__seg *s = w->half;
+    if (!s)
+        return ST_OK;
+    struct wal_seg_header h = {.slot = s->slot, .bytes = s->h.bytes};
+    enum status st = wal__seg_write_header(s, &h, err);
+    if (st != ST_OK)
+        return st;
+    st = env_sync(s->file, err);
+    if (st != ST_OK)
+        return wal__poison(w, st, err);
+    w->half = NULL;
+    give_back(w, s);
+    return ST_OK;
 }
 
 static enum status stamp_spare(struct wal *w, struct wal__seg *s, struct wal_seg_header *h,
@@ -240,8 +256,9 @@ static enum status stamp_spare(struct wal *w, struct wal__seg *s, struct wal_seg
     h->bytes = s->h.bytes;
     enum status st = wal__seg_write_header(s, h, err);
     if (st != ST_OK) {
-        enum status gone = discard(w, s, err);
-        return gone == ST_OK ? st : gone;
+        w->half = s;
+        enum status undone = wal__unstamp(w, NULL);
+        return undone == ST_POISONED ? wal__poisoned(w, err) : st;
     }
     st = env_sync(s->file, err);
     if (st != ST_OK) {
@@ -252,29 +269,25 @@ static enum status stamp_spare(struct wal *w, struct wal__seg *s, struct wal_seg
     return ST_OK;
 }
 
-/* Made as a spare and stamped afterwards: should making it fail, what is left of it carries no
- * epoch. */
-static enum status make_next(struct wal *w, uint64_t need, bool house,
-                             const struct wal_seg_header *first, struct wal__seg **ret,
+/* Made as a spare and stamped afterwards: should making it fail, what is left carries no epoch. */
+static enum status make_next(struct wal *w, uint64_t need, bool house, struct wal__seg **ret,
                              struct err *err)
 {
-    struct wal_seg_header h = first ? *first : (struct wal_seg_header){0};
     env_mutex_lock(&w->state);
-    h.bytes = wal__next_size(w);
-    if (!fits(h.bytes, need))
-        h.bytes = room_for(need);
-    bool over = w->o.max_bytes && !house && w->total_bytes + h.bytes > w->o.max_bytes;
-    uint64_t total = w->total_bytes;
+    uint64_t bytes = wal__next_size(w), total = w->total_bytes;
+    if (!fits(bytes, need))
+        bytes = room_for(need);
+    bool over = w->o.max_bytes && !house && total + bytes > w->o.max_bytes;
     env_mutex_unlock(&w->state);
     if (over)
         return err_set(err, ST_OVERLOADED,
                        "log: max_bytes is %llu, %llu are in use and the next segment takes %llu",
                        (unsigned long long)w->o.max_bytes, (unsigned long long)total,
-                       (unsigned long long)h.bytes);
-    enum status st = wal__seg_make(w, &h, ret, err);
+                       (unsigned long long)bytes);
+    enum status st = wal__seg_make(w, bytes, ret, err);
     if (st == ST_OK) {
         env_mutex_lock(&w->state);
-        w->total_bytes += h.bytes;
+        w->total_bytes += bytes;
         env_mutex_unlock(&w->state);
     }
     return st;
@@ -297,9 +310,8 @@ enum status wal__roll(struct wal *w, uint64_t need, bool house, struct err *err)
     if (!room)
         return err_set(err, ST_NO_MEMORY, "log: segment list");
     struct wal__seg *next = take_spare(w, need);
-    bool stamped = !next && !last;
-    enum status st = next ? ST_OK : make_next(w, need, house, last ? NULL : &h, &next, err);
-    if (st == ST_OK && !stamped)
+    enum status st = next ? ST_OK : make_next(w, need, house, &next, err);
+    if (st == ST_OK)
         st = stamp_spare(w, next, &h, err);
     if (st != ST_OK)
         return st;

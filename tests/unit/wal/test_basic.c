@@ -313,6 +313,52 @@ static void a_log_inside_a_value_is_only_a_value(void **state)
     sim_env_free(env);
 }
 
+/* Two groups of the same shape: the header of one over the records of the other is no group. */
+static void a_group_is_bound_to_its_records_and_its_place(void **state)
+{
+    (void)state;
+    uint8_t bodies[2][WAL_RECORD_HEADER + 8], header[WAL_GROUP_HEADER];
+    uint32_t crc[2];
+    for (int i = 0; i < 2; i++) {
+        struct wal_record r = {.range = 1,
+                               .index = (uint64_t)i,
+                               .kind = WAL_ENTRY,
+                               .payload = model_payload(7 + (uint64_t)i, 8)};
+        wal__record_encode(&r, crc32c(0, r.payload.data, 8), bodies[i]);
+        memcpy(bodies[i] + WAL_RECORD_HEADER, r.payload.data, 8);
+        crc[i] = crc32c(0, bodies[i], WAL_RECORD_HEADER);
+    }
+    struct wal_flaw flaw;
+    struct wal_group_header g = {.epoch = 5,
+                                 .stamp = 77,
+                                 .offset = 4096,
+                                 .low = 2,
+                                 .mark = {4, 8192},
+                                 .length = sizeof bodies[0],
+                                 .count = 1};
+    for (int i = 0; i < 2; i++) {
+        g.records_crc = crc[i];
+        assert_true(wal__group_check(&g, bodies[i], &flaw));
+        assert_false(wal__group_check(&g, bodies[1 - i], &flaw));
+    }
+    struct wal_group_header back;
+    wal__group_encode(&g, header);
+    assert_true(wal__group_decode(header, &back));
+    assert_true(back.low == 2 && back.mark.epoch == 4 && back.mark.offset == 8192 &&
+                back.offset == 4096);
+    struct wal_seg_header seg = {.epoch = 5, .stamp = 77, .bytes = 65536};
+    assert_true(wal__group_is_live(&g, &seg, 4096));
+    assert_false(wal__group_is_live(&g, &seg, 4104));
+    seg.stamp++;
+    assert_false(wal__group_is_live(&g, &seg, 4096));
+    seg.stamp--;
+    seg.epoch++;
+    assert_false(wal__group_is_live(&g, &seg, 4096));
+    seg.epoch--;
+    seg.bytes = 4096 + 64;
+    assert_false(wal__group_is_live(&g, &seg, 4096));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -325,6 +371,7 @@ int main(void)
         cmocka_unit_test(read_only_changes_nothing),
         cmocka_unit_test(a_newer_format_is_refused_by_name),
         cmocka_unit_test(a_log_inside_a_value_is_only_a_value),
+        cmocka_unit_test(a_group_is_bound_to_its_records_and_its_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -266,6 +266,34 @@ static void verifying_keeps_segments_from_being_recycled(void **state)
     sim_env_free(env);
 }
 
+/* The group that raises `low` is not synced when the log rolls: the new header may survive without
+ * it. */
+static void a_header_claims_no_low_that_is_not_durable(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        struct env *env = sim_env_new(&(struct sim_options){.seed = seed});
+        struct last l;
+        struct wal *w = open_log(env, &l);
+        entries(w, 1, 1, 90);
+        wal_release(w, 1, 90);
+        uint64_t low = w->end.epoch;
+        assert_true(low == 2);
+        assert_int_equal(wal__append_group(w, NULL, 0, true, low, NULL),
+                         ST_OK); /* as wal_maintain begins */
+        for (uint64_t i = 91; w->end.epoch == low; i++)
+            add(w, 1, WAL_ENTRY, 1, i, model_payload(i, 1000));
+        power_cut(env, w);
+        w = open_log(env, &l);
+        assert_true(l.first_index == 1 && l.last_index >= 90);
+        power_cut(env, w);
+        w = open_log(env, &l);
+        assert_true(l.first_index == 1 && l.last_index >= 90);
+        assert_int_equal(wal_close(w, NULL), ST_OK);
+        sim_env_free(env);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +303,7 @@ int main(void)
         cmocka_unit_test(compaction_that_shifts_raft_indexes),
         cmocka_unit_test(truncated_entries_hold_nothing_back),
         cmocka_unit_test(write_acknowledged_before_its_sync),
+        cmocka_unit_test(a_header_claims_no_low_that_is_not_durable),
         cmocka_unit_test(verifying_keeps_segments_from_being_recycled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
