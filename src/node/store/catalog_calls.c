@@ -228,6 +228,25 @@ static enum status snapshot_key(struct bytes name, struct buf *key, struct err *
     return st;
 }
 
+/* A name must not promise what retention has removed already. By count it may have removed anything
+ * up to the feed's horizon, which is never below the one of reads. The caller holds catalog.lock,
+ * as does whoever raises a horizon. */
+static enum status check_kept(struct store *s, struct version at, struct err *err)
+{
+    for (uint32_t id = STORE_FIRST_ID; id <= atomic_load(&s->catalog.last_id); id++) {
+        struct collection *c = store__collection_by_id(s, id);
+        uint64_t horizon = c ? atomic_load(&c->feed_horizon_hlc) : 0;
+        if (at.hlc >= horizon || atomic_load(&c->dropped))
+            continue;
+        char text[VERSION_TEXT_MAX];
+        version_format((struct version){horizon, 0}, text);
+        return err_set(err, ST_BELOW_HORIZON,
+                       "collection %s may have lost versions before %s to its retention", c->name,
+                       text);
+    }
+    return ST_OK;
+}
+
 enum status store_snapshot_create(struct store *s, struct bytes name, struct version at,
                                   struct err *err)
 {
@@ -239,6 +258,8 @@ enum status store_snapshot_create(struct store *s, struct bytes name, struct ver
     struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)};
     struct store_require absent = {.key = buf_bytes(&key), .what = STORE_REQUIRE_ABSENT};
     env_mutex_lock(&s->catalog.lock);
+    if (st == ST_OK)
+        st = check_kept(s, at, err);
     if (st == ST_OK)
         st = store__catalog_write(s, &op, 1, BYTES_EMPTY, &absent, err);
     env_mutex_unlock(&s->catalog.lock);
@@ -297,9 +318,33 @@ enum status store_snapshot_find(struct store *s, struct bytes name, struct versi
 
 struct list_iter {
     struct store_iter base;
+    struct store *s;
     struct store_iter *inner;
+    struct buf key, value; /* scratch */
     bool snapshots;
 };
+
+/* When a collection was made. Its descriptor is written anew with its settings; the record of its
+ * id's name is not. */
+static enum status made_at(struct list_iter *it, struct store_row *row, struct err *err)
+{
+    struct descriptor d;
+    struct record rec;
+    uint8_t id[4];
+    if (!descriptor_decode(row->rec.value, &d))
+        return err_set(err, ST_CORRUPT, "the descriptor of collection %.*s does not decode",
+                       (int)row->key.len, (const char *)row->key.data);
+    route_put(id, d.id);
+    buf_clear(&it->key);
+    if (catalog_key(&it->key, CATALOG_NAME, BYTES(id, sizeof(id))) != ST_OK)
+        return err_set(err, ST_NO_MEMORY, "no memory for a list");
+    enum status st = store_get(it->s, buf_bytes(&it->key), VERSION_NONE, &it->value, &rec, err);
+    if (st == ST_OK)
+        row->rec.version = rec.version;
+    return st == ST_NOT_FOUND
+               ? err_set(err, ST_CORRUPT, "the catalog does not know collection %u", d.id)
+               : st;
+}
 
 static int list_next(struct store_iter *base, struct store_row *ret, struct err *err)
 {
@@ -312,6 +357,9 @@ static int list_next(struct store_iter *base, struct store_row *ret, struct err 
     if (it->snapshots && !snapshot_decode(row.rec.value, &row.rec.version))
         return -(int)err_set(err, ST_CORRUPT, "snapshot %.*s does not decode", (int)row.key.len,
                              (const char *)row.key.data);
+    enum status st = it->snapshots ? ST_OK : made_at(it, &row, err);
+    if (st != ST_OK)
+        return -(int)st;
     *ret = row;
     return 1;
 }
@@ -320,6 +368,8 @@ static void list_close(struct store_iter *base)
 {
     struct list_iter *it = (struct list_iter *)base;
     store_iter_close(it->inner);
+    buf_deinit(&it->key);
+    buf_deinit(&it->value);
     mem_free(it);
 }
 
@@ -344,6 +394,7 @@ static enum status list_open(struct store *s, const char *prefix, bool snapshots
         return st;
     }
     it->base.ops = &ops;
+    it->s = s;
     it->snapshots = snapshots;
     *ret = &it->base;
     return ST_OK;

@@ -96,6 +96,7 @@ uint64_t store_collection_count(struct store *s);
 /* The name of an id, also of a dropped collection; borrowed until store_close; NULL: unknown. */
 const char *store_collection_name(struct store *s, uint32_t id);
 
+/* ALREADY_EXISTS; BELOW_HORIZON when retention may have removed what was to be seen at `at`. */
 enum status store_snapshot_create(struct store *s, struct bytes name, struct version at,
                                   struct err *err) WARN_UNUSED;
 enum status store_snapshot_delete(struct store *s, struct bytes name, struct err *err) WARN_UNUSED;
