@@ -13,7 +13,7 @@ enum status wal__erase(struct wal *w, struct err *err)
     enum status st = wal__unstamp(w, err);
     if (st != ST_OK || !w->erase)
         return st;
-    struct wal__seg *seg = wal__current(w);
+    struct wal__seg *seg = w->current;
     uint64_t room = seg->h.bytes - seg->end;
     size_t len = room < sizeof zeros ? (size_t)room : sizeof zeros;
     st = len ? env_pwrite(seg->file, seg->end, zeros, len, err) : ST_OK;
@@ -104,7 +104,7 @@ static size_t lay_out(struct wal *w, const struct wal_record *r, size_t n,
 /* Room in the current segment, or in a new one. */
 static enum status find_room(struct wal *w, uint64_t need, bool house, struct err *err)
 {
-    const struct wal__seg *seg = wal__current(w);
+    const struct wal__seg *seg = w->current;
     uint64_t keep = house ? 0 : wal__reserve(seg->h.bytes);
     if (seg->end + need + keep <= seg->h.bytes)
         return ST_OK;
@@ -141,7 +141,7 @@ enum status wal__append_group(struct wal *w, const struct wal_record *records, s
         st = find_room(w, WAL_GROUP_HEADER + wal__align(length), house, err);
     if (st != ST_OK)
         return st;
-    struct wal__seg *seg = wal__current(w);
+    struct wal__seg *seg = w->current;
     struct wal_group_header g = {
         .epoch = seg->h.epoch,
         .stamp = seg->h.stamp,

@@ -60,6 +60,7 @@ struct wal {
 
     /* Under `append_mutex`. */
     uint32_t incarnation;
+    struct wal__seg *current; /* the last of segs[]; changes under `state` too */
     struct wal__seg *half; /* its header may name the next epoch: undo that before anything else */
     bool erase; /* a failed group may lie at the end of the log: erase it before anything else */
     struct wal_pos mark;     /* in the newest group */
@@ -82,10 +83,6 @@ struct wal {
     uint64_t appends, records, appended_bytes, syncs, sync_ns, dropped_tail_bytes;
 };
 
-static inline struct wal__seg *wal__current(struct wal *w)
-{
-    return w->segs.n ? w->segs.v[w->segs.n - 1] : NULL;
-}
 /* Space at the end of each segment that only housekeeping may use, so that a full disk can still be
  * recycled. */
 static inline uint64_t wal__reserve(uint64_t segment_bytes)

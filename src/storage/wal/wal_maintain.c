@@ -82,7 +82,9 @@ static enum status recycle(struct wal *w, uint64_t low, struct err *err)
     size_t n = 0;
     env_mutex_lock(&w->state);
     ASSERT(w->low >= low);
-    while (n + 1 < w->segs.n && w->segs.v[n]->h.epoch < low)
+    /* A verification may have begun since `low` was settled: what it reads waits for the next time.
+     */
+    while (n + 1 < w->segs.n && w->segs.v[n]->h.epoch < low && w->segs.v[n]->h.epoch < w->pinned)
         n++;
     if (w->low_synced < low)
         w->low_synced = low;

@@ -310,6 +310,7 @@ static void adopt(struct wal *w, struct wal__load *l, const struct wal__scan *s,
     struct wal__seg *last = l->live.v[l->live.n - 1];
     w->spares = l->spare;
     w->segs = l->live;
+    w->current = last;
     l->spare = l->live = (struct wal__segs){0};
     w->incarnation = s->top_incarnation + 1;
     w->low = w->low_synced = s->low;

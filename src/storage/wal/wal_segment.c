@@ -299,7 +299,7 @@ enum status wal__roll(struct wal *w, uint64_t need, bool house, struct err *err)
     env_random(w->env, &h.stamp, sizeof h.stamp);
     env_mutex_lock(&w->state);
     bool room = wal__segs_reserve(&w->segs, 1);
-    struct wal__seg *last = wal__current(w);
+    struct wal__seg *last = w->current;
     if (last) {
         h.epoch = last->h.epoch + 1;
         h.low = w->low_synced; /* this header may become durable before the newest groups do */
@@ -317,7 +317,7 @@ enum status wal__roll(struct wal *w, uint64_t need, bool house, struct err *err)
         return st;
     env_mutex_lock(&w->state);
     wal__map_deinit(&next->top);
-    w->segs.v[w->segs.n++] = next;
+    w->segs.v[w->segs.n++] = w->current = next;
     w->end = (struct wal_pos){next->h.epoch, next->end};
     if (!last) {
         w->synced = w->end;

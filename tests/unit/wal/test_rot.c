@@ -172,11 +172,11 @@ static void above_the_last_mark_a_flip_costs_a_suffix(void **state)
         model_check(&m);
         struct wal_record recs[MODEL_GROUP_MAX];
         size_t n = model_make_group(&m, &r, 3000, recs);
-        uint64_t from = wal__current(w)->end;
+        uint64_t from = w->current->end;
         assert_int_equal(wal_append(w, recs, n, NULL, NULL), ST_OK);
         model_appended(&m, recs, n);
         assert_int_equal(wal_sync(w, NULL), ST_OK);
-        struct place p = {wal__current(w)->slot, 0, 0, wal__current(w)->end};
+        struct place p = {w->current->slot, 0, 0, w->current->end};
         bool same_segment = from < p.used;
         sim_crash(env, SIM_CRASH_POWER, 512); /* before the idle marker */
         (void)wal_close(w, NULL);
