@@ -1,4 +1,5 @@
 /* What goes in comes out: sizes, groups, rolls, limits, read-only, formats. */
+#include "base/alloc.h"
 #include "base/hash.h"
 #include "model_wal.h"
 #include "storage/wal/wal_internal.h"
@@ -359,6 +360,28 @@ static void a_group_is_bound_to_its_records_and_its_place(void **state)
     assert_false(wal__group_is_live(&g, &seg, 4096));
 }
 
+static void an_append_is_one_write_and_a_sync_is_one_sync(void **state)
+{
+    (void)state;
+    struct env *env = sim_env_new(&(struct sim_options){.seed = 9});
+    struct wal *w = open_log(env, NULL, NULL, NULL);
+    struct wal_record r = {
+        .range = 1, .index = 1, .kind = WAL_ENTRY, .payload = model_payload(1, 150)};
+    assert_int_equal(wal_append(w, &r, 1, NULL, NULL), ST_OK);
+    mem_fail_at(1, 1); /* no memory is asked for any more */
+    for (r.index = 2; r.index < 500; r.index++) {
+        uint64_t ops = sim_ops(env);
+        assert_int_equal(wal_append(w, &r, 1, NULL, NULL), ST_OK);
+        assert_int_equal(sim_ops(env), ops + 1);
+        assert_int_equal(wal_sync(w, NULL), ST_OK);
+        assert_int_equal(wal_sync(w, NULL), ST_OK); /* nothing to do */
+        assert_int_equal(sim_ops(env), ops + 2);
+    }
+    mem_fail_at(0, 0);
+    assert_int_equal(wal_close(w, NULL), ST_OK);
+    sim_env_free(env);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -371,6 +394,7 @@ int main(void)
         cmocka_unit_test(read_only_changes_nothing),
         cmocka_unit_test(a_newer_format_is_refused_by_name),
         cmocka_unit_test(a_log_inside_a_value_is_only_a_value),
+        cmocka_unit_test(an_append_is_one_write_and_a_sync_is_one_sync),
         cmocka_unit_test(a_group_is_bound_to_its_records_and_its_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
