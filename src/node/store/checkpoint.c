@@ -86,28 +86,6 @@ enum status store__drain(struct store *s, struct err *err)
     return ST_OK;
 }
 
-/* Tells those who wait for room how it went. */
-static void drained(struct store *s, enum status st, const struct err *err)
-{
-    env_mutex_lock(&s->state_lock);
-    s->drain_status = st;
-    s->drain_err = *err;
-    s->drain_wanted = false;
-    env_cond_broadcast(&s->state_cond);
-    env_mutex_unlock(&s->state_lock);
-}
-
-static enum status drain_and_tell(struct store *s, struct err *err)
-{
-    struct err local;
-    err_init(&local);
-    enum status st = store__drain(s, &local);
-    drained(s, st, &local);
-    if (st != ST_OK && err)
-        *err = local;
-    return st;
-}
-
 static bool has_frozen(struct store *s)
 {
     struct view *v = store__view(s);
@@ -116,7 +94,18 @@ static bool has_frozen(struct store *s)
     return frozen;
 }
 
-/* By the leader, before it appends: room for a group in the active table. */
+static enum status drain_locking(struct store *s, struct err *err)
+{
+    env_mutex_lock(&s->checkpoint_lock);
+    enum status st = store__drain(s, err);
+    env_mutex_unlock(&s->checkpoint_lock);
+    return st;
+}
+
+/* By the leader, before it appends: room for a group in the active table. When the frozen one is
+ * not drained yet, the leader waits for whoever drains it, or does so itself: never for the thread,
+ * which may be waiting to lead. A failure is answered at once, so that a full disk refuses instead
+ * of hanging. */
 enum status store__make_room(struct store *s, struct err *err)
 {
     struct view *v = store__view(s);
@@ -125,31 +114,15 @@ enum status store__make_room(struct store *s, struct err *err)
     view_unref(v);
     if (bytes < s->o.table_bytes)
         return ST_OK;
-    if (frozen && !s->o.no_thread) {
-        /* The thread drains; a failure is answered at once, so that a full disk refuses instead of
-         * hanging. */
-        env_mutex_lock(&s->state_lock);
-        s->drain_status = ST_OK;
-        s->drain_wanted = s->poked = true;
-        env_cond_broadcast(&s->state_cond);
-        while (s->drain_wanted && !s->stopping)
-            env_cond_wait(&s->state_cond, &s->state_lock);
-        enum status st = s->drain_status;
-        if (st != ST_OK && err)
-            *err = s->drain_err;
-        env_mutex_unlock(&s->state_lock);
-        if (st != ST_OK)
-            return st;
-    } else if (frozen) {
+    enum status st = ST_OK;
+    if (frozen && s->o.no_thread)
         return err_set(err, ST_OVERLOADED,
                        "the table is full and its predecessor not yet drained (limit %zu bytes)",
                        s->o.table_bytes);
-    }
-    if (has_frozen(s))
-        return err_set(err, ST_OVERLOADED,
-                       "the table is full and its predecessor not yet drained (limit %zu bytes)",
-                       s->o.table_bytes);
-    enum status st = freeze(s, err);
+    if (frozen)
+        st = drain_locking(s, err);
+    if (st == ST_OK)
+        st = freeze(s, err);
     if (st == ST_OK)
         store__poke(s);
     return st;
@@ -163,29 +136,35 @@ enum status store__make_room_replaying(struct store *s, struct err *err)
     return st == ST_OK ? store__drain(s, err) : st;
 }
 
-/* Freezes what the active table holds and drains it. The caller holds checkpoint_lock. */
-static enum status checkpoint_locked(struct store *s, struct err *err)
+/* Drains all that was applied before the call. Leads without checkpoint_lock, for a leader may wait
+ * for that one. When another table was frozen already, that goes first and this takes a second
+ * round. */
+static enum status drain_all(struct store *s, struct err *err)
 {
-    enum status st = drain_and_tell(s, err);
-    if (st == ST_OK)
-        st = store__lead_begin(s, err);
-    if (st != ST_OK)
-        return st;
-    struct view *v = store__view(s);
-    bool empty = table_count(v->active) == 0, frozen = v->frozen != NULL;
-    view_unref(v);
-    if (!empty && !frozen)
-        st = freeze(s, err);
-    store__lead_end(s);
-    return st == ST_OK ? drain_and_tell(s, err) : st;
+    enum status st;
+    bool again;
+    do {
+        if ((st = store__lead_begin(s, err)) != ST_OK)
+            return st;
+        struct view *v = store__view(s);
+        bool empty = table_count(v->active) == 0;
+        again = v->frozen != NULL;
+        view_unref(v);
+        if (!empty && !again)
+            st = freeze(s, err);
+        store__lead_end(s);
+        if (st == ST_OK)
+            st = drain_locking(s, err);
+    } while (st == ST_OK && again);
+    return st;
 }
 
 enum status store_checkpoint(struct store *s, struct err *err)
 {
     if (s->o.read_only)
         return err_set(err, ST_READ_ONLY, "%s was opened read-only", s->dir);
+    enum status st = drain_all(s, err);
     env_mutex_lock(&s->checkpoint_lock);
-    enum status st = checkpoint_locked(s, err);
     if (st == ST_OK)
         st = wal_maintain(s->wal, err);
     env_mutex_unlock(&s->checkpoint_lock);
@@ -241,10 +220,8 @@ uint64_t store_tick(struct store *s)
     err_init(&err);
     uint64_t now = env_mono_ns(s->env);
     uint64_t wait = UINT64_MAX;
-    if (s->o.read_only || atomic_load(&s->poisoned)) {
-        drained(s, ST_POISONED, &err);
+    if (s->o.read_only || atomic_load(&s->poisoned))
         return wait;
-    }
     if (atomic_load(&s->unsynced)) {
         if (now - s->last_sync_ns >= s->o.sync_interval_ms * UINT64_C(1000000)) {
             s->last_sync_ns = now;
@@ -254,21 +231,12 @@ uint64_t store_tick(struct store *s)
         wait = s->o.sync_interval_ms < TICK_MS ? s->o.sync_interval_ms : TICK_MS;
     }
     if (checkpoint_due(s, now)) {
-        env_mutex_lock(&s->checkpoint_lock);
         /* A frozen table is the common case: then the active one goes on filling. */
-        enum status st = has_frozen(s) ? drain_and_tell(s, &err) : checkpoint_locked(s, &err);
-        env_mutex_unlock(&s->checkpoint_lock);
+        enum status st = has_frozen(s) ? drain_locking(s, &err) : drain_all(s, &err);
         if (st != ST_OK) {
             complain(s, "checkpoint failed; it will be tried again", &err);
             wait = RETRY_MS;
         }
-    } else {
-        env_mutex_lock(&s->state_lock);
-        if (s->drain_wanted) {
-            s->drain_wanted = false;
-            env_cond_broadcast(&s->state_cond);
-        }
-        env_mutex_unlock(&s->state_lock);
     }
     if (atomic_exchange(&s->dirty, false))
         s->mark_due = true;
@@ -300,8 +268,5 @@ void store__housekeeping(void *arg)
                 break;
         }
     }
-    /* Nobody may go on waiting for a drain that will not come. */
-    s->drain_wanted = false;
-    env_cond_broadcast(&s->state_cond);
     env_mutex_unlock(&s->state_lock);
 }

@@ -1,8 +1,9 @@
 /* store_internal.h - what the files of this module share. Read store.h first.
  *
- * Locks, each held for a short while and in this order: checkpoint_lock (one checkpoint or vacuum
- * at a time; held across I/O, by maintenance only) > lead (the write path; a queue, not a mutex) >
- * queue_lock, state_lock, view_change > view_lock, clock_lock.
+ * Locks, each held for a short while and in this order: lead (the write path; a queue, not a mutex)
+ * > checkpoint_lock (one drain, vacuum or verify at a time; held across I/O, by maintenance and by
+ * a leader whose table is full) > queue_lock, state_lock, view_change > view_lock, clock_lock. So
+ * nobody waits to lead while holding checkpoint_lock, and no leader waits for the thread.
  */
 #ifndef VARVE_NODE_STORE_INTERNAL_H
 #define VARVE_NODE_STORE_INTERNAL_H
@@ -99,10 +100,8 @@ struct store {
     /* checkpoints and housekeeping */
     struct env_mutex checkpoint_lock;
     struct env_mutex state_lock;
-    struct env_cond state_cond; /* drained, or a drain failed; also pokes the thread */
-    bool drain_wanted, stopping, poked;
-    enum status drain_status; /* of the last drain; a writer that waits for room answers it */
-    struct err drain_err;
+    struct env_cond state_cond; /* pokes the thread */
+    bool stopping, poked;
     _Atomic bool unsynced; /* something was appended without a sync */
     _Atomic bool dirty;    /* something was appended since the last tick */
     uint64_t last_checkpoint_ns, last_sync_ns;
