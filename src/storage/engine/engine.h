@@ -71,6 +71,7 @@ struct engine_vacuum {
     struct engine_interval in;
     struct version horizon; /* none = nothing by age */
     uint64_t keep_count;    /* 0 = unlimited */
+    struct version hold;    /* reads at or above it must stay whole by count too; none = no such wish */
     /* Called now and then; false stops early with CANCELLED (what was done stays done). */
     bool (*progress)(void *arg, uint64_t rows_done, uint64_t rows_estimate);
     void *arg;

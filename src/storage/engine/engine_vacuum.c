@@ -32,6 +32,7 @@ struct key_plan {
     struct version live;
     uint64_t index;            /* versions seen, the live one included */
     bool aged;                 /* the newest at or below the horizon was seen */
+    bool held;                 /* likewise of the hold: what is older is nobody's */
     struct version first_gone; /* newest version to go; none: nothing goes */
     struct version count_gone; /* newest version to go by count */
     bool clean;                /* the newest to go is a tombstone by age: no floor is needed */
@@ -209,8 +210,9 @@ static enum status plan_row(struct vacuum *v, struct key_plan *plan, const struc
     bool old = !version_is_none(v->q->horizon) && version_cmp(version, v->q->horizon) <= 0;
     bool tombstone = old && !plan->aged && rec.kind == RECORD_DELETE;
     bool by_age = plan->aged || tombstone;
-    bool by_count = v->q->keep_count && plan->index >= v->q->keep_count;
+    bool by_count = v->q->keep_count && plan->index >= v->q->keep_count && plan->held;
     plan->aged |= old;
+    plan->held |= version_cmp(version, v->q->hold) <= 0;
     plan->index++;
     if (!by_age && !by_count)
         return ST_OK;
@@ -278,7 +280,7 @@ static enum status remove_long(struct vacuum *v, const struct key_plan *plan, st
 static enum status vacuum_key(struct vacuum *v, struct engine_cursor *c, struct bytes prefix,
                               struct err *err)
 {
-    struct key_plan plan = {0};
+    struct key_plan plan = {.held = version_is_none(v->q->hold)};
     buf_clear(&v->prefix);
     if (buf_append(&v->prefix, prefix.data, prefix.len) != ST_OK)
         return no_memory(err);
@@ -291,6 +293,7 @@ static enum status vacuum_key(struct vacuum *v, struct engine_cursor *c, struct 
     if (!version_is_none(plan.live)) {
         plan.index = 1;
         plan.aged = version_cmp(plan.live, v->q->horizon) <= 0;
+        plan.held |= version_cmp(plan.live, v->q->hold) <= 0;
     }
     while (c->valid) {
         struct version version;

@@ -86,7 +86,8 @@ void rocks__close(struct engine *e);
 
 /* rocks_snapshot.c */
 enum status rocks__publish(struct rocks *e, struct err *err) WARN_UNUSED;
-/* Until the next publish, snapshots are refused. false: somebody holds on to the DB, nothing changed. */
+/* Until the next publish, snapshots are refused. false: somebody holds on to the DB, nothing
+ * changed. */
 bool rocks__unpublish(struct rocks *e) WARN_UNUSED;
 enum status rocks__snapshot(struct engine *e, struct engine_snapshot **ret,
                             struct err *err) WARN_UNUSED;

@@ -8,6 +8,8 @@ enum {
     LIVE_BLOCK = 16 << 10,
     PAST_BLOCK = 64 << 10, /* so that zstd sees some thirty versions of a 2 KiB record at once */
     WHEN_BLOCK = 32 << 10,
+    META_BLOCK = 8 << 10,
+    CACHE_SHARD = 4 << 20,
     WRITE_BUFFER = 64 << 10, /* memtables stay empty */
     FILE_BYTES = 64 << 20,
     LEVEL_BYTES = 256 << 20,
@@ -63,6 +65,12 @@ static rocksdb_block_based_table_options_t *table_options(const struct rocks *e,
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(t, 1);
     rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
+    /* In pieces: the filter of a large file is more than a small cache's shard can hold. */
+    rocksdb_block_based_options_set_index_type(
+        t, rocksdb_block_based_table_index_type_two_level_index_search);
+    rocksdb_block_based_options_set_metadata_block_size(t, META_BLOCK);
+    rocksdb_block_based_options_set_partition_filters(t, f != ENGINE_WHEN);
+    rocksdb_block_based_options_set_pin_top_level_index_and_filter(t, 1);
     if (f != ENGINE_WHEN)
         rocksdb_block_based_options_set_filter_policy(
             t, rocksdb_filterpolicy_create_bloom_full(BLOOM_BITS));
@@ -89,7 +97,8 @@ static rocksdb_options_t *family_options(const struct rocks *e, enum engine_fami
     rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
     rocksdb_options_set_compression(o, f == ENGINE_LIVE ? rocksdb_lz4_compression
                                                         : rocksdb_zstd_compression);
-    rocksdb_options_set_compression_options(o, -14, ZSTD_LEVEL, 0, 0);
+    /* Files are made while writers may wait for the drain; merging has the time to do better. */
+    rocksdb_options_set_compression_options(o, -14, file ? 1 : ZSTD_LEVEL, 0, 0);
     if (f == ENGINE_LIVE && !file) {
         rocksdb_options_set_bottommost_compression(o, rocksdb_zstd_compression);
         rocksdb_options_set_bottommost_compression_options(o, -14, 1, 0, 0, 1);
@@ -103,7 +112,16 @@ static rocksdb_options_t *family_options(const struct rocks *e, enum engine_fami
 
 void rocks__options_make(struct rocks *e)
 {
-    e->cache = rocksdb_cache_create_lru(e->options.cache_bytes);
+    /* A shard must hold the largest block with room to spare, or that block is read anew each time.
+     */
+    int shard_bits = 0;
+    while (shard_bits < 6 && e->options.cache_bytes >> (shard_bits + 1) >= CACHE_SHARD)
+        shard_bits++;
+    rocksdb_lru_cache_options_t *cache = rocksdb_lru_cache_options_create();
+    rocksdb_lru_cache_options_set_capacity(cache, e->options.cache_bytes);
+    rocksdb_lru_cache_options_set_num_shard_bits(cache, shard_bits);
+    e->cache = rocksdb_cache_create_lru_opts(cache);
+    rocksdb_lru_cache_options_destroy(cache);
     e->env_options = rocksdb_envoptions_create();
     for (int f = 0; f < ENGINE_FAMILIES; f++) {
         e->cf_options[f] = family_options(e, (enum engine_family)f, false);
@@ -148,8 +166,9 @@ rocksdb_readoptions_t *rocks__read_options(const struct engine_snapshot *s, enum
     rocksdb_readoptions_t *r = rocksdb_readoptions_create();
     if (s->at)
         rocksdb_readoptions_set_snapshot(r, s->at);
-    /* We write none. And with them on, an iterator of this RocksDB that steps into a next file whose first block cannot be
-     * read ends without an error (measured on 7.8.3; the sentinel it puts at file ends swallows the status). */
+    /* We write none. And with them on, an iterator of this RocksDB that steps into a next file
+     * whose first block cannot be read ends without an error (measured on 7.8.3; the sentinel it
+     * puts at file ends swallows the status). */
     rocksdb_readoptions_set_ignore_range_deletions(r, 1);
     bool one = use == ROCKS_READ_ONE || use == ROCKS_READ_ONE_CACHE;
     if (one)

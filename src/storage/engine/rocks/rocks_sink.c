@@ -202,8 +202,8 @@ enum status rocks__incoming_clear(struct rocks *e, struct err *err)
     return st;
 }
 
-enum status engine_rocks_test_raw(struct engine *engine, enum engine_family f, struct bytes key, const struct bytes *value,
-                                  struct err *err)
+enum status engine_rocks_test_raw(struct engine *engine, enum engine_family f, struct bytes key,
+                                  const struct bytes *value, struct err *err)
 {
     struct rocks *e = (struct rocks *)engine;
     struct engine_sink *s = rocks__sink_new(e);
