@@ -44,8 +44,6 @@ enum status store_verify(struct store *s, void (*report)(void *arg, const struct
                          struct err *err)
 {
     struct verifying v = {s, report, progress, arg, false};
-    /* The engine's rows are looked at in place: no drain or vacuum may change them meanwhile. */
-    env_mutex_lock(&s->checkpoint_lock);
     enum status log = wal_verify_open(s->wal, on_wal_finding, on_wal_progress, &v, err);
     enum status st = log;
     if (!v.stopped && (log == ST_OK || log == ST_CORRUPT)) {
@@ -58,7 +56,6 @@ enum status store_verify(struct store *s, void (*report)(void *arg, const struct
         if (st == ST_OK)
             st = log;
     }
-    env_mutex_unlock(&s->checkpoint_lock);
     return v.stopped ? err_set(err, ST_CANCELLED, "verify was stopped") : st;
 }
 

@@ -159,27 +159,26 @@ static enum status drain_all(struct store *s, struct err *err)
     return st;
 }
 
+static enum status maintain(struct store *s, struct err *err)
+{
+    env_mutex_lock(&s->maintain_lock);
+    enum status st = wal_maintain(s->wal, err);
+    env_mutex_unlock(&s->maintain_lock);
+    return st;
+}
+
 enum status store_checkpoint(struct store *s, struct err *err)
 {
     if (s->o.read_only)
         return err_set(err, ST_READ_ONLY, "%s was opened read-only", s->dir);
     enum status st = drain_all(s, err);
-    env_mutex_lock(&s->checkpoint_lock);
-    if (st == ST_OK)
-        st = wal_maintain(s->wal, err);
-    env_mutex_unlock(&s->checkpoint_lock);
-    return st;
+    return st == ST_OK ? maintain(s, err) : st;
 }
 
 enum status store_compact(struct store *s, struct err *err)
 {
     enum status st = store_checkpoint(s, err);
-    if (st != ST_OK)
-        return st;
-    env_mutex_lock(&s->checkpoint_lock);
-    st = s->engine->ops->compact(s->engine, err);
-    env_mutex_unlock(&s->checkpoint_lock);
-    return st;
+    return st == ST_OK ? s->engine->ops->compact(s->engine, err) : st;
 }
 
 /* ---- housekeeping ---- */
@@ -247,7 +246,7 @@ uint64_t store_tick(struct store *s)
         return s->o.checkpoint_interval_ms;
     else
         return wait;
-    if (wal_maintain(s->wal, &err) != ST_OK)
+    if (maintain(s, &err) != ST_OK)
         complain(s, "log maintenance failed; it will be tried again", &err);
     return wait < TICK_MS ? wait : TICK_MS;
 }

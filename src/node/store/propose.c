@@ -198,7 +198,7 @@ static void fail_rest(struct proposal *from, struct proposal *to, enum status st
 /* One append and at most one sync for proposals [from, to), all of which passed their checks or
  * have failed already. */
 static void log_and_apply(struct store *s, struct proposal *from, struct proposal *to, size_t n,
-                          bool sync)
+                          enum store_sync sync)
 {
     struct err err;
     struct wal_pos end;
@@ -214,7 +214,7 @@ static void log_and_apply(struct store *s, struct proposal *from, struct proposa
     s->range.last += n;
     if (!atomic_exchange_explicit(&s->dirty, true, memory_order_relaxed))
         store__poke(s);
-    if (sync) {
+    if (sync == STORE_SYNC_ALWAYS) {
         uint64_t t0 = env_mono_ns(s->env);
         st = wal_sync(s->wal, &err);
         histogram_add(s->m_sync_ns, env_mono_ns(s->env) - t0);
@@ -223,7 +223,7 @@ static void log_and_apply(struct store *s, struct proposal *from, struct proposa
             fail_rest(from, to, st, &err);
             return;
         }
-    } else {
+    } else if (sync == STORE_SYNC_INTERVAL) {
         atomic_store(&s->unsynced, true);
     }
 
@@ -258,12 +258,12 @@ static enum store_sync sync_of(const struct store *s, const struct store_write *
 /* Stamps, checks and collects proposals from `from` until the group is big enough; returns where it
  * stopped. */
 static struct proposal *collect(struct store *s, struct view *v, struct proposal *from,
-                                size_t *ret_n, bool *ret_sync)
+                                size_t *ret_n, enum store_sync *ret_sync)
 {
     uint64_t now_ms = env_now_ms(s->env);
     size_t n = 0, bytes = 0;
     struct range_need need = {0};
-    *ret_sync = false;
+    *ret_sync = STORE_SYNC_OFF;
     struct proposal *p = from;
     for (; p && bytes < GROUP_BYTES_MAX; p = p->next) {
         if (p->st != ST_OK || !p->w->entry)
@@ -291,7 +291,8 @@ static struct proposal *collect(struct store *s, struct view *v, struct proposal
                                             .kind = WAL_ENTRY,
                                             .payload = payload};
         n++;
-        *ret_sync |= sync_of(s, p->w) == STORE_SYNC_ALWAYS;
+        if (sync_of(s, p->w) < *ret_sync)
+            *ret_sync = sync_of(s, p->w); /* the strongest asked for */
         bytes += p->w->entry->len;
     }
     *ret_n = n;
@@ -311,7 +312,7 @@ static void lead(struct store *s, struct proposal *list)
             return;
         }
         size_t n;
-        bool sync;
+        enum store_sync sync;
         struct view *v = store__view(s);
         struct proposal *to = collect(s, v, from, &n, &sync);
         view_unref(v);

@@ -99,10 +99,11 @@ struct store {
 
     /* checkpoints and housekeeping */
     struct env_mutex checkpoint_lock;
+    struct env_mutex maintain_lock; /* one wal_maintain at a time */
     struct env_mutex state_lock;
     struct env_cond state_cond; /* pokes the thread */
     bool stopping, poked;
-    _Atomic bool unsynced; /* something was appended without a sync */
+    _Atomic bool unsynced; /* something was appended that an interval sync was promised for */
     _Atomic bool dirty;    /* something was appended since the last tick */
     uint64_t last_checkpoint_ns, last_sync_ns;
     bool mark_due;

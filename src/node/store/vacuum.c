@@ -97,22 +97,25 @@ static enum status vacuum_one(struct vacuuming *v, struct collection *c, struct 
     horizon.origin = 0;
     if (!version_is_none(held) && version_cmp(held, horizon) < 0)
         horizon = held;
-    /* By count a version may go that is younger than a named snapshot; while there is one, nothing
-     * goes by count. */
-    uint64_t keep = version_is_none(held) ? max_count : 0;
-    if (version_is_none(horizon) && keep == 0)
+    if (version_is_none(horizon) && max_count == 0)
         return ST_OK;
 
     st = store_checkpoint(s, err);
-    struct horizons h = {horizon.hlc, keep ? store_visible(s).hlc : horizon.hlc};
+    /* By count versions may go that are younger than the horizon: who follows changes from before
+     * now may miss some. */
+    struct horizons h = {horizon.hlc, max_count ? store_visible(s).hlc : horizon.hlc};
     if (st == ST_OK)
         st = store__raise_horizons(s, c, &h, err);
     if (st == ST_OK)
         st = store_sync_now(s, err); /* before anything is removed, whatever the sync mode */
     if (st != ST_OK)
         return st;
-    struct engine_vacuum ev = {
-        .in = in, .horizon = horizon, .keep_count = keep, .progress = on_progress, .arg = v};
+    struct engine_vacuum ev = {.in = in,
+                               .horizon = horizon,
+                               .keep_count = max_count,
+                               .hold = held,
+                               .progress = on_progress,
+                               .arg = v};
     struct engine_vacuum_result r = {0};
     struct snap *snap = NULL;
     env_mutex_lock(&s->checkpoint_lock);

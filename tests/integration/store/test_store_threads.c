@@ -19,7 +19,7 @@ struct fixture {
     _Atomic uint64_t reads;
 };
 
-static void open_it(struct fixture *f, struct env *env, const char *tag)
+static void open_it(struct fixture *f, struct env *env, enum store_sync sync, const char *tag)
 {
     struct err err;
     err_init(&err);
@@ -29,7 +29,7 @@ static void open_it(struct fixture *f, struct env *env, const char *tag)
                               .cache_bytes = 1 << 20,
                               .table_bytes = 256 * 1024,
                               .wal = {.segment_bytes = 1 << 20},
-                              .sync = STORE_SYNC_ALWAYS};
+                              .sync = sync};
     enum status st = store_open(env, f->dir, &o, &f->s, &err);
     if (st != ST_OK)
         fail_msg("%s", err.detail);
@@ -122,7 +122,7 @@ static void test_compare_and_set_counts_exactly(void **state)
     static struct fixture f;
     f = (struct fixture){0};
     struct env_thread threads[THREADS];
-    open_it(&f, env_linux(), "cas");
+    open_it(&f, env_linux(), STORE_SYNC_OFF, "cas");
     run(&f, count_up, threads, THREADS);
     join(threads, THREADS);
     uint8_t space[64];
@@ -198,6 +198,7 @@ static void checkpoint_often(void *arg)
     err_init(&err);
     while (!atomic_load(&f->stop)) {
         EXPECT(f, store_checkpoint(f->s, &err) == ST_OK);
+        EXPECT(f, store_verify(f->s, NULL, NULL, NULL, &err) == ST_OK);
         env_sleep_ms(env_linux(), 2);
     }
 }
@@ -214,8 +215,8 @@ static void follow(void *arg)
     while (got < 2 * ROUNDS * PAIRS) {
         struct store_iter *it;
         struct store_row row;
-        if (!store_wait_visible(f->s, after, 2000, NULL))
-            break;
+        if (!store_wait_visible(f->s, after, 100000, NULL))
+            break; /* the writers died: the count below says so */
         EXPECT(f, store_changes(f->s, after, buf_bytes(&after_key), &it, &err) == ST_OK);
         while (store_iter_next(it, &row, &err) > 0) {
             int c = version_cmp(row.rec.version, after);
@@ -237,7 +238,7 @@ static void test_batches_are_seen_whole_beside_checkpoints(void **state)
     static struct fixture f;
     f = (struct fixture){0};
     struct env_thread writers[2], readers[2], checkpointer, follower;
-    open_it(&f, env_linux(), "pairs");
+    open_it(&f, env_linux(), STORE_SYNC_OFF, "pairs");
     run(&f, follow, &follower, 1);
     run(&f, read_pairs, readers, 2);
     run(&f, checkpoint_often, &checkpointer, 1);
@@ -305,7 +306,7 @@ static void test_cached_gets_do_not_wait_for_a_sync(void **state)
     slow.ops.open = slow_open;
     slow.ops.sync = slow_sync;
     slow.env.ops = &slow.ops;
-    open_it(&f, &slow.env, "slow");
+    open_it(&f, &slow.env, STORE_SYNC_ALWAYS, "slow");
     struct entry_op op = {.key = key_of(&f, "fast", space), .kind = RECORD_PUT, .value = BYTES_LIT("y")};
     assert_int_equal(put(&f, &op, 1, NULL, &v), ST_OK);
     assert_int_equal(store_get(f.s, op.key, VERSION_NONE, &buf, &rec, &err), ST_OK);
