@@ -106,6 +106,11 @@ static inline struct version embed__version(varve_version v)
 {
     return (struct version){v.hlc, v.origin};
 }
+/* Callers may hand what they get to memcpy, which wants no NULL even for nothing. */
+static inline varve_bytes embed__bytes(struct bytes b)
+{
+    return (varve_bytes){b.data ? b.data : (const uint8_t *)"", b.len};
+}
 static inline varve_version embed__public(struct version v)
 {
     return (varve_version){v.hlc, v.origin};

@@ -80,13 +80,12 @@ const char *varve_iter_collection(const varve_iter *it)
 
 varve_bytes varve_iter_key(const varve_iter *it)
 {
-    return it && it->has_row ? (varve_bytes){it->key.data, it->key.len} : (varve_bytes){"", 0};
+    return it && it->has_row ? embed__bytes(it->key) : (varve_bytes){"", 0};
 }
 
 varve_bytes varve_iter_value(const varve_iter *it)
 {
-    return it && it->has_row ? (varve_bytes){it->rec.value.data, it->rec.value.len}
-                             : (varve_bytes){"", 0};
+    return it && it->has_row ? embed__bytes(it->rec.value) : (varve_bytes){"", 0};
 }
 
 varve_type varve_iter_type(const varve_iter *it)
@@ -106,8 +105,7 @@ varve_version varve_iter_parent(const varve_iter *it)
 
 varve_bytes varve_iter_writer(const varve_iter *it)
 {
-    return it && it->has_row ? (varve_bytes){it->rec.writer.data, it->rec.writer.len}
-                             : (varve_bytes){"", 0};
+    return it && it->has_row ? embed__bytes(it->rec.writer) : (varve_bytes){"", 0};
 }
 
 bool varve_iter_is_delete(const varve_iter *it)

@@ -21,7 +21,7 @@ void varve_value_free(varve_value *v)
 
 varve_bytes varve_value_bytes(const varve_value *v)
 {
-    return v ? (varve_bytes){v->rec.value.data, v->rec.value.len} : (varve_bytes){"", 0};
+    return v ? embed__bytes(v->rec.value) : (varve_bytes){"", 0};
 }
 
 varve_type varve_value_type(const varve_value *v)
@@ -36,7 +36,7 @@ varve_version varve_value_version(const varve_value *v)
 
 varve_bytes varve_value_writer(const varve_value *v)
 {
-    return v ? (varve_bytes){v->rec.writer.data, v->rec.writer.len} : (varve_bytes){"", 0};
+    return v ? embed__bytes(v->rec.writer) : (varve_bytes){"", 0};
 }
 
 uint64_t varve_value_expires_ms(const varve_value *v)

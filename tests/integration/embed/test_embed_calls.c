@@ -368,7 +368,7 @@ static void gets_many_at_once(void **state)
     varve_value *values[N];
     varve_status sts[N];
     varve_key keys[N];
-    char names[N][8];
+    char names[N][16];
     db_open(w);
     varve_version middle = {0, 0};
     for (int i = 0; i < N; i++) {

@@ -7,7 +7,7 @@
 enum { CHANGES_MAX = 2000 };
 
 struct change {
-    char collection[8], key[8];
+    char collection[8], key[16];
     varve_version v, parent;
     bool del;
     char value[16], token[128];
@@ -40,7 +40,7 @@ static void write_some(struct world *w, struct record_of *m, struct test_rng *r,
     static const char *const names[] = {"a",
                                         "b"}; /* made in this order, so that ids rise with names */
     for (int i = 0; i < n; i++) {
-        char key[8], value[16];
+        char key[16], value[16];
         const char *c = names[test_rng_below(r, 2)];
         snprintf(key, sizeof(key), "%c%d", (int)('x' + test_rng_below(r, 2)),
                  (int)test_rng_below(r, 6));

@@ -64,7 +64,7 @@ static void reads_at_versions_and_times(void **state)
     uint64_t times[N];
     db_open(w);
     for (int i = 0; i < N; i++) {
-        char text[8];
+        char text[16];
         snprintf(text, sizeof(text), "%d", i);
         nap_ms(2);
         versions[i] = i % 7 == 6 ? del(w, "c", "k") : put(w, "c", "k", text);
@@ -74,7 +74,7 @@ static void reads_at_versions_and_times(void **state)
     }
     for (int pass = 0; pass < 2; pass++) {
         for (int i = 0; i < N; i++) {
-            char text[8];
+            char text[16];
             snprintf(text, sizeof(text), "%d", i);
             const char *want = i % 7 == 6 ? NULL : text;
             varve_at v = at_version(versions[i]), t = at_time(times[i]);
@@ -272,7 +272,7 @@ static void retention_by_count(void **state)
     db_open(w);
     varve_version versions[10];
     for (int i = 0; i < 10; i++) {
-        char text[4];
+        char text[16];
         snprintf(text, sizeof(text), "%d", i);
         versions[i] = put(w, "c", "k", text);
         put(w, "free", "k", text);
@@ -282,13 +282,13 @@ static void retention_by_count(void **state)
     /* A named snapshot holds on to everything it sees. */
     varve_at at = at_version(versions[2]);
     assert_ok(varve_snapshot_create(w->db, "hold", &at, NULL));
-    varve_vacuum_result res;
-    assert_ok(varve_vacuum(w->db, NULL, NULL, NULL, &res));
+    varve_vacuum_result res, held;
+    assert_ok(varve_vacuum(w->db, NULL, NULL, NULL, &held));
     at = at_snapshot("hold");
     expect(w, "c", "k", &at, "2");
     assert_ok(varve_snapshot_delete(w->db, "hold"));
     assert_ok(varve_vacuum(w->db, "c", NULL, NULL, &res));
-    assert_true(res.versions_removed >= 6);
+    assert_int_equal(held.versions_removed + res.versions_removed, 7);
     for (int pass = 0; pass < 2; pass++) {
         expect_history(w, "c", "k", 0, (const char *const[]){"9", "8", "7", NULL});
         at = at_version(versions[8]);

@@ -159,7 +159,7 @@ static void keeps_its_moment(void **state)
     struct world *w = *state;
     db_open(w);
     for (int i = 0; i < 100; i++) {
-        char key[8];
+        char key[16];
         snprintf(key, sizeof(key), "%03d", i);
         put(w, "c", key, "old");
     }
@@ -168,7 +168,7 @@ static void keeps_its_moment(void **state)
     for (int i = 0; i < 100; i++) {
         assert_int_equal(varve_iter_next(it), 1);
         assert_true(bytes_are(varve_iter_value(it), "old"));
-        char key[8];
+        char key[16];
         snprintf(key, sizeof(key), "%03d", 99 - i);
         put(w, "c", key, "new");
         put(w, "c", "zzz", "new");

@@ -194,13 +194,13 @@ static void *put_many(void *arg)
     struct job *j = arg;
     varve_batch *b = varve_batch_new();
     for (int i = 0; i < j->rounds; i++) {
-        char key[24], name[8];
+        char key[24], name[16];
         snprintf(key, sizeof(key), "%d-%06d", j->number, i);
         snprintf(name, sizeof(name), "c%d", i % 3);
         if (i % 4 == 3) {
             varve_batch_clear(b);
             for (int k = 0; k < 3; k++) {
-                char part[32];
+                char part[48];
                 snprintf(part, sizeof(part), "%s-%d", key, k);
                 CHECK(varve_batch_put(b, name, part, strlen(part), VARVE_RAW, &i, sizeof(i), 0) ==
                       VARVE_OK);
@@ -242,7 +242,7 @@ static void feeds_miss_nothing_beside_writers(void **state)
     uint64_t seen = 0;
     varve_version last = none;
     char last_key[64] = "", *token = strdup("");
-    char last_collection[8] = "";
+    char last_collection[16] = "";
     int next[THREADS] = {0};
     while (seen < want) { /* again and again from the last token */
         varve_iter *it;
