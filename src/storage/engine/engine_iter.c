@@ -83,7 +83,7 @@ static int history_past(struct history *h, struct engine_row *ret, struct err *e
         return 2;
     if (h->has_live)
         leftover = version_cmp(version, h->live_version) >= 0;
-    else if (h->view->n_halves && !version_is_none(version)) {
+    else {
         enum status st = engine_view_leftover(h->view, buf_bytes(&h->key), version, &leftover, err);
         if (st != ST_OK)
             return -(int)st;

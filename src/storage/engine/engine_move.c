@@ -64,7 +64,7 @@ static enum status past_counts(struct engine_view *v, struct past_walk *w,
     }
     if (st == ST_OK && !version_is_none(w->live))
         leftover = version_cmp(version, w->live) >= 0;
-    else if (st == ST_OK && v->n_halves && !version_is_none(version))
+    else if (st == ST_OK)
         st = engine_view_leftover(v, buf_bytes(&w->key), version, &leftover, err);
     *ret = !leftover;
     return st;
@@ -176,17 +176,9 @@ static enum status clear_past(struct engine_view *v, const struct engine_interva
     if (st == ST_OK)
         st = c->ops->seek(c, rows.lower, err);
     while (st == ST_OK && c->valid) {
-        bool counts = true, floor = false;
-        struct bytes prefix;
-        struct version version;
-        /* A floor has no when row; it came with its key's other rows, which were refused if they
-         * counted. */
-        if (engine_past_split(c->key, &prefix, &version))
-            floor =
-                version_is_none(version) && w.prefix.len && bytes_eq(prefix, buf_bytes(&w.prefix));
-        if (!floor)
-            st = past_counts(v, &w, c, &counts, err);
-        if (st == ST_OK && counts && !floor)
+        bool counts = true;
+        st = past_counts(v, &w, c, &counts, err);
+        if (st == ST_OK && counts)
             st = not_empty(err);
         if (st == ST_OK)
             st = sink->ops->del(sink, ENGINE_PAST, c->key, err);

@@ -128,7 +128,7 @@ static int past_find(struct scan *s, bool has_live, struct record *ret, struct e
                                  s->past->key.len);
         if (!bytes_eq(prefix, buf_bytes(&s->past_prefix)))
             return 0;
-        if (!has_live && s->view->n_halves && !version_is_none(version))
+        if (!has_live)
             st = engine_view_leftover(s->view, buf_bytes(&s->past_key), version, &leftover, err);
         if (st != ST_OK)
             break;

@@ -119,10 +119,29 @@ enum status engine_view_load(struct engine_view *v, struct engine_mark_row **ret
     return ST_OK;
 }
 
+static enum status floor_leftover(struct engine_view *v, struct bytes key, bool *ret,
+                                  struct err *err)
+{
+    struct engine_cursor *c = NULL;
+    struct buf row_key = BUF_INIT;
+    struct version newest = VERSION_NONE;
+    enum status st = v->ops->cursor(v, ENGINE_PAST, ENGINE_ONE_KEY, NULL, &c, err);
+    if (st == ST_OK)
+        st = engine_view_newest_past(v, c, key, &row_key, &newest, err);
+    *ret = version_is_none(newest);
+    engine_cursor_close(c);
+    buf_deinit(&row_key);
+    return st;
+}
+
 enum status engine_view_leftover(struct engine_view *v, struct bytes key, struct version version,
                                  bool *ret, struct err *err)
 {
     *ret = false;
+    if (v->n_halves == 0)
+        return ST_OK;
+    if (version_is_none(version))
+        return floor_leftover(v, key, ret, err);
     struct buf row_key = BUF_INIT;
     enum status st = ST_OK;
     for (size_t i = 0; i < v->n_halves && st == ST_OK && !*ret; i++) {
@@ -183,8 +202,7 @@ enum status engine_view_newest_past(struct engine_view *v, struct engine_cursor 
             break;
         if (version_is_none(version))
             break; /* only the floor is left */
-        if (v->n_halves)
-            st = engine_view_leftover(v, key, version, &leftover, err);
+        st = engine_view_leftover(v, key, version, &leftover, err);
         if (st != ST_OK)
             return st;
         if (!leftover) {
@@ -235,7 +253,7 @@ static enum status get_past(struct engine_view *v, struct bytes key, struct vers
             st = ST_NOT_FOUND;
             break;
         }
-        if (!has_live && v->n_halves && !version_is_none(version))
+        if (!has_live)
             st = engine_view_leftover(v, key, version, &leftover, err);
         if (st != ST_OK)
             break;

@@ -93,7 +93,9 @@ enum status engine_view_load(struct engine_view *v, struct engine_mark_row **ret
                              size_t *ret_n, struct engine_mark_row **ret_halves,
                              size_t *ret_n_halves, struct err *err) WARN_UNUSED;
 
-/* Is this past row of a key without a live row the leftover of a half drain? */
+/* Is this past row of a key without a live row the leftover of a half drain or ingest? A floor
+ * (version none) is one when its key has no version that counts. Asks nothing while no range is
+ * half drained. */
 enum status engine_view_leftover(struct engine_view *v, struct bytes key, struct version version,
                                  bool *ret, struct err *err) WARN_UNUSED;
 /* The version of the key's live row; none when there is no such row. */
