@@ -89,11 +89,8 @@ void rocks__close(struct engine *engine)
     struct rocks *e = (struct rocks *)engine;
     if (!e)
         return;
-    if (e->current) {
-        e->handles++; /* as the last release of one expects */
-        rocks__snapshot_release(engine, e->current);
-    }
-    ASSERT(e->handles == 0); /* snapshots, iterators and pins go before their engine */
+    bool alone = rocks__unpublish(e);
+    ASSERT(alone); /* snapshots, iterators and pins go before their engine */
     rocks__db_close(e);
     rocks__options_free(e);
     env_mutex_deinit(&e->lock);
