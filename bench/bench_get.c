@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VALUE = 100, BATCH = 1000 };
+enum { VALUE = 100, BATCH = 1000, DRAWN = 1 << 22 };
 
 static void fill(struct peer *p, uint64_t keys)
 {
@@ -30,23 +30,37 @@ static void fill(struct peer *p, uint64_t keys)
 enum how { ZIPF, UNIFORM, MISSING };
 struct load {
     struct peer *p;
-    struct bench_zipf zipf;
-    uint64_t keys, gets;
-    enum how how;
+    uint64_t gets;
+    uint32_t *drawn[2]; /* numbers of keys, for each thread */
     _Atomic uint64_t sum, absent;
 };
+
+/* Drawn ahead: one draw from Zipf's law costs a third of a cached get. */
+static void draw(struct load *l, const struct bench_zipf *from, uint64_t keys, enum how how,
+                 unsigned threads)
+{
+    for (unsigned i = 0; i < threads; i++) {
+        struct bench_zipf z;
+        uint64_t state = i + 1;
+        l->drawn[i] = malloc(DRAWN * sizeof(uint32_t));
+        if (!l->drawn[i])
+            bench_die("no memory");
+        bench_zipf_fork(from, &z, i + 1);
+        for (uint64_t n = 0; n < DRAWN; n++) {
+            uint64_t k = how == ZIPF ? bench_zipf_next(&z) : bench_rnd(&state) % keys;
+            l->drawn[i][n] = (uint32_t)(how == MISSING ? k + keys * 10 : k);
+        }
+    }
+}
 
 static void run(void *arg, unsigned i)
 {
     struct load *l = arg;
     struct session *s = peer_session(l->p);
-    struct bench_zipf z;
     uint8_t key[BENCH_KEY];
-    uint64_t sum = 0, absent = 0, state = i + 1;
-    bench_zipf_fork(&l->zipf, &z, i + 1);
+    uint64_t sum = 0, absent = 0;
     for (uint64_t n = 0; n < l->gets; n++) {
-        uint64_t k = l->how == ZIPF ? bench_zipf_next(&z) : bench_rnd(&state) % l->keys;
-        bench_key(l->how == MISSING ? k + l->keys * 10 : k, key);
+        bench_key(l->drawn[i][n % DRAWN], key);
         uint64_t v = session_get(s, BYTES(key, sizeof(key)));
         absent += v == 0;
         sum += v;
@@ -59,8 +73,11 @@ static void run(void *arg, unsigned i)
 static double measure(struct peer *p, const struct bench_zipf *z, uint64_t keys, uint64_t gets,
                       enum how how, unsigned threads, uint64_t *ret_sum)
 {
-    struct load l = {.p = p, .zipf = *z, .keys = keys, .gets = gets, .how = how};
+    struct load l = {.p = p, .gets = gets};
+    draw(&l, z, keys, how, threads);
     uint64_t ns = bench_threads(threads, run, &l);
+    for (unsigned i = 0; i < threads; i++)
+        free(l.drawn[i]);
     char what[96];
     snprintf(what, sizeof(what), "%s, %u thread%s", peer_name(p), threads, threads == 1 ? "" : "s");
     bench_rate(what, gets * threads, ns);

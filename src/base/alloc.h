@@ -19,8 +19,9 @@ char *mem_strdup(const char *s);
 void *mem_memdup(const void *p, size_t len);
 void mem_free(void *ptr); /* takes NULL */
 
-/* Tests only: the nth allocation from now (1 = the next), and when `sticky` every one after it, returns NULL.
- * n = 0 switches it off. Process-wide. mem_fail_hits counts how many were refused since the last call. */
+/* Tests only: the nth allocation from now (1 = the next), and when `sticky` every one after it,
+ * returns NULL. n = 0 switches it off. Process-wide. mem_fail_hits counts how many were refused
+ * since the last call. */
 void mem_fail_at(uint64_t n, int sticky);
 uint64_t mem_fail_hits(void);
 

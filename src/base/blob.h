@@ -1,6 +1,7 @@
 /* blob.h - a reference-counted run of bytes, so that large values move by reference.
  *
- * Owns: its bytes, until the last unref. Promises: data is 8-byte aligned. Never: changes after it is shared.
+ * Owns: its bytes, until the last unref. Promises: data is 8-byte aligned. Never: changes after it
+ *       is shared.
  * Threads: ref and unref from any.
  */
 #ifndef VARVE_BASE_BLOB_H

@@ -1,7 +1,8 @@
 /* buf.h - an owned, growing run of bytes with a named maximum.
  *
  * Owns:     its memory (base/alloc.h); buf_deinit frees it and takes a zeroed buf too.
- * Promises: on failure the content is as it was. Growth is by doubling, so appends cost O(1) amortized.
+ * Promises: on failure the content is as it was. Growth is by doubling, so appends cost O(1)
+ *           amortized.
  * Never:    grows past `max` (0 = no maximum): that is ST_TOO_LARGE, not a silent cut.
  * Threads:  one owner.
  */
@@ -20,7 +21,7 @@ struct buf {
 
 void buf_init(struct buf *b, size_t max);
 void buf_deinit(struct buf *b);
-void buf_clear(struct buf *b); /* keeps the memory */
+void buf_clear(struct buf *b);                                    /* keeps the memory */
 enum status buf_reserve(struct buf *b, size_t extra) WARN_UNUSED; /* ST_NO_MEMORY, ST_TOO_LARGE */
 enum status buf_append(struct buf *b, const void *data, size_t len) WARN_UNUSED;
 enum status buf_append_u8(struct buf *b, uint8_t v) WARN_UNUSED;
@@ -31,9 +32,11 @@ enum status buf_append_be64(struct buf *b, uint64_t v) WARN_UNUSED;
 enum status buf_append_varint(struct buf *b, uint64_t v) WARN_UNUSED; /* LEB128, at most 10 bytes */
 enum status buf_printf(struct buf *b, const char *fmt, ...)
     __attribute__((format(printf, 2, 3))) WARN_UNUSED;
-/* The NUL-terminated content, valid until the next change; NULL when there is no memory for the NUL. */
+/* The NUL-terminated content, valid until the next change; NULL when there is no memory for the
+ * NUL. */
 const char *buf_cstr(struct buf *b);
-/* Hands the memory to the caller (mem_free) and leaves the buf empty. NULL when nothing was ever appended. */
+/* Hands the memory to the caller (mem_free) and leaves the buf empty. NULL when nothing was ever
+ * appended. */
 uint8_t *buf_steal(struct buf *b, size_t *ret_len);
 
 static inline struct bytes buf_bytes(const struct buf *b)

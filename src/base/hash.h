@@ -1,6 +1,8 @@
-/* hash.h - checksums and hashes: CRC32C for bytes at rest (RFC 3720, Castagnoli), XXH64 for placing keys.
+/* hash.h - checksums and hashes: CRC32C for bytes at rest (RFC 3720, Castagnoli), XXH64 for placing
+ * keys.
  *
- * Owns: nothing. Promises: the same value on every machine. Never: is a defence against an adversary. Threads: any.
+ * Owns: nothing. Promises: the same value on every machine. Never: is a defence against an
+ *       adversary. Threads: any.
  */
 #ifndef VARVE_BASE_HASH_H
 #define VARVE_BASE_HASH_H

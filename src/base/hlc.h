@@ -1,9 +1,12 @@
 /* hlc.h - versions, and the hybrid logical clock that mints them.
  *
- * A clock value is 48 bits of Unix milliseconds above 16 bits of counter, so it sorts by time and never repeats.
- * Source: Kulkarni, Demirbas et al., "Logical Physical Clocks" (2014). The counter overflows into the milliseconds.
+ * A clock value is 48 bits of Unix milliseconds above 16 bits of counter, so it sorts by time and
+ * never repeats.
+ * Source: Kulkarni, Demirbas et al., "Logical Physical Clocks" (2014). The counter overflows into
+ *         the milliseconds.
  *
- * Owns:     nothing. Promises: hlc_next is above every value seen, also when the wall clock jumps back.
+ * Owns:     nothing. Promises: hlc_next is above every value seen, also when the wall clock jumps
+ *           back.
  * Never:    reads a clock itself. Threads: one owner of a struct hlc.
  */
 #ifndef VARVE_BASE_HLC_H
@@ -11,7 +14,8 @@
 
 #include "base/bytes.h"
 
-/* Names one write. `origin` is the region that made it (0 until there are regions). {0,0} means "none". */
+/* Names one write. `origin` is the region that made it (0 until there are regions). {0,0} means
+ * "none". */
 struct version {
     uint64_t hlc;
     uint32_t origin;
@@ -45,10 +49,12 @@ struct hlc {
     uint64_t last;
 };
 uint64_t hlc_next(struct hlc *h, uint64_t now_ms);
-/* Later values will be above `seen`. Whoever takes it from outside bounds it first: after UINT64_MAX comes nothing. */
+/* Later values will be above `seen`. Whoever takes it from outside bounds it first: after
+ * UINT64_MAX comes nothing. */
 void hlc_observe(struct hlc *h, uint64_t seen);
 
-/* "018f3a2b4c5d0001" or, with a nonzero origin, "018f3a2b4c5d0001-7" (hex, decimal). Returns the length. */
+/* "018f3a2b4c5d0001" or, with a nonzero origin, "018f3a2b4c5d0001-7" (hex, decimal). Returns the
+ * length. */
 size_t version_format(struct version v, char out[VERSION_TEXT_MAX]);
 bool version_parse(struct bytes text, struct version *ret);
 

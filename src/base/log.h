@@ -1,6 +1,7 @@
 /* log.h - the program's own log: JSON lines for machines, one readable line for people.
  *
- * Owns:     the process-wide level, format and sink. Promises: one line a call, written with one write(2).
+ * Owns:     the process-wide level, format and sink. Promises: one line a call, written with one
+ *           write(2).
  * Never:    blocks on anything but that write; never logs user values.
  * Threads:  any.
  */
@@ -32,17 +33,19 @@ typedef void (*log_sink_fn)(void *arg, const char *line, unsigned long len);
 
 void log_configure(enum log_level level, enum log_format format);
 void log_set_sink(log_sink_fn fn, void *arg); /* NULL: standard error */
-/* The clock for time stamps, Unix milliseconds; NULL: none is printed. Set by env_linux and by the simulator. */
+/* The clock for time stamps, Unix milliseconds; NULL: none is printed. Set by env_linux and by the
+ * simulator. */
 void log_set_clock(uint64_t (*now_ms)(void *arg), void *arg);
 int log_enabled(enum log_level level);
 /* `fields` ends with kind LOG_END; use the macro. */
-void log_write(enum log_level level, const char *module, const char *message, const struct log_field *fields);
+void log_write(enum log_level level, const char *module, const char *message,
+               const struct log_field *fields);
 
 #define log_at(level, module, message, ...)                                                        \
     do {                                                                                           \
         if (log_enabled(level))                                                                    \
             log_write((level), (module), (message),                                                \
-                      (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){0, LOG_END, {0}}});     \
+                      (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){0, LOG_END, {0}}});    \
     } while (0)
 
 #endif

@@ -1,7 +1,8 @@
 /* status.h - the one table of outcomes, and the error context that carries the human detail.
  *
  * Owns:     nothing. `struct err` lives with the caller, usually on its stack.
- * Promises: every status has a text, a gRPC code, an HTTP code and a retry hint, here and nowhere else.
+ * Promises: every status has a text, a gRPC code, an HTTP code and a retry hint, here and nowhere
+ *           else.
  * Never:    allocates, prints or exits.
  * Threads:  pure functions; one `struct err` belongs to one operation.
  */
@@ -12,7 +13,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* X(name, number, text, gRPC code, HTTP code, retryable). Numbers are ABI: include/varve/varve.h repeats them. */
+/* X(name, number, text, gRPC code, HTTP code, retryable). Numbers are ABI: include/varve/varve.h
+ * repeats them. */
 #define STATUS_TABLE(X)                                                                            \
     X(OK, 0, "ok", 0, 200, false)                                                                  \
     X(NOT_FOUND, 1, "not found", 5, 404, false)                                                    \
@@ -52,11 +54,12 @@ const char *status_text(enum status st); /* "not found" */
 int status_grpc(enum status st);         /* google.rpc.Code */
 int status_http(enum status st);         /* RFC 9110 status code */
 bool status_retryable(enum status st);
-/* ENOSPC, EDQUOT -> DISK_FULL; EMFILE, ENFILE -> TOO_MANY_FILES; ENOMEM -> NO_MEMORY; EACCES, EPERM ->
- * PERMISSION_DENIED; EROFS -> READ_ONLY; all others, 0 too, -> IO_ERROR. */
+/* ENOSPC, EDQUOT -> DISK_FULL; EMFILE, ENFILE -> TOO_MANY_FILES; ENOMEM -> NO_MEMORY; EACCES, EPERM
+ * -> PERMISSION_DENIED; EROFS -> READ_ONLY; all others, 0 too, -> IO_ERROR. */
 enum status status_from_errno(int err);
 
-/* The detail of one failed operation: what, where, which limit. Always NUL-terminated; too long is cut with "...". */
+/* The detail of one failed operation: what, where, which limit. Always NUL-terminated; too long is
+ * cut with "...". */
 enum { ERR_DETAIL_MAX = 512 };
 struct err {
     enum status status;

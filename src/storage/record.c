@@ -95,7 +95,8 @@ bool record_decode(struct bytes in, unsigned flags, struct record *ret)
         return false;
     if (head & FLAG_WRITER) {
         uint64_t n;
-        if (!read_shortest(&r, &n) || n == 0 || n > RECORD_WRITER_MAX || !read_bytes(&r, (size_t)n, &out.writer))
+        if (!read_shortest(&r, &n) || n == 0 || n > RECORD_WRITER_MAX ||
+            !read_bytes(&r, (size_t)n, &out.writer))
             return false;
     }
     if (origin != (out.version.origin != 0 || out.parent.origin != 0))

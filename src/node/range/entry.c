@@ -53,7 +53,10 @@ enum status entry_encode(struct entry_op *ops, size_t n, struct bytes writer, st
                          struct err *err)
 {
     ASSERT(n > 0 && n <= UINT32_MAX && writer.len <= RECORD_WRITER_MAX);
-    if (n > 1)
+    bool sorted = true;
+    for (size_t i = 1; sorted && i < n; i++)
+        sorted = op_cmp(&ops[i - 1], &ops[i]) <= 0;
+    if (!sorted)
         qsort(ops, n, sizeof(*ops), op_cmp);
     size_t total = HEAD_BYTES + writer.len;
     for (size_t i = 0; i < n; i++) {

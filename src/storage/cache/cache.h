@@ -1,17 +1,18 @@
 /* cache.h - the hot cache of live records, bounded in bytes.
  *
- * Sharded buckets of slots with inline tags; readers take no lock: they copy under a bucket's sequence count and try
- * again, or miss, when a writer was there (Lamport 1977, seqlock); memory stays mapped, so a racing read sees stale
- * bytes at worst and then the sequence tells. Eviction is S3-FIFO (Yang et al., "FIFO queues are all you need for cache
- * eviction", SOSP '23): small queue, main queue, ghost.
+ * Sharded buckets of slots with inline tags; readers take no lock: they copy under a bucket's
+ * sequence count and try again, or miss, when a writer was there (Lamport 1977, seqlock); memory
+ * stays mapped, so a racing read sees stale bytes at worst and then the sequence tells. Eviction is
+ * S3-FIFO (Yang et al., "FIFO queues are all you need for cache eviction", SOSP '23): small queue,
+ * main queue, ghost.
  *
- * Owns:     its memory, taken lazily up to the limit. Records above 8 KiB in all, or with a value above
- *           RECORD_BY_REF bytes, are not kept (a write of one removes the smaller one before it); nor is anything below
- *           128 KiB of limit.
- * Promises: max_bytes holds with all metadata; an empty cache touches little of it. A hit is a record that was the
- *           newest of its key when it was cached, with its version: a reader at an older time compares and falls
- *           through. A fill is dropped when its key's bucket changed since cache_begin_fill, so a
- *           slow reader never puts back an old value.
+ * Owns:     its memory, taken lazily up to the limit. Records above 8 KiB in all, or with a value
+ *           above RECORD_BY_REF bytes, are not kept (a write of one removes the smaller one before
+ *           it); nor is anything below 128 KiB of limit.
+ * Promises: max_bytes holds with all metadata; an empty cache touches little of it. A hit is a
+ *           record that was the newest of its key when it was cached, with its version: a reader at
+ *           an older time compares and falls through. A fill is dropped when its key's bucket
+ *           changed since cache_begin_fill, so a slow reader never puts back an old value.
  * Never:    answers for a key that it does not hold (absence is not cached); blocks a reader.
  * Threads:  any; cache_update and cache_fill take a shard's short spin lock.
  */
@@ -27,15 +28,18 @@ void cache_free(struct cache *c);
 
 uint64_t cache_hash(struct bytes key);
 
-/* true: a hit. The record's writer and value are copied into `out` (cleared first; kept memory is reused), and ret's
- * slices point into it. false also when `out` could not grow (then a miss is safe). */
-bool cache_get(struct cache *c, uint64_t hash, struct bytes key, struct buf *out, struct record *ret);
+/* true: a hit. The record's writer and value are copied into `out` (cleared first; kept memory is
+ * reused), and ret's slices point into it. false also when `out` could not grow (then a miss is
+ * safe). */
+bool cache_get(struct cache *c, uint64_t hash, struct bytes key, struct buf *out,
+               struct record *ret);
 
 /* Fill after a miss: begin before reading table or engine, fill after. */
 uint64_t cache_begin_fill(struct cache *c, uint64_t hash);
-void cache_fill(struct cache *c, uint64_t hash, uint64_t ticket, struct bytes key, const struct record *rec);
-/* A write was applied: replaces the record when the key is cached, removes it on a delete, voids open fills of the
- * bucket. Without memory it removes instead. */
+void cache_fill(struct cache *c, uint64_t hash, uint64_t ticket, struct bytes key,
+                const struct record *rec);
+/* A write was applied: replaces the record when the key is cached, removes it on a delete, voids
+ * open fills of the bucket. Without memory it removes instead. */
 void cache_update(struct cache *c, uint64_t hash, struct bytes key, const struct record *rec);
 void cache_clear(struct cache *c);
 

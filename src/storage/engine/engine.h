@@ -1,16 +1,19 @@
 /* engine.h - the versioned engine contract: what keeps drained tables for good.
  *
- * An engine holds three kinds of rows: live (key -> newest version and value), past (key, version -> superseded version
- * or tombstone), when (range, version, key -> kind, parent). So the present costs the same with 1 version a key or 10,000.
- * Everything comes in by `drain`, a whole frozen table at a time; a drain that a crash cut short is repeated with the same
- * table and ends in the same state.
+ * An engine holds three kinds of rows: live (key -> newest version and value), past (key, version
+ * -> superseded version or tombstone), when (range, version, key -> kind, parent). So the present
+ * costs the same with 1 version a key or 10,000. Everything comes in by `drain`, a whole frozen
+ * table at a time; a drain that a crash cut short is repeated with the same table and ends in the
+ * same state.
  *
- * Owns:     its folder. Promises: a snapshot sees exactly the drains that finished before it, for all three kinds of rows;
- *           the persisted mark rises only when everything at or below it is durable and complete. Conformance of every
- *           engine is held by one suite (tests/unit/engine) against a naive model.
- * Never:    mints versions; reads a clock; deletes anything but through `vacuum` and what vacuum's floors allow.
- * Threads:  drain, vacuum, ingest, close: one caller at a time. Everything else from any thread beside them.
- *           A snapshot may be shared by threads; an iterator belongs to one.
+ * Owns:     its folder. Promises: a snapshot sees exactly the drains that finished before it, for
+ *           all three kinds of rows; the persisted mark rises only when everything at or below it
+ *           is durable and complete. Conformance of every engine is held by one suite
+ *           (tests/unit/engine) against a naive model.
+ * Never:    mints versions; reads a clock; deletes anything but through `vacuum` and what vacuum's
+ *           floors allow.
+ * Threads:  drain, vacuum, ingest, close: one caller at a time. Everything else from any thread
+ *           beside them. A snapshot may be shared by threads; an iterator belongs to one.
  */
 #ifndef VARVE_STORAGE_ENGINE_ENGINE_H
 #define VARVE_STORAGE_ENGINE_ENGINE_H
@@ -29,8 +32,8 @@ struct engine_mark {
 };
 
 struct engine_options {
-    size_t cache_bytes;  /* block cache; 0 = 32 MiB */
-    int max_open_files;  /* 0 = 256 */
+    size_t cache_bytes; /* block cache; 0 = 32 MiB */
+    int max_open_files; /* 0 = 256 */
     bool read_only;
     unsigned background_threads; /* 0 = 1 */
 };
@@ -40,7 +43,8 @@ struct engine_interval {
     struct bytes lower, upper;
 };
 
-/* A record with what keeps its bytes in place; engine_pin_release when done (takes a zeroed one). */
+/* A record with what keeps its bytes in place; engine_pin_release when done (takes a zeroed one).
+ * */
 struct engine_pin {
     void (*release)(void *handle);
     void *handle;
@@ -59,25 +63,28 @@ struct engine_row {
 
 struct engine_scan {
     struct engine_interval in;
-    struct version at;  /* newest version at or below; VERSION_MAX = the present of the snapshot */
+    struct version at; /* newest version at or below; VERSION_MAX = the present of the snapshot */
     bool reverse;
-    bool keys_only;     /* value may come empty */
+    bool keys_only; /* value may come empty */
 };
 
-/* Vacuum of one interval: removes every version that no read at or above `horizon` needs (the newest at or below it
- * stays, unless it is a tombstone), and, when keep_count > 0, all but the newest keep_count versions of a key, leaving a
- * floor below which reads of that key answer BELOW_HORIZON. `when` rows of removed versions go too. */
+/* Vacuum of one interval: removes every version that no read at or above `horizon` needs (the
+ * newest at or below it stays, unless it is a tombstone), and, when keep_count > 0, all but the
+ * newest keep_count versions of a key, leaving a floor below which reads of that key answer
+ * BELOW_HORIZON. `when` rows of removed versions go too. */
 struct engine_vacuum {
     struct engine_interval in;
     struct version horizon; /* none = nothing by age */
     uint64_t keep_count;    /* 0 = unlimited */
-    struct version hold;    /* reads at or above it must stay whole by count too; none = no such wish */
+    /* reads at or above it must stay whole by count too; none = no such wish */
+    struct version hold;
     /* Called now and then; false stops early with CANCELLED (what was done stays done). */
     bool (*progress)(void *arg, uint64_t rows_done, uint64_t rows_estimate);
     void *arg;
 };
 struct engine_vacuum_result {
-    uint64_t rows_seen, versions_removed, bytes_removed; /* bytes: keys and values before compression */
+    /* bytes: keys and values before compression */
+    uint64_t rows_seen, versions_removed, bytes_removed;
 };
 
 struct engine_finding {
@@ -86,55 +93,68 @@ struct engine_finding {
     const char *text;
 };
 struct engine_stats {
-    uint64_t live_rows, past_rows, when_rows; /* estimates */
+    uint64_t live_rows, past_rows, when_rows;    /* estimates */
     uint64_t live_bytes, past_bytes, when_bytes; /* on disk */
     uint64_t cache_bytes, memory_bytes;
     uint64_t files;
 };
 
-/* One row of an exported interval, in no promised order but the same on every call for the same snapshot. */
-typedef enum status (*engine_export_fn)(void *arg, uint8_t family, struct bytes key, struct bytes value, struct err *err);
+/* One row of an exported interval, in no promised order but the same on every call for the same
+ * snapshot. */
+typedef enum status (*engine_export_fn)(void *arg, uint8_t family, struct bytes key,
+                                        struct bytes value, struct err *err);
 
 struct engine_ops {
     const char *name;
     void (*close)(struct engine *e);
     /* What is durable for the range; all zero when nothing is. */
-    enum status (*persisted)(struct engine *e, uint64_t range, struct engine_mark *ret, struct err *err);
-    /* Takes a frozen table of the range. Durable when it answers OK, with `mark`. DISK_FULL: nothing of it can be seen,
-     * call again later. Rows it writes: see the head of this file. */
-    enum status (*drain)(struct engine *e, uint64_t range, const struct table *t, const struct engine_mark *mark,
-                         struct err *err);
+    enum status (*persisted)(struct engine *e, uint64_t range, struct engine_mark *ret,
+                             struct err *err);
+    /* Takes a frozen table of the range. Durable when it answers OK, with `mark`. DISK_FULL:
+     * nothing of it can be seen, call again later. Rows it writes: see the head of this file. */
+    enum status (*drain)(struct engine *e, uint64_t range, const struct table *t,
+                         const struct engine_mark *mark, struct err *err);
     enum status (*snapshot)(struct engine *e, struct engine_snapshot **ret, struct err *err);
     void (*snapshot_release)(struct engine *e, struct engine_snapshot *s);
-    /* The newest version at or below `at`, deletes included (rec.kind). NOT_FOUND: there was none at that time.
-     * BELOW_HORIZON: the key's floor lies above. With cache_only: TIMED_OUT when it would have to read the disk. */
-    enum status (*get)(struct engine *e, struct engine_snapshot *s, struct bytes key, struct version at, bool cache_only,
-                       struct record *ret, struct engine_pin *ret_pin, struct err *err);
+    /* The newest version at or below `at`, deletes included (rec.kind). NOT_FOUND: there was none
+     * at that time.
+     * BELOW_HORIZON: the key's floor lies above. With cache_only: TIMED_OUT when it would have to
+     *                read the disk. */
+    enum status (*get)(struct engine *e, struct engine_snapshot *s, struct bytes key,
+                       struct version at, bool cache_only, struct record *ret,
+                       struct engine_pin *ret_pin, struct err *err);
     /* Rows in key order, one a key, without deletes; expiry is the caller's. */
-    enum status (*scan)(struct engine *e, struct engine_snapshot *s, const struct engine_scan *q, struct engine_iter **ret,
-                        struct err *err);
-    /* Every version of the key, newest first, starting at the newest at or below `from`. Ends with a RECORD_FLOOR row
-     * when older ones were vacuumed by count. */
-    enum status (*history)(struct engine *e, struct engine_snapshot *s, struct bytes key, struct version from,
-                           struct engine_iter **ret, struct err *err);
-    /* `when` rows of the range strictly after (version, key), oldest first, up to the snapshot's mark; values empty. */
-    enum status (*changes)(struct engine *e, struct engine_snapshot *s, uint64_t range, struct version after,
-                           struct bytes after_key, struct engine_iter **ret, struct err *err);
-    enum status (*vacuum)(struct engine *e, uint64_t range, const struct engine_vacuum *v, struct engine_vacuum_result *ret,
-                          struct err *err);
+    enum status (*scan)(struct engine *e, struct engine_snapshot *s, const struct engine_scan *q,
+                        struct engine_iter **ret, struct err *err);
+    /* Every version of the key, newest first, starting at the newest at or below `from`. Ends with
+     * a RECORD_FLOOR row when older ones were vacuumed by count. */
+    enum status (*history)(struct engine *e, struct engine_snapshot *s, struct bytes key,
+                           struct version from, struct engine_iter **ret, struct err *err);
+    /* `when` rows of the range strictly after (version, key), oldest first, up to the snapshot's
+     * mark; values empty. */
+    enum status (*changes)(struct engine *e, struct engine_snapshot *s, uint64_t range,
+                           struct version after, struct bytes after_key, struct engine_iter **ret,
+                           struct err *err);
+    enum status (*vacuum)(struct engine *e, uint64_t range, const struct engine_vacuum *v,
+                          struct engine_vacuum_result *ret, struct err *err);
     enum status (*export_rows)(struct engine *e, struct engine_snapshot *s, uint64_t range,
-                               const struct engine_interval *in, engine_export_fn fn, void *arg, struct err *err);
-    /* Takes rows as exported, into an interval that is empty here; durable with `mark` at ingest_end. */
+                               const struct engine_interval *in, engine_export_fn fn, void *arg,
+                               struct err *err);
+    /* Takes rows as exported, into an interval that is empty here; durable with `mark` at
+     * ingest_end. */
     enum status (*ingest)(struct engine *e, uint64_t range, const struct engine_interval *in,
-                          enum status (*next)(void *arg, uint8_t *family, struct bytes *key, struct bytes *value, bool *end,
-                                              struct err *err),
+                          enum status (*next)(void *arg, uint8_t *family, struct bytes *key,
+                                              struct bytes *value, bool *end, struct err *err),
                           void *arg, const struct engine_mark *mark, struct err *err);
     /* A copy that opens as an engine, in a new folder, by hard links where it can. */
     enum status (*copy)(struct engine *e, const char *dir, struct err *err);
-    /* Checks checksums of everything, and the rows against each other: every live version has its when row, every
-     * retained when row resolves to a live or past version, parents chain. Answers CORRUPT when there was a finding. */
-    enum status (*verify)(struct engine *e, uint64_t range, void (*report)(void *arg, const struct engine_finding *f),
-                          bool (*progress)(void *arg, uint64_t done, uint64_t total), void *arg, struct err *err);
+    /* Checks checksums of everything, and the rows against each other: every live version has its
+     * when row, every retained when row resolves to a live or past version, parents chain. Answers
+     * CORRUPT when there was a finding. */
+    enum status (*verify)(struct engine *e, uint64_t range,
+                          void (*report)(void *arg, const struct engine_finding *f),
+                          bool (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+                          struct err *err);
     void (*stats)(struct engine *e, struct engine_stats *ret);
     /* Merges files in the background's stead, all of it; for maintenance and measurements. */
     enum status (*compact)(struct engine *e, struct err *err);
@@ -143,8 +163,8 @@ struct engine {
     const struct engine_ops *ops;
 };
 
-/* Iterators, of scan, history and changes alike. 1: *ret is the next row, borrowed until the next call; 0: the end;
- * < 0: minus an enum status, err is set. */
+/* Iterators, of scan, history and changes alike. 1: *ret is the next row, borrowed until the next
+ * call; 0: the end; < 0: minus an enum status, err is set. */
 struct engine_iter_ops {
     int (*next)(struct engine_iter *it, struct engine_row *ret, struct err *err);
     void (*close)(struct engine_iter *it);
@@ -162,12 +182,14 @@ static inline void engine_iter_close(struct engine_iter *it)
         it->ops->close(it);
 }
 
-/* `mem`: rows in memory, written whole to DIR/mem.dump at each drain, for tests and the simulator. */
-enum status engine_mem_open(struct env *env, const char *dir, const struct engine_options *o, struct engine **ret,
-                            struct err *err) WARN_UNUSED;
-/* `rocks`: RocksDB. DIR is made when absent. Errors: CORRUPT names the file; FORMAT_NEWER; IO_ERROR; ... It reaches the
- * disk by itself, so `env` only serves for the folder. UNIMPLEMENTED where the build left it out. */
-enum status engine_rocks_open(struct env *env, const char *dir, const struct engine_options *o, struct engine **ret,
-                              struct err *err) WARN_UNUSED;
+/* `mem`: rows in memory, written whole to DIR/mem.dump at each drain, for tests and the simulator.
+ * */
+enum status engine_mem_open(struct env *env, const char *dir, const struct engine_options *o,
+                            struct engine **ret, struct err *err) WARN_UNUSED;
+/* `rocks`: RocksDB. DIR is made when absent. Errors: CORRUPT names the file; FORMAT_NEWER;
+ * IO_ERROR; ... It reaches the disk by itself, so `env` only serves for the folder. UNIMPLEMENTED
+ * where the build left it out. */
+enum status engine_rocks_open(struct env *env, const char *dir, const struct engine_options *o,
+                              struct engine **ret, struct err *err) WARN_UNUSED;
 
 #endif

@@ -335,11 +335,13 @@ enum status table_put_many(struct table *t, const struct table_item *items, size
 
 enum status table_reserve(struct table *t, size_t n, size_t bytes)
 {
-    /* Bounds: each version rounded to 8 bytes with a pointer and a blob's note, each key a node of full height. */
-    size_t each = sizeof(struct table_entry) + sizeof(const uint8_t *) + sizeof(struct table_blob) + 16 +
-                  node_bytes(TABLE_MAX_HEIGHT, 0) + KEY_INLINE;
+    /* Bounds: each version rounded to 8 bytes with a pointer and a blob's note, each key a node of
+     * full height. */
+    size_t each = sizeof(struct table_entry) + sizeof(const uint8_t *) + sizeof(struct table_blob) +
+                  16 + node_bytes(TABLE_MAX_HEIGHT, 0) + KEY_INLINE;
     size_t need = n * each + bytes + table__order_need(&t->order, n);
-    return table__mem_reserve(&t->mem, need) && table__index_reserve(&t->index, n) ? ST_OK : ST_NO_MEMORY;
+    return table__mem_reserve(&t->mem, need) && table__index_reserve(&t->index, n) ? ST_OK
+                                                                                   : ST_NO_MEMORY;
 }
 
 enum status table_put(struct table *t, struct bytes key, const struct record *rec,

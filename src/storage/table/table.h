@@ -12,7 +12,8 @@
  *           long as the table. The version put is above all versions of that key already in the
  *           table, and not below any version put before (the caller's duty, asserted).
  * Never:    removes anything; sees an engine. `parent` of a key's oldest version in the table is
- *           none: what it supersedes lies in an older table or the engine, and whoever merges knows.
+ *           none: what it supersedes lies in an older table or the engine, and whoever merges
+ *           knows.
  * Threads:  one writer at a time, any number of readers beside it.
  */
 #ifndef VARVE_STORAGE_TABLE_TABLE_H

@@ -1,22 +1,26 @@
 /* wal.h - the shared log: the only write-ahead log of a store, for all of its ranges.
  *
- * Files: DIR/NNNNNNNN.seg, slots of `segment_bytes`, zero-filled when made and recycled afterwards. A segment's header
- * carries magic, format version, codec id, encryption-key id, its size and an epoch that grows with every (re)use; groups
- * carry the epoch too, so stale bytes of an earlier use never parse as live. The order of segments is that of epochs.
- * One wal_append makes one group: header {magic, own CRC32C, epoch, length, mark} and records, each with a header of its
- * own CRC32C {length, range, kind, term, index} and a payload CRC32C. `mark` is the position known synced when the group
- * was written: at recovery a bad group or record below the highest mark seen is rot (CORRUPT, never cut off), above it a
- * torn tail (dropped: it was never acknowledged). An idle marker (a group without records) follows the last sync, so that
- * only rot between the last sync and its marker can be mistaken for a tail. The format is written out in wal_format.h.
- * Sources: ARIES (Mohan 1992) for the log as truth; Protocol-Aware Recovery (Alagappan, FAST '18) for telling rot from a
- * torn tail; RocksDB and etcd for recycled, pre-zeroed segments.
+ * Files: DIR/NNNNNNNN.seg, slots of `segment_bytes`, zero-filled when made and recycled afterwards.
+ * A segment's header carries magic, format version, codec id, encryption-key id, its size and an
+ * epoch that grows with every (re)use; groups carry the epoch too, so stale bytes of an earlier use
+ * never parse as live. The order of segments is that of epochs. One wal_append makes one group:
+ * header {magic, own CRC32C, epoch, length, mark} and records, each with a header of its own CRC32C
+ * {length, range, kind, term, index} and a payload CRC32C. `mark` is the position known synced when
+ * the group was written: at recovery a bad group or record below the highest mark seen is rot
+ * (CORRUPT, never cut off), above it a torn tail (dropped: it was never acknowledged). An idle
+ * marker (a group without records) follows the last sync, so that only rot between the last sync
+ * and its marker can be mistaken for a tail. The format is written out in wal_format.h.
+ * Sources: ARIES (Mohan 1992) for the log as truth; Protocol-Aware Recovery (Alagappan, FAST '18)
+ * for telling rot from a torn tail; RocksDB and etcd for recycled, pre-zeroed segments.
  *
- * Owns:     its folder and files. Promises: after wal_sync answers OK everything appended before it survives a power cut.
- *           A failed append leaves nothing of itself (the tail is overwritten by the next). Recycling never touches a
- *           segment with an entry above some range's released index.
- * Never:    retries a failed sync: from then on every call answers POISONED. Never changes term or index.
- * Threads:  wal_append, wal_release, wal_maintain want one caller at a time each but may run beside one another and
- *           beside wal_sync; the rest from any thread.
+ * Owns:     its folder and files. Promises: after wal_sync answers OK everything appended before it
+ *           survives a power cut. A failed append leaves nothing of itself (the tail is overwritten
+ *           by the next). Recycling never touches a segment with an entry above some range's
+ *           released index.
+ * Never:    retries a failed sync: from then on every call answers POISONED. Never changes term or
+ *           index.
+ * Threads:  wal_append, wal_release, wal_maintain want one caller at a time each but may run beside
+ *           one another and beside wal_sync; the rest from any thread.
  */
 #ifndef VARVE_STORAGE_WAL_WAL_H
 #define VARVE_STORAGE_WAL_WAL_H
@@ -38,7 +42,7 @@ static inline int wal_pos_cmp(struct wal_pos a, struct wal_pos b)
 }
 
 enum wal_kind {
-    WAL_ENTRY = 1,     /* payload is the range's business */
+    WAL_ENTRY = 1,      /* payload is the range's business */
     WAL_HARD_STATE = 2, /* term, vote, commit of a range's consensus; the newest wins */
     WAL_TRUNCATE = 3,   /* entries of the range with an index >= this one are void */
     WAL_RELEASE = 4,    /* entries of the range with an index <= this one are in the engine */
@@ -47,18 +51,20 @@ enum wal_kind {
 struct wal_record {
     uint64_t range;
     uint64_t term;
-    uint64_t index; /* absolute: compaction never shifts it */
-    uint8_t kind;   /* enum wal_kind */
+    uint64_t index;       /* absolute: compaction never shifts it */
+    uint8_t kind;         /* enum wal_kind */
     struct bytes payload; /* at most 32 MiB + 64 KiB */
 };
 
 struct wal_options {
-    size_t segment_bytes;       /* 0 = 64 MiB; at least 64 KiB */
-    size_t first_segment_bytes; /* the first segment of a new log, doubling up to segment_bytes; 0 = 256 KiB */
-    uint64_t max_bytes;         /* all segments together; past it wal_append answers OVERLOADED; 0 = unlimited.
+    size_t segment_bytes; /* 0 = 64 MiB; at least 64 KiB */
+    /* the first segment of a new log, doubling up to segment_bytes; 0 = 256 KiB */
+    size_t first_segment_bytes;
+    uint64_t
+        max_bytes; /* all segments together; past it wal_append answers OVERLOADED; 0 = unlimited.
                                  * Segments are then at most a quarter of it (but 64 KiB) */
-    unsigned spare_segments;    /* zeroed ahead by wal_maintain; 0 = 1 */
-    bool read_only;             /* recover and verify only; append answers READ_ONLY */
+    unsigned spare_segments; /* zeroed ahead by wal_maintain; 0 = 1 */
+    bool read_only;          /* recover and verify only; append answers READ_ONLY */
 };
 
 enum {
@@ -69,37 +75,44 @@ enum {
 /* wal_release of this index: the range is gone from this store, its hard state too. */
 #define WAL_RELEASE_ALL UINT64_MAX
 
-/* Called for every surviving record in log order while opening; the record is borrowed until it returns, `pos` is where
- * it begins. Entries at or below a released index, and hard states that a later one replaces, may come again: the
- * caller skips by index. Anything but ST_OK stops the opening with that status. */
-typedef enum status (*wal_replay_fn)(void *arg, const struct wal_record *rec, struct wal_pos pos, struct err *err);
+/* Called for every surviving record in log order while opening; the record is borrowed until it
+ * returns, `pos` is where it begins. Entries at or below a released index, and hard states that a
+ * later one replaces, may come again: the caller skips by index. Anything but ST_OK stops the
+ * opening with that status. */
+typedef enum status (*wal_replay_fn)(void *arg, const struct wal_record *rec, struct wal_pos pos,
+                                     struct err *err);
 
-/* Opens or makes the log. Errors: CORRUPT (rot: names file, offset, range), FORMAT_NEWER (names the version), IO_ERROR,
- * DISK_FULL, NO_MEMORY, TOO_MANY_FILES, what `replay` answered. */
-enum status wal_open(struct env *env, const char *dir, const struct wal_options *o, wal_replay_fn replay, void *arg,
-                     struct wal **ret, struct err *err) WARN_UNUSED;
-/* Syncs what was appended, writes the idle marker and closes. The handle is gone whatever it answers. */
+/* Opens or makes the log. Errors: CORRUPT (rot: names file, offset, range), FORMAT_NEWER (names the
+ * version), IO_ERROR, DISK_FULL, NO_MEMORY, TOO_MANY_FILES, what `replay` answered. */
+enum status wal_open(struct env *env, const char *dir, const struct wal_options *o,
+                     wal_replay_fn replay, void *arg, struct wal **ret,
+                     struct err *err) WARN_UNUSED;
+/* Syncs what was appended, writes the idle marker and closes. The handle is gone whatever it
+ * answers. */
 enum status wal_close(struct wal *w, struct err *err);
 
-/* Writes the records as one group (atomic at recovery: all or none). Not durable before wal_sync. Payloads are not
- * copied (pwritev).
- * Errors: DISK_FULL (nothing written; may be tried again), OVERLOADED (max_bytes), TOO_LARGE (WAL_PAYLOAD_MAX,
- * WAL_GROUP_MAX), INVALID_ARGUMENT (kind), NO_MEMORY, READ_ONLY, IO_ERROR (nothing of it will be replayed; later appends
- * may succeed), POISONED. A failed write is erased on the spot; when the disk refuses even that, it is erased before
- * the next append, and only a crash in between may still bring the group back. */
-enum status wal_append(struct wal *w, const struct wal_record *records, size_t n, struct wal_pos *ret_end,
-                       struct err *err) WARN_UNUSED;
+/* Writes the records as one group (atomic at recovery: all or none). Not durable before wal_sync.
+ * Payloads are not copied (pwritev).
+ * Errors: DISK_FULL (nothing written; may be tried again), OVERLOADED (max_bytes), TOO_LARGE
+ * (WAL_PAYLOAD_MAX, WAL_GROUP_MAX), INVALID_ARGUMENT (kind), NO_MEMORY, READ_ONLY, IO_ERROR
+ * (nothing of it will be replayed; later appends may succeed), POISONED. A failed write is erased
+ * on the spot; when the disk refuses even that, it is erased before the next append, and only a
+ * crash in between may still bring the group back. */
+enum status wal_append(struct wal *w, const struct wal_record *records, size_t n,
+                       struct wal_pos *ret_end, struct err *err) WARN_UNUSED;
 /* Makes all that was appended before the call durable. On failure the log is poisoned for good. */
 enum status wal_sync(struct wal *w, struct err *err) WARN_UNUSED;
 struct wal_pos wal_synced(struct wal *w);
 bool wal_poisoned(struct wal *w);
 
-/* The range needs nothing at or below `index` any more (it is durable in the engine). Segments that no range needs
- * become spares (in wal_maintain). Never fails: without memory the release is forgotten and the segment kept. */
+/* The range needs nothing at or below `index` any more (it is durable in the engine). Segments that
+ * no range needs become spares (in wal_maintain). Never fails: without memory the release is
+ * forgotten and the segment kept. */
 void wal_release(struct wal *w, uint64_t range, uint64_t index);
-/* Housekeeping, meant for a background thread: recycles what no range needs (carrying over the newest hard state of each
- * range), writes down releases, writes the idle marker when nothing was appended since the last sync, zeroes spares
- * ahead, shrinks surplus ones. Errors: those of append and sync; all but POISONED may be tried again. */
+/* Housekeeping, meant for a background thread: recycles what no range needs (carrying over the
+ * newest hard state of each range), writes down releases, writes the idle marker when nothing was
+ * appended since the last sync, zeroes spares ahead, shrinks surplus ones. Errors: those of append
+ * and sync; all but POISONED may be tried again. */
 enum status wal_maintain(struct wal *w, struct err *err) WARN_UNUSED;
 
 struct wal_stats {
@@ -110,15 +123,18 @@ struct wal_stats {
 };
 void wal_stats(struct wal *w, struct wal_stats *ret);
 
-/* Reads every record of a log that no handle has open and checks every checksum. Calls `report` for each finding
- * (file, offset, range or 0, text) and goes on. Answers CORRUPT when there was one. `progress` may be NULL. */
+/* Reads every record of a log that no handle has open and checks every checksum. Calls `report` for
+ * each finding (file, offset, range or 0, text) and goes on. Answers CORRUPT when there was one.
+ * `progress` may be NULL. */
 struct wal_finding {
     const char *file;
     uint64_t offset, range;
     const char *text;
 };
-enum status wal_verify(struct env *env, const char *dir, void (*report)(void *arg, const struct wal_finding *f),
-                       void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg, struct err *err) WARN_UNUSED;
+enum status wal_verify(struct env *env, const char *dir,
+                       void (*report)(void *arg, const struct wal_finding *f),
+                       void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+                       struct err *err) WARN_UNUSED;
 /* The same for the log of an open handle, up to what is synced. Runs beside appends. */
 enum status wal_verify_open(struct wal *w, void (*report)(void *arg, const struct wal_finding *f),
                             void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,

@@ -1,5 +1,6 @@
-/* The store under many threads: counters by compare-and-set reach their sum, batches are seen whole, versions rise along
- * every reader, and a slow sync stands in nobody's way who only reads. Runs under ThreadSanitizer (engine mem). */
+/* The store under many threads: counters by compare-and-set reach their sum, batches are seen
+ * whole, versions rise along every reader, and a slow sync stands in nobody's way who only reads.
+ * Runs under ThreadSanitizer (engine mem). */
 #include "base/env/thread.h"
 #include "node/store/store.h"
 #include "support/cmocka.h"
@@ -57,9 +58,11 @@ static struct bytes key_of(const struct fixture *f, const char *name, uint8_t ou
     return BYTES(out, 4 + len);
 }
 
-static enum status put(struct fixture *f, struct entry_op *ops, size_t n, const struct store_require *req, struct version *ret)
+static enum status put(struct fixture *f, struct entry_op *ops, size_t n,
+                       const struct store_require *req, struct version *ret)
 {
-    struct store_write w = {.requires = req, .n_requires = req ? 1 : 0, .collections = &f->c, .n_collections = 1};
+    struct store_write w = {
+        .requires = req, .n_requires = req ? 1 : 0, .collections = &f->c, .n_collections = 1};
     struct err err;
     err_init(&err);
     enum status st = entry_encode(ops, n, BYTES_EMPTY, &w.entry, &err);
@@ -70,7 +73,10 @@ static enum status put(struct fixture *f, struct entry_op *ops, size_t n, const 
     return st;
 }
 
-#define EXPECT(f, cond) ((cond) ? (void)0 : (void)(atomic_fetch_add(&(f)->failures, 1), fprintf(stderr, "line %d: %s\n", __LINE__, #cond)))
+#define EXPECT(f, cond)                                                                            \
+    ((cond) ? (void)0                                                                              \
+            : (void)(atomic_fetch_add(&(f)->failures, 1),                                          \
+                     fprintf(stderr, "line %d: %s\n", __LINE__, #cond)))
 
 /* ---- a counter ---- */
 
@@ -131,7 +137,8 @@ static void test_compare_and_set_counts_exactly(void **state)
     struct err err;
     err_init(&err);
     uint64_t n;
-    assert_int_equal(store_get(f.s, key_of(&f, "counter", space), VERSION_NONE, &buf, &rec, &err), ST_OK);
+    assert_int_equal(store_get(f.s, key_of(&f, "counter", space), VERSION_NONE, &buf, &rec, &err),
+                     ST_OK);
     memcpy(&n, rec.value.data, sizeof(n));
     assert_int_equal(n, THREADS * ROUNDS);
     buf_deinit(&buf);
@@ -150,7 +157,9 @@ static void write_pairs(void *arg)
         struct version v;
         for (int i = 0; i < PAIRS; i++) {
             snprintf(name, sizeof(name), "p%02d", i);
-            ops[i] = (struct entry_op){.key = key_of(f, name, space[i]), .kind = RECORD_PUT, .value = BYTES(&n, sizeof(n))};
+            ops[i] = (struct entry_op){.key = key_of(f, name, space[i]),
+                                       .kind = RECORD_PUT,
+                                       .value = BYTES(&n, sizeof(n))};
         }
         EXPECT(f, put(f, ops, PAIRS, NULL, &v) == ST_OK);
     }
@@ -272,7 +281,8 @@ static enum status slow_sync(struct env_file *file, struct err *err)
     return st;
 }
 
-static enum status slow_open(struct env *env, const char *path, unsigned flags, struct env_file **ret, struct err *err)
+static enum status slow_open(struct env *env, const char *path, unsigned flags,
+                             struct env_file **ret, struct err *err)
 {
     (void)env;
     enum status st = env_linux()->ops->open(env_linux(), path, flags, ret, err);
@@ -286,7 +296,8 @@ static void put_one(void *arg)
     struct fixture *f = arg;
     uint8_t space[64];
     struct version v;
-    struct entry_op op = {.key = key_of(f, "slow", space), .kind = RECORD_PUT, .value = BYTES_LIT("x")};
+    struct entry_op op = {
+        .key = key_of(f, "slow", space), .kind = RECORD_PUT, .value = BYTES_LIT("x")};
     EXPECT(f, put(f, &op, 1, NULL, &v) == ST_OK);
 }
 
@@ -307,24 +318,29 @@ static void test_cached_gets_do_not_wait_for_a_sync(void **state)
     slow.ops.sync = slow_sync;
     slow.env.ops = &slow.ops;
     open_it(&f, &slow.env, STORE_SYNC_ALWAYS, "slow");
-    struct entry_op op = {.key = key_of(&f, "fast", space), .kind = RECORD_PUT, .value = BYTES_LIT("y")};
+    struct entry_op op = {
+        .key = key_of(&f, "fast", space), .kind = RECORD_PUT, .value = BYTES_LIT("y")};
     assert_int_equal(put(&f, &op, 1, NULL, &v), ST_OK);
     assert_int_equal(store_get(f.s, op.key, VERSION_NONE, &buf, &rec, &err), ST_OK);
     atomic_store(&slow.slow, true);
     run(&f, put_one, &writer, 1);
     while (atomic_load(&slow.syncing) == 0)
         env_sleep_ms(env_linux(), 1);
-    /* While that sync sleeps, thousands of reads of every kind come back; not one of them may have waited for it. How long
-     * each takes is the bench's to say; that they finish before the sync does is what this holds. */
+    /* While that sync sleeps, thousands of reads of every kind come back; not one of them may have
+     * waited for it. How long each takes is the bench's to say; that they finish before the sync
+     * does is what this holds. */
     uint64_t reads = 0;
     for (; reads < 2000; reads++) {
         assert_int_equal(store_get(f.s, op.key, VERSION_NONE, &buf, &rec, &err), ST_OK);
-        assert_int_equal(store_get(f.s, key_of(&f, "none", other), VERSION_NONE, &buf, &rec, &err), ST_NOT_FOUND);
+        assert_int_equal(store_get(f.s, key_of(&f, "none", other), VERSION_NONE, &buf, &rec, &err),
+                         ST_NOT_FOUND);
     }
     assert_true(atomic_load(&slow.syncing) > 0);
-    assert_int_equal(store_get(f.s, key_of(&f, "slow", other), VERSION_NONE, &buf, &rec, &err), ST_NOT_FOUND); /* not yet acknowledged */
+    assert_int_equal(store_get(f.s, key_of(&f, "slow", other), VERSION_NONE, &buf, &rec, &err),
+                     ST_NOT_FOUND); /* not yet acknowledged */
     join(&writer, 1);
-    assert_int_equal(store_get(f.s, key_of(&f, "slow", other), VERSION_NONE, &buf, &rec, &err), ST_OK);
+    assert_int_equal(store_get(f.s, key_of(&f, "slow", other), VERSION_NONE, &buf, &rec, &err),
+                     ST_OK);
     atomic_store(&slow.slow, false);
     buf_deinit(&buf);
     close_it(&f);

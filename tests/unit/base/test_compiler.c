@@ -1,5 +1,6 @@
-/* The compiler itself: a case that Debian's gcc 12.2 gets wrong at -O1, and at -O2 where it does not vectorize, unless it is
- * kept from it (cmake/VarveOptions.cmake). Whoever changes the flags or the compiler learns of it here. */
+/* The compiler itself: a case that Debian's gcc 12.2 gets wrong at -O1, and at -O2 where it does
+ * not vectorize, unless it is kept from it (cmake/VarveOptions.cmake). Whoever changes the flags or
+ * the compiler learns of it here. */
 #include "support/cmocka.h"
 
 enum { N = 128 };
@@ -26,6 +27,7 @@ static void test_stores_through_a_loop_are_not_deleted(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_stores_through_a_loop_are_not_deleted)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_stores_through_a_loop_are_not_deleted)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

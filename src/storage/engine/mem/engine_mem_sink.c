@@ -121,8 +121,8 @@ void mem__sink_free(struct engine_sink *base)
     mem_free(s);
 }
 
-enum status engine_mem_test_raw(struct engine *e, enum engine_family f, struct bytes key, const struct bytes *value,
-                                struct err *err)
+enum status engine_mem_test_raw(struct engine *e, enum engine_family f, struct bytes key,
+                                const struct bytes *value, struct err *err)
 {
     struct engine_sink *s = mem__sink_new((struct mem_engine *)e);
     if (!s)

@@ -41,6 +41,7 @@ static void wait_for_merges(struct rocks *e)
 struct writing {
     struct engine_snapshot *snapshot;
     struct engine_sink *sink;
+    bool again; /* the write before this one failed on the disk */
 };
 
 /* Before the next write after one that the disk refused. Not while the disk is full: opening needs
@@ -57,7 +58,7 @@ static void recover(struct rocks *e)
 
 static enum status write_begin(struct rocks *e, struct writing *w, struct err *err)
 {
-    *w = (struct writing){0};
+    *w = (struct writing){.again = e->suspect};
     if (e->options.read_only)
         return err_set(err, ST_READ_ONLY, "%s was opened read-only", e->dir);
     if (e->suspect || !e->current)
@@ -77,10 +78,18 @@ static enum status write_end(struct rocks *e, struct writing *w, enum status st,
 {
     rocks__sink_free(w->sink);
     rocks__snapshot_release(&e->base, w->snapshot);
-    if (st == ST_OK)
-        st = rocks__publish(e, err);
-    else if (rocks__disk_error(st))
-        e->suspect = true;
+    if (st == ST_OK) {
+        e->suspect = false;
+        return rocks__publish(e, err);
+    }
+    if (!rocks__disk_error(st))
+        return st;
+    e->suspect = true;
+    /* RocksDB stops for good after some errors, and readers hold on to it, so that it cannot be
+     * opened again here. The log has everything. */
+    if (w->again && st == ST_IO_ERROR)
+        err_prefix(err, "an earlier disk error stopped the engine; nothing is lost, but until the "
+                        "folder is closed and opened anew no checkpoint can end");
     return st;
 }
 
