@@ -50,7 +50,7 @@ enum status catalog_key(struct buf *out, const char *prefix, struct bytes rest) 
 enum status store__catalog_write(struct store *s, struct entry_op *ops, size_t n,
                                  struct bytes writer, const struct store_require *req,
                                  struct err *err) WARN_UNUSED;
-/* Raises (never lowers) a collection's horizons. */
+/* Raises (never lowers) a collection's horizons; the caller holds catalog.lock. */
 enum status store__raise_horizons(struct store *s, struct collection *c, const struct horizons *h,
                                   struct err *err) WARN_UNUSED;
 

@@ -198,7 +198,6 @@ enum status store__raise_horizons(struct store *s, struct collection *c, const s
     uint8_t id[4];
     struct buf key = BUF_INIT, value = BUF_INIT;
     route_put(id, c->id);
-    env_mutex_lock(&s->catalog.lock);
     struct horizons to = {atomic_load(&c->horizon_hlc), atomic_load(&c->feed_horizon_hlc)};
     bool higher = h->read_hlc > to.read_hlc || h->feed_hlc > to.feed_hlc;
     if (h->read_hlc > to.read_hlc)
@@ -212,7 +211,6 @@ enum status store__raise_horizons(struct store *s, struct collection *c, const s
     struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)};
     if (st == ST_OK && higher)
         st = store__catalog_write(s, &op, 1, BYTES_EMPTY, NULL, err);
-    env_mutex_unlock(&s->catalog.lock);
     buf_deinit(&key);
     buf_deinit(&value);
     return st;

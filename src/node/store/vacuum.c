@@ -76,61 +76,74 @@ static enum status oldest_snapshot(struct store *s, struct version *ret, struct 
     return rc < 0 ? (enum status) - rc : ST_OK;
 }
 
-static enum status vacuum_one(struct vacuuming *v, struct collection *c, struct err *err)
+/* Decides what may go and says so in the log. The catalog is held meanwhile: a snapshot made between
+ * the two would find its moment gone. */
+static enum status raise_horizons(struct store *s, struct collection *c, struct engine_vacuum *ev,
+                                  bool *ret_nothing, struct err *err)
 {
-    struct store *s = v->s;
-    uint8_t lower[STORE_ROUTE_BYTES], upper[STORE_ROUTE_BYTES];
-    route_put(lower, c->id);
-    route_put(upper, c->id + 1);
-    struct engine_interval in = {BYTES(lower, sizeof(lower)), BYTES(upper, sizeof(upper))};
-    enum status st = expire(v, &in, err);
-    if (st != ST_OK)
-        return st;
-
     uint64_t max_age = atomic_load(&c->max_age_ms), max_count = atomic_load(&c->max_count);
     uint64_t now_ms = env_now_ms(s->env);
     struct version held;
-    if ((max_age == 0 && max_count == 0) || (st = oldest_snapshot(s, &held, err)) != ST_OK)
-        return st;
-    struct version horizon =
-        max_age && max_age < now_ms ? version_at_ms(now_ms - max_age) : VERSION_NONE;
-    horizon.origin = 0;
-    if (!version_is_none(held) && version_cmp(held, horizon) < 0)
+    env_mutex_lock(&s->catalog.lock);
+    enum status st = oldest_snapshot(s, &held, err);
+    struct version horizon = VERSION_NONE;
+    if (max_age && max_age < now_ms)
+        horizon = (struct version){version_at_ms(now_ms - max_age).hlc, 0};
+    if (st == ST_OK && !version_is_none(held) && version_cmp(held, horizon) < 0)
         horizon = held;
-    if (version_is_none(horizon) && max_count == 0)
-        return ST_OK;
-
-    st = store_checkpoint(s, err);
+    *ret_nothing = version_is_none(horizon) && max_count == 0;
     /* By count versions may go that are younger than the horizon: who follows changes from before
      * now may miss some. */
     struct horizons h = {horizon.hlc, max_count ? store_visible(s).hlc : horizon.hlc};
-    if (st == ST_OK)
+    if (st == ST_OK && !*ret_nothing)
         st = store__raise_horizons(s, c, &h, err);
-    if (st == ST_OK)
-        st = store_sync_now(s, err); /* before anything is removed, whatever the sync mode */
-    if (st != ST_OK)
-        return st;
-    struct engine_vacuum ev = {.in = in,
-                               .horizon = horizon,
-                               .keep_count = max_count,
-                               .hold = held,
-                               .progress = on_progress,
-                               .arg = v};
+    env_mutex_unlock(&s->catalog.lock);
+    ev->horizon = horizon;
+    ev->keep_count = max_count;
+    ev->hold = held;
+    return st;
+}
+
+static enum status vacuum_engine(struct vacuuming *v, const struct engine_vacuum *ev,
+                                 struct err *err)
+{
+    struct store *s = v->s;
     struct engine_vacuum_result r = {0};
     struct snap *snap = NULL;
     env_mutex_lock(&s->checkpoint_lock);
-    st = s->engine->ops->vacuum(s->engine, s->range.id, &ev, &r, err);
+    enum status st = s->engine->ops->vacuum(s->engine, s->range.id, ev, &r, err);
     if (st == ST_OK)
         st = store__snap_new(s, &snap, err);
-    if (st == ST_OK)
-        st = store__install_snap(s, snap, false,
-                                 err); /* or the old snapshot would hold on to what went */
+    if (st == ST_OK) /* or the old snapshot would hold on to what went */
+        st = store__install_snap(s, snap, false, err);
     snap_unref(snap);
     env_mutex_unlock(&s->checkpoint_lock);
     v->total.rows_seen += r.rows_seen;
     v->total.versions_removed += r.versions_removed;
     v->total.bytes_removed += r.bytes_removed;
     return st;
+}
+
+static enum status vacuum_one(struct vacuuming *v, struct collection *c, struct err *err)
+{
+    struct store *s = v->s;
+    uint8_t lower[STORE_ROUTE_BYTES], upper[STORE_ROUTE_BYTES];
+    bool nothing;
+    route_put(lower, c->id);
+    route_put(upper, c->id + 1);
+    struct engine_vacuum ev = {.in = {BYTES(lower, sizeof(lower)), BYTES(upper, sizeof(upper))},
+                               .progress = on_progress,
+                               .arg = v};
+    enum status st = expire(v, &ev.in, err);
+    if (st != ST_OK || (atomic_load(&c->max_age_ms) == 0 && atomic_load(&c->max_count) == 0))
+        return st;
+    st = store_checkpoint(s, err);
+    if (st == ST_OK)
+        st = raise_horizons(s, c, &ev, &nothing, err);
+    if (st != ST_OK || nothing)
+        return st;
+    st = store_sync_now(s, err); /* before anything is removed, whatever the sync mode */
+    return st == ST_OK ? vacuum_engine(v, &ev, err) : st;
 }
 
 enum status store_vacuum(struct store *s, struct bytes name,
