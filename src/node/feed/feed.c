@@ -99,7 +99,8 @@ static enum status ask(struct feed *f, struct err *err)
     f->seen = store_visible(f->store);
     struct bytes key;
     struct version after = place(f, &key);
-    enum status st = store_changes(f->store, after, key, &f->rows, err);
+    enum status st = store_changes(f->store, f->all ? BYTES_EMPTY : buf_bytes(&f->collection),
+                                   after, key, &f->rows, err);
     if (st == ST_OK)
         f->asked = true;
     return st;

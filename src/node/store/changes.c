@@ -118,12 +118,14 @@ static void changes_close(struct store_iter *base)
     mem_free(it);
 }
 
-static enum status check_feed_horizons(struct store *s, struct version after, struct err *err)
+/* Of the collections that have or had that name: what was removed elsewhere is no gap here. */
+static enum status check_feed_horizons(struct store *s, struct bytes name, struct version after,
+                                       struct err *err)
 {
     for (uint32_t id = STORE_FIRST_ID; id <= atomic_load(&s->catalog.last_id); id++) {
         struct collection *c = store__collection_by_id(s, id);
         uint64_t horizon = c ? atomic_load_explicit(&c->feed_horizon_hlc, memory_order_acquire) : 0;
-        if (after.hlc >= horizon)
+        if (after.hlc >= horizon || (name.len && !bytes_eq(BYTES_STR(c->name), name)))
             continue;
         char text[VERSION_TEXT_MAX];
         version_format((struct version){horizon, 0}, text);
@@ -135,8 +137,8 @@ static enum status check_feed_horizons(struct store *s, struct version after, st
     return ST_OK;
 }
 
-enum status store_changes(struct store *s, struct version after, struct bytes after_key,
-                          struct store_iter **ret, struct err *err)
+enum status store_changes(struct store *s, struct bytes name, struct version after,
+                          struct bytes after_key, struct store_iter **ret, struct err *err)
 {
     static const struct store_iter_ops ops = {changes_next, changes_close};
     struct changes_iter *it = mem_zalloc(sizeof(*it));
@@ -155,7 +157,7 @@ enum status store_changes(struct store *s, struct version after, struct bytes af
         st = e->ops->changes(e, it->view->snap->snapshot, s->range.id, after,
                              buf_bytes(&it->after_key), &it->engine, err);
     if (st == ST_OK)
-        st = check_feed_horizons(s, after, err);
+        st = check_feed_horizons(s, name, after, err);
     if (st != ST_OK) {
         changes_close(&it->base);
         return st;

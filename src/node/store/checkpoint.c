@@ -11,7 +11,7 @@
 void store__poke(struct store *s)
 {
     env_mutex_lock(&s->state_lock);
-    s->poked = true;
+    s->log_poked = s->drain_poked = true;
     env_cond_broadcast(&s->state_cond);
     env_mutex_unlock(&s->state_lock);
 }
@@ -55,14 +55,19 @@ enum status store__drain(struct store *s, struct err *err)
     view_unref(v);
     if (!frozen)
         return ST_OK;
+    /* As long as this table is frozen no other can be; once it is drained the next may be at once,
+     * with a mark of its own. */
+    struct engine_mark mark = s->frozen_mark;
+    bool replaying = atomic_load(&s->replaying);
 
     uint64_t t0 = env_mono_ns(s->env);
     struct snap *snap = NULL;
-    /* The engine must never be ahead of the log: a power cut now would leave entries that no log
-     * tells of. */
-    enum status st = s->wal ? store_sync_now(s, err) : ST_OK;
+    /* The engine must not be ahead of the log: a power cut now would leave entries that no log
+     * tells of. While the log is replayed they come from there, and if a power cut takes its
+     * un-synced end they live on in the engine: opening goes on behind whichever is further. */
+    enum status st = replaying ? ST_OK : store_sync_now(s, err);
     if (st == ST_OK)
-        st = s->engine->ops->drain(s->engine, s->range.id, frozen, &s->frozen_mark, err);
+        st = s->engine->ops->drain(s->engine, RANGE_FIRST, frozen, &mark, err);
     if (st == ST_OK)
         st = store__snap_new(s, &snap, err);
     table_unref(frozen);
@@ -76,10 +81,10 @@ enum status store__drain(struct store *s, struct err *err)
     if (st != ST_OK)
         return st;
 
-    s->persisted = s->frozen_mark;
-    atomic_store(&s->persisted_index, s->persisted.index);
-    if (s->wal)
-        wal_release(s->wal, s->range.id, s->persisted.index);
+    s->persisted = mark;
+    atomic_store(&s->persisted_index, mark.index);
+    if (!replaying)
+        wal_release(s->wal, RANGE_FIRST, mark.index);
     counter_add(s->m_checkpoints, 1);
     histogram_add(s->m_drain_ns, env_mono_ns(s->env) - t0);
     s->last_checkpoint_ns = env_mono_ns(s->env);
@@ -115,10 +120,6 @@ enum status store__make_room(struct store *s, struct err *err)
     if (bytes < s->o.table_bytes)
         return ST_OK;
     enum status st = ST_OK;
-    if (frozen && s->o.no_thread)
-        return err_set(err, ST_OVERLOADED,
-                       "the table is full and its predecessor not yet drained (limit %zu bytes)",
-                       s->o.table_bytes);
     if (frozen)
         st = drain_locking(s, err);
     if (st == ST_OK)
@@ -126,14 +127,6 @@ enum status store__make_room(struct store *s, struct err *err)
     if (st == ST_OK)
         store__poke(s);
     return st;
-}
-
-enum status store__make_room_replaying(struct store *s, struct err *err)
-{
-    if (table_bytes(s->view->active) < s->o.table_bytes)
-        return ST_OK;
-    enum status st = freeze(s, err);
-    return st == ST_OK ? store__drain(s, err) : st;
 }
 
 /* Drains all that was applied before the call. Leads without checkpoint_lock, for a leader may wait
@@ -183,10 +176,14 @@ enum status store_compact(struct store *s, struct err *err)
 
 /* ---- housekeeping ---- */
 
-enum { TICK_MS = 100, RETRY_MS = 1000 };
+enum { TICK_MS = 100, RETRY_MS = 1000, LOOK_MS = 500 };
 
+/* At most once a second: what fails once fails at every try. */
 static void complain(struct store *s, const char *what, const struct err *err)
 {
+    uint64_t now = env_mono_ns(s->env), last = atomic_exchange(&s->complained_ns, now);
+    if (last != 0 && now - last < RETRY_MS * UINT64_C(1000000))
+        return;
     log_at(LOG_WARN, "store", what, LOG_FSTR("dir", s->dir),
            LOG_FSTR("status", status_name(err->status)), LOG_FSTR("detail", err->detail));
 }
@@ -204,68 +201,100 @@ static bool checkpoint_due(struct store *s, uint64_t now)
     struct view *v = store__view(s);
     bool due = v->frozen != NULL, empty = table_count(v->active) == 0;
     view_unref(v);
-    if (due || empty)
+    if (due || empty || atomic_load(&s->replaying))
         return due;
     struct wal_stats w;
     wal_stats(s->wal, &w);
     return w.live_bytes > s->o.log_bytes ||
            (s->o.checkpoint_interval_ms != UINT32_MAX &&
-            now - s->last_checkpoint_ns >= s->o.checkpoint_interval_ms * UINT64_C(1000000));
+            now >= s->last_checkpoint_ns + s->o.checkpoint_interval_ms * UINT64_C(1000000));
 }
 
-uint64_t store_tick(struct store *s)
+/* Interval syncs, the idle marker, spare segments: what must not wait for a drain. */
+static uint64_t tick_log(struct store *s)
 {
     struct err err;
     err_init(&err);
-    uint64_t now = env_mono_ns(s->env);
+    uint64_t now = env_mono_ns(s->env), interval_ns = s->o.sync_interval_ms * UINT64_C(1000000);
     uint64_t wait = UINT64_MAX;
-    if (s->o.read_only || atomic_load(&s->poisoned))
-        return wait;
     if (atomic_load(&s->unsynced)) {
-        if (now - s->last_sync_ns >= s->o.sync_interval_ms * UINT64_C(1000000)) {
+        uint64_t since = now - s->last_sync_ns;
+        if (since >= interval_ns) {
             s->last_sync_ns = now;
+            since = 0;
             if (store_sync_now(s, &err) != ST_OK)
                 complain(s, "interval sync failed", &err);
         }
-        wait = s->o.sync_interval_ms < TICK_MS ? s->o.sync_interval_ms : TICK_MS;
+        wait = (interval_ns - since) / 1000000 + 1;
     }
-    if (checkpoint_due(s, now)) {
+    bool busy = atomic_exchange(&s->dirty, false);
+    if (!busy && !s->mark_due)
+        return wait;
+    s->mark_due = busy; /* once more after the last write: then the idle marker is due */
+    if (maintain(s, &err) != ST_OK) {
+        complain(s, "log maintenance failed; it will be tried again", &err);
+        s->mark_due = true;
+        return wait < RETRY_MS ? wait : RETRY_MS;
+    }
+    return wait < TICK_MS ? wait : TICK_MS;
+}
+
+static uint64_t tick_drain(struct store *s)
+{
+    struct err err;
+    err_init(&err);
+    if (checkpoint_due(s, env_mono_ns(s->env))) {
         /* A frozen table is the common case: then the active one goes on filling. */
         enum status st = has_frozen(s) ? drain_locking(s, &err) : drain_all(s, &err);
         if (st != ST_OK) {
             complain(s, "checkpoint failed; it will be tried again", &err);
-            wait = RETRY_MS;
+            return RETRY_MS;
         }
     }
-    if (atomic_exchange(&s->dirty, false))
-        s->mark_due = true;
-    else if (s->mark_due)
-        s->mark_due = false;
-    else if (wait == UINT64_MAX && s->o.checkpoint_interval_ms != UINT32_MAX &&
-             checkpoint_pending(s))
-        return s->o.checkpoint_interval_ms;
-    else
-        return wait;
-    if (maintain(s, &err) != ST_OK)
-        complain(s, "log maintenance failed; it will be tried again", &err);
-    return wait < TICK_MS ? wait : TICK_MS;
+    /* With nothing to drain the next write pokes; else time and the log's size are looked at. */
+    return checkpoint_pending(s) ? LOOK_MS : UINT64_MAX;
 }
 
-void store__housekeeping(void *arg)
+uint64_t store_tick(struct store *s)
 {
-    struct store *s = arg;
+    if (s->o.read_only || atomic_load(&s->poisoned))
+        return UINT64_MAX;
+    uint64_t log = tick_log(s), drain = tick_drain(s);
+    return log < drain ? log : drain;
+}
+
+/* Sleeps until poked, or until `wait` ms have passed. */
+static void rest(struct store *s, bool *poked, uint64_t wait)
+{
+    while (!s->stopping && !*poked && wait > 0) {
+        if (wait == UINT64_MAX)
+            env_cond_wait(&s->state_cond, &s->state_lock);
+        else if (!env_cond_wait_ms(&s->state_cond, &s->state_lock, wait))
+            break;
+    }
+}
+
+static void housekeep(struct store *s, bool *poked, uint64_t (*tick)(struct store *s))
+{
     env_mutex_lock(&s->state_lock);
     while (!s->stopping) {
-        s->poked = false;
+        *poked = false;
         env_mutex_unlock(&s->state_lock);
-        uint64_t wait = store_tick(s);
+        uint64_t wait = atomic_load(&s->poisoned) ? UINT64_MAX : tick(s);
         env_mutex_lock(&s->state_lock);
-        while (!s->stopping && !s->poked && wait > 0) {
-            if (wait == UINT64_MAX)
-                env_cond_wait(&s->state_cond, &s->state_lock);
-            else if (!env_cond_wait_ms(&s->state_cond, &s->state_lock, wait))
-                break;
-        }
+        rest(s, poked, wait);
     }
     env_mutex_unlock(&s->state_lock);
+}
+
+void store__keep_log(void *arg)
+{
+    struct store *s = arg;
+    housekeep(s, &s->log_poked, tick_log);
+}
+
+void store__keep_engine(void *arg)
+{
+    struct store *s = arg;
+    housekeep(s, &s->drain_poked, tick_drain);
 }

@@ -5,7 +5,9 @@
 enum status store__find(struct view *v, struct bytes key, struct version at, struct record *ret,
                         struct engine_pin *pin, struct err *err)
 {
-    if (table_get(v->active, key, at, ret) || (v->frozen && table_get(v->frozen, key, at, ret)))
+    if (table_count(v->active) != 0 && table_get(v->active, key, at, ret))
+        return ST_OK;
+    if (v->frozen && table_get(v->frozen, key, at, ret))
         return ST_OK;
     struct engine *e = v->snap->engine;
     return e->ops->get(e, v->snap->snapshot, key, at, false, ret, pin, err);
@@ -65,7 +67,8 @@ static enum status get_present(struct store *s, struct bytes key, uint64_t hash,
 {
     uint64_t ticket = s->cache ? cache_begin_fill(s->cache, hash) : 0;
     struct version at = store__at_or_now(s, VERSION_NONE);
-    struct view *v = store__view(s);
+    unsigned stripe;
+    struct view *v = store__view_pin(s, &stripe);
     struct engine_pin pin = {0};
     struct record rec;
     enum status st = store__find(v, key, VERSION_MAX, &rec, &pin, err);
@@ -82,7 +85,7 @@ static enum status get_present(struct store *s, struct bytes key, uint64_t hash,
     if (st == ST_OK && newest && s->cache)
         cache_fill(s->cache, hash, ticket, key, &rec);
     engine_pin_release(&pin);
-    view_unref(v);
+    view_unpin(v, stripe);
     return st;
 }
 
@@ -103,7 +106,8 @@ enum status store_get(struct store *s, struct bytes key, struct version at, stru
         return get_present(s, key, hash, buf, ret, err);
     }
 
-    struct view *v = store__view(s);
+    unsigned stripe;
+    struct view *v = store__view_pin(s, &stripe);
     struct engine_pin pin = {0};
     struct record rec;
     enum status st = store__find(v, key, at, &rec, &pin, err);
@@ -115,7 +119,7 @@ enum status store_get(struct store *s, struct bytes key, struct version at, stru
     if (st == ST_OK)
         st = copy_out(&rec, buf, ret, err);
     engine_pin_release(&pin);
-    view_unref(v);
+    view_unpin(v, stripe);
     return st;
 }
 

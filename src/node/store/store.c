@@ -70,7 +70,7 @@ static void store_free(struct store *s)
 {
     if (!s)
         return;
-    view_unref(s->view);
+    store__install_view(s, NULL);
     if (s->engine)
         s->engine->ops->close(s->engine);
     cache_free(s->cache);
@@ -86,6 +86,21 @@ static void store_free(struct store *s)
 
 /* ---- opening ---- */
 
+/* Data without its format file is not a new folder, and must not become one; nor is it none. */
+static enum status refuse_leftovers(struct store *s, struct buf *path, struct err *err)
+{
+    static const char *const parts[] = {"log", "engine"};
+    enum status st = ST_OK;
+    for (int i = 0; st == ST_OK && i < 2; i++) {
+        st = join(s, parts[i], path, err);
+        if (st == ST_OK && env_exists(s->env, buf_cstr(path)))
+            st = err_set(err, ST_CORRUPT,
+                         "%s/VARVE: offset 0: the file is missing, but %s/%s is there", s->dir,
+                         s->dir, parts[i]);
+    }
+    return st;
+}
+
 static enum status take_folder(struct store *s, bool *ret_fresh, struct err *err)
 {
     struct buf path = BUF_INIT;
@@ -96,8 +111,11 @@ static enum status take_folder(struct store *s, bool *ret_fresh, struct err *err
         st = err_set(err, ST_NOT_FOUND, "there is no database in %s", s->dir);
     if (st == ST_OK && (s->o.must_exist || s->o.read_only)) {
         st = join(s, "VARVE", &path, err);
-        if (st == ST_OK && !env_exists(s->env, buf_cstr(&path)))
-            st = err_set(err, ST_NOT_FOUND, "there is no database in %s", s->dir);
+        if (st == ST_OK && !env_exists(s->env, buf_cstr(&path))) {
+            st = refuse_leftovers(s, &path, err);
+            if (st == ST_OK)
+                st = err_set(err, ST_NOT_FOUND, "there is no database in %s", s->dir);
+        }
     }
     if (st == ST_OK)
         st = join(s, "LOCK", &path, err);
@@ -115,15 +133,8 @@ static enum status take_folder(struct store *s, bool *ret_fresh, struct err *err
     }
     if (st == ST_OK)
         st = store__format_check(s, ret_fresh, err);
-    /* Data without its format file is not a new folder, and must not become one. */
-    static const char *const parts[] = {"log", "engine"};
-    for (int i = 0; st == ST_OK && *ret_fresh && i < 2; i++) {
-        st = join(s, parts[i], &path, err);
-        if (st == ST_OK && env_exists(s->env, buf_cstr(&path)))
-            st = err_set(err, ST_CORRUPT,
-                         "%s/VARVE: offset 0: the file is missing, but %s/%s is there", s->dir,
-                         s->dir, parts[i]);
-    }
+    if (st == ST_OK && *ret_fresh)
+        st = refuse_leftovers(s, &path, err);
     if (st == ST_OK && *ret_fresh)
         st = store__format_write(s, err);
     buf_deinit(&path);
@@ -143,8 +154,11 @@ static enum status open_engine(struct store *s, struct err *err)
         st = s->engine->ops->persisted(s->engine, RANGE_FIRST, &s->persisted, err);
     if (st == ST_OK)
         st = store__snap_new(s, &snap, err);
-    if (st == ST_OK && (!(table = table_new()) || !(s->view = view_new(table, NULL, snap))))
+    struct view *v = NULL;
+    if (st == ST_OK && (!(table = table_new()) || !(v = view_new(table, NULL, snap))))
         st = err_set(err, ST_NO_MEMORY, "no memory for a table");
+    if (v)
+        store__install_view(s, v);
     if (st == ST_OK) {
         s->range = (struct range){.id = RANGE_FIRST,
                                   .term = s->persisted.term ? s->persisted.term : 1,
@@ -189,10 +203,19 @@ static enum status replay(void *arg, const struct wal_record *rec, struct wal_po
     }
     if (catalog_reserve(&s->catalog, payload) != ST_OK)
         st = err_set(err, ST_NO_MEMORY, "no memory to replay an entry");
-    if (st == ST_OK && !s->o.read_only)
-        st = store__make_room_replaying(s, err);
+    if (st == ST_OK && !s->o.read_only && !s->replay_grows) {
+        st = store__make_room(s, err);
+        if (st == ST_DISK_FULL) {
+            /* What is there must be readable on a full disk too: the rest of the log, which has a
+             * bound of its own, stays in memory. */
+            s->replay_grows = true;
+            st = ST_OK;
+        }
+    }
+    struct view *v = store__view(s);
     if (st == ST_OK)
-        st = store__apply(s, rec->index, payload, copy, s->view->active, err);
+        st = store__apply(s, rec->index, payload, copy, v->active, err);
+    view_unref(v);
     blob_unref(copy);
     if (st != ST_OK)
         return st;
@@ -211,11 +234,14 @@ static enum status open_log(struct store *s, struct err *err)
     if (st == ST_OK)
         st = wal_open(s->env, buf_cstr(&path), &s->o.wal, replay, s, &s->wal, err);
     buf_deinit(&path);
-    if (st == ST_OK) {
-        wal_release(s->wal, s->range.id, s->persisted.index);
-        s->assigned = s->range.newest;
-    }
-    return st;
+    if (st != ST_OK)
+        return st;
+    s->assigned = s->range.newest;
+    env_mutex_lock(&s->checkpoint_lock); /* a table may be draining still */
+    wal_release(s->wal, RANGE_FIRST, s->persisted.index);
+    atomic_store(&s->replaying, false);
+    env_mutex_unlock(&s->checkpoint_lock);
+    return ST_OK;
 }
 
 static void set_defaults(struct store_options *o)
@@ -232,12 +258,25 @@ static void set_defaults(struct store_options *o)
         o->checkpoint_interval_ms = DEFAULT_CHECKPOINT_MS;
 }
 
+static void stop_threads(struct store *s)
+{
+    env_mutex_lock(&s->state_lock);
+    s->stopping = true;
+    env_cond_broadcast(&s->state_cond);
+    env_mutex_unlock(&s->state_lock);
+    if (s->log_thread_runs)
+        env_thread_join(&s->log_thread);
+    if (s->engine_thread_runs)
+        env_thread_join(&s->engine_thread);
+}
+
 enum status store_open(struct env *env, const char *dir, const struct store_options *o,
                        struct store **ret, struct err *err)
 {
-    struct store *s = mem_zalloc(sizeof(*s));
+    struct store *s = mem_aligned(64, sizeof(*s));
     if (!s)
         return err_set(err, ST_NO_MEMORY, "no memory for a store");
+    memset(s, 0, sizeof(*s));
     bool fresh;
     s->env = env;
     s->o = *o;
@@ -254,15 +293,22 @@ enum status store_open(struct env *env, const char *dir, const struct store_opti
         st = take_folder(s, &fresh, err);
     if (st == ST_OK)
         st = open_engine(s, err);
+    bool threads = !s->o.no_thread && !s->o.read_only;
+    s->last_checkpoint_ns = s->last_sync_ns = env_mono_ns(env);
+    atomic_store(&s->replaying, true);
+    if (st == ST_OK && threads) { /* first, so that it drains what the replay fills */
+        st = env_thread_start(&s->engine_thread, "varve-engine", store__keep_engine, s, err);
+        s->engine_thread_runs = st == ST_OK;
+    }
     if (st == ST_OK)
         st = open_log(s, err);
-    s->last_checkpoint_ns = s->last_sync_ns = env_mono_ns(env);
-    if (st == ST_OK && !s->o.no_thread && !s->o.read_only) {
-        st = env_thread_start(&s->thread, "varve-store", store__housekeeping, s, err);
-        s->thread_runs = st == ST_OK;
+    if (st == ST_OK && threads) {
+        st = env_thread_start(&s->log_thread, "varve-log", store__keep_log, s, err);
+        s->log_thread_runs = st == ST_OK;
     }
     if (st != ST_OK) {
         struct err ignored;
+        stop_threads(s);
         if (s->wal && wal_close(s->wal, &ignored) != ST_OK)
             log_at(LOG_WARN, "store", "closing the log after a failed open failed too",
                    LOG_FSTR("detail", ignored.detail));
@@ -277,18 +323,20 @@ enum status store_close(struct store *s, struct err *err)
 {
     if (!s)
         return ST_OK;
-    if (s->thread_runs) {
-        env_mutex_lock(&s->state_lock);
-        s->stopping = true;
-        env_cond_broadcast(&s->state_cond);
-        env_mutex_unlock(&s->state_lock);
-        env_thread_join(&s->thread);
-    }
+    stop_threads(s);
     struct err later;
     err_init(&later);
     enum status st = ST_OK;
-    if (!s->o.read_only && !atomic_load(&s->poisoned))
+    if (!s->o.read_only && !atomic_load(&s->poisoned)) {
         st = store_checkpoint(s, err);
+        if (st == ST_DISK_FULL) {
+            /* What was acknowledged is in the log, and the log is still to be synced and closed: if
+             * that goes well, nothing is lost but time at the next opening. */
+            log_at(LOG_WARN, "store", "no room for the checkpoint on closing; the log keeps it all",
+                   LOG_FSTR("dir", s->dir), LOG_FSTR("detail", err ? err->detail : ""));
+            st = ST_OK;
+        }
+    }
     enum status closed = wal_close(s->wal, st == ST_OK ? err : &later);
     if (st == ST_OK)
         st = closed;

@@ -58,14 +58,15 @@ struct store_options {
     uint64_t log_bytes;              /* live log that forces a checkpoint; 0 = 1 GiB */
     uint32_t checkpoint_interval_ms; /* 0 = 300,000; UINT32_MAX = never by time */
     bool read_only, must_exist;
-    bool no_thread; /* no housekeeping thread (the simulator calls store_tick) */
+    bool no_thread; /* no housekeeping threads (the simulator calls store_tick) */
 };
 
 enum status store_open(struct env *env, const char *dir, const struct store_options *o,
                        struct store **ret, struct err *err) WARN_UNUSED;
-/* Syncs, checkpoints, closes. The handle is gone whatever it answers. */
+/* Syncs, checkpoints, closes. The handle is gone whatever it answers. A checkpoint without room on
+ * the disk is a warning in the log and no failure: the writes are in the log, which is synced. */
 enum status store_close(struct store *s, struct err *err);
-/* What the housekeeping thread does; returns milliseconds until it has something to do again,
+/* What the housekeeping threads do; returns milliseconds until it has something to do again,
  * UINT64_MAX = when poked. */
 uint64_t store_tick(struct store *s);
 
@@ -147,9 +148,12 @@ void store_iter_close(struct store_iter *it);
 
 /* Changes of all user collections strictly after (after, after_key), oldest first, up to what is
  * visible now. Rows carry version, kind, parent (where known) and no value. BELOW_HORIZON when
- * vacuum has removed changes behind `after`. */
-enum status store_changes(struct store *s, struct version after, struct bytes after_key,
-                          struct store_iter **ret, struct err *err) WARN_UNUSED;
+ * vacuum has removed changes behind `after` of a collection called `name` (len 0: of any). The rows
+ * are of all collections whatever the name: who asks for one passes over the rest, and over the
+ * gaps in it. */
+enum status store_changes(struct store *s, struct bytes name, struct version after,
+                          struct bytes after_key, struct store_iter **ret,
+                          struct err *err) WARN_UNUSED;
 /* Waits until something above `after` is visible, the timeout passes (UINT64_MAX = none) or *cancel
  * is set and store_wake_watchers called. false: nothing new. */
 bool store_wait_visible(struct store *s, struct version after, uint64_t timeout_ms,

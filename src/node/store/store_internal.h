@@ -19,11 +19,17 @@ struct snap {
     struct engine *engine;
     struct engine_snapshot *snapshot;
 };
+enum { VIEW_STRIPES = 8 };
 struct view {
-    _Atomic uint32_t refs;
+    _Atomic uint32_t
+        refs; /* one for each stripe that is in use or installed, and for each holder */
     struct table *active;
     struct table *frozen; /* NULL: none */
     struct snap *snap;
+    /* Point reads count on their thread's stripe, or two threads would pass one line to and fro. */
+    struct {
+        _Alignas(64) _Atomic uint32_t refs;
+    } stripe[VIEW_STRIPES];
 };
 
 struct proposal;
@@ -79,8 +85,10 @@ struct store {
     struct range_scratch scratch;
     struct catalog catalog;
 
-    struct env_spin view_lock;
-    struct view *view;
+    struct {
+        _Alignas(64) struct env_spin lock;
+        struct view *view; /* the same in every stripe, but while one is being installed */
+    } views[VIEW_STRIPES];
     struct env_mutex view_change; /* whoever makes a new view from the present one */
     _Atomic uint64_t visible_hlc; /* origin is 0 while there is one region */
 
@@ -102,15 +110,19 @@ struct store {
     struct env_mutex maintain_lock; /* one wal_maintain at a time */
     struct env_mutex state_lock;
     struct env_cond state_cond; /* pokes the thread */
-    bool stopping, poked;
-    _Atomic bool unsynced; /* something was appended that an interval sync was promised for */
-    _Atomic bool dirty;    /* something was appended since the last tick */
-    uint64_t last_checkpoint_ns, last_sync_ns;
+    bool stopping, log_poked, drain_poked;
+    _Atomic uint64_t complained_ns;
+    _Atomic bool unsynced;  /* something was appended that an interval sync was promised for */
+    _Atomic bool dirty;     /* something was appended since the last tick */
+    bool replay_grows; /* the replay found no room on disk to drain into */
+    _Atomic bool replaying; /* there is no log to sync or release yet */
+    _Atomic uint64_t last_checkpoint_ns;
+    uint64_t last_sync_ns; /* the log thread's */
     bool mark_due;
     struct engine_mark frozen_mark;
     struct engine_mark persisted;
-    struct env_thread thread;
-    bool thread_runs;
+    struct env_thread log_thread, engine_thread;
+    bool log_thread_runs, engine_thread_runs;
 
     struct env_mutex watch_lock;
     struct env_cond watch_cond;
@@ -133,7 +145,10 @@ struct store_iter {
 
 /* view.c */
 struct view *store__view(struct store *s); /* a reference */
-void view_unref(struct view *v);           /* takes NULL */
+/* The same for a read that ends on the thread it began on: *ret_stripe goes back with it. */
+struct view *store__view_pin(struct store *s, unsigned *ret_stripe);
+void view_unpin(struct view *v, unsigned stripe);
+void view_unref(struct view *v); /* takes NULL */
 struct snap *snap_ref(struct snap *n);
 void snap_unref(struct snap *n); /* takes NULL */
 enum status store__snap_new(struct store *s, struct snap **ret, struct err *err) WARN_UNUSED;
@@ -166,11 +181,11 @@ enum status store__install_snap(struct store *s, struct snap *snap, bool drained
                                 struct err *err) WARN_UNUSED;
 enum status store__make_room(struct store *s,
                              struct err *err) WARN_UNUSED; /* by the leader, before it applies */
-/* The same while the log is replayed: nobody else is there, and the drain is done on the spot. */
-enum status store__make_room_replaying(struct store *s, struct err *err) WARN_UNUSED;
 enum status store__drain(struct store *s, struct err *err) WARN_UNUSED; /* checkpoint_lock held */
 void store__poke(struct store *s);
-void store__housekeeping(void *arg); /* the thread */
+/* The two housekeeping threads: a sync that was promised within a second cannot wait for a drain. */
+void store__keep_log(void *arg);
+void store__keep_engine(void *arg);
 
 /* catalog.c */
 enum status store__catalog_load(struct store *s, struct err *err) WARN_UNUSED;

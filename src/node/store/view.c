@@ -34,9 +34,10 @@ void snap_unref(struct snap *n)
 
 struct view *view_new(struct table *active, struct table *frozen, struct snap *snap)
 {
-    struct view *v = mem_zalloc(sizeof(*v));
+    struct view *v = mem_aligned(64, sizeof(*v));
     if (!v)
         return NULL;
+    memset(v, 0, sizeof(*v));
     v->refs = 1;
     v->active = table_ref(active);
     v->frozen = frozen ? table_ref(frozen) : NULL;
@@ -54,20 +55,55 @@ void view_unref(struct view *v)
     mem_free(v);
 }
 
+static unsigned my_stripe(void)
+{
+    static _Atomic unsigned next;
+    static _Thread_local unsigned mine;
+    if (__builtin_expect(mine == 0, 0))
+        mine = 1 + atomic_fetch_add_explicit(&next, 1, memory_order_relaxed) % VIEW_STRIPES;
+    return mine - 1;
+}
+
+struct view *store__view_pin(struct store *s, unsigned *ret_stripe)
+{
+    unsigned i = my_stripe();
+    env_spin_lock(&s->views[i].lock);
+    struct view *v = s->views[i].view;
+    atomic_fetch_add_explicit(&v->stripe[i].refs, 1, memory_order_relaxed);
+    env_spin_unlock(&s->views[i].lock);
+    *ret_stripe = i;
+    return v;
+}
+
+void view_unpin(struct view *v, unsigned stripe)
+{
+    if (v && atomic_fetch_sub_explicit(&v->stripe[stripe].refs, 1, memory_order_acq_rel) == 1)
+        view_unref(v);
+}
+
 struct view *store__view(struct store *s)
 {
-    env_spin_lock(&s->view_lock);
-    struct view *v = s->view;
+    unsigned i = my_stripe();
+    env_spin_lock(&s->views[i].lock);
+    struct view *v = s->views[i].view;
     atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
-    env_spin_unlock(&s->view_lock);
+    env_spin_unlock(&s->views[i].lock);
     return v;
 }
 
 void store__install_view(struct store *s, struct view *v)
 {
-    env_spin_lock(&s->view_lock);
-    struct view *old = s->view;
-    s->view = v;
-    env_spin_unlock(&s->view_lock);
-    view_unref(old);
+    /* Each stripe holds itself up with one of its own, and all of those the view with one each. */
+    if (v)
+        atomic_fetch_add_explicit(&v->refs, VIEW_STRIPES, memory_order_relaxed);
+    for (unsigned i = 0; i < VIEW_STRIPES; i++) {
+        if (v)
+            atomic_fetch_add_explicit(&v->stripe[i].refs, 1, memory_order_relaxed);
+        env_spin_lock(&s->views[i].lock);
+        struct view *old = s->views[i].view;
+        s->views[i].view = v;
+        env_spin_unlock(&s->views[i].lock);
+        view_unpin(old, i);
+    }
+    view_unref(v);
 }

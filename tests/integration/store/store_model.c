@@ -169,7 +169,7 @@ static void check_changes(const struct model *m, struct store *s, size_t from_wr
         after = m->writes[from_write].version;
         after_key = model_key(m, m->writes[from_write].ops[from_op].key, space);
     }
-    assert_int_equal(store_changes(s, after, after_key, &it, &err), ST_OK);
+    assert_int_equal(store_changes(s, BYTES_EMPTY, after, after_key, &it, &err), ST_OK);
     size_t i = from_write < m->n ? from_write : 0, j = from_write < m->n ? from_op + 1 : 0;
     for (; i < m->n; i++, j = 0)
         for (; j < m->writes[i].n; j++) {

@@ -226,7 +226,8 @@ static void follow(void *arg)
         struct store_row row;
         if (!store_wait_visible(f->s, after, 100000, NULL))
             break; /* the writers died: the count below says so */
-        EXPECT(f, store_changes(f->s, after, buf_bytes(&after_key), &it, &err) == ST_OK);
+        EXPECT(f,
+               store_changes(f->s, BYTES_EMPTY, after, buf_bytes(&after_key), &it, &err) == ST_OK);
         while (store_iter_next(it, &row, &err) > 0) {
             int c = version_cmp(row.rec.version, after);
             EXPECT(f, c > 0 || (c == 0 && bytes_cmp(row.key, buf_bytes(&after_key)) > 0));

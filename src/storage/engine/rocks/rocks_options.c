@@ -16,7 +16,7 @@ enum {
     ZSTD_LEVEL = 3,
     BULK_READAHEAD = 1 << 20,
     CHECKSUM_XXH3 = 4, /* rocksdb::ChecksumType::kXXH3 */
-    LOG_LEVEL_WARN = 2,
+    LOG_LEVEL_FATAL = 4,
     PIPELINE_OFF = 0,
 };
 
@@ -51,6 +51,21 @@ static void no_state(void *state)
     (void)state;
 }
 
+/* What every present read goes through. Its filters and indexes stay with the open files, outside of
+ * the cache: a lookup of a missing key is one probe of a filter, and in the cache it was two lookups
+ * more (0.45 against 0.8 of a bare RocksDB). Memory: about 1.5 bytes a key of the open files, of
+ * which options.max_open_files bounds the number. */
+static void live_table_options(rocksdb_block_based_table_options_t *t)
+{
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 0);
+    rocksdb_block_based_options_set_filter_policy(
+        t, rocksdb_filterpolicy_create_bloom_full(BLOOM_BITS));
+    rocksdb_block_based_options_set_whole_key_filtering(t, 1);
+    rocksdb_block_based_options_set_data_block_index_type(
+        t, rocksdb_block_based_table_data_block_index_type_binary_search_and_hash);
+    rocksdb_block_based_options_set_data_block_hash_ratio(t, 0.75);
+}
+
 static rocksdb_block_based_table_options_t *table_options(const struct rocks *e,
                                                           enum engine_family f)
 {
@@ -61,6 +76,10 @@ static rocksdb_block_based_table_options_t *table_options(const struct rocks *e,
     rocksdb_block_based_options_set_block_size(t, f == ENGINE_LIVE   ? LIVE_BLOCK
                                                   : f == ENGINE_PAST ? PAST_BLOCK
                                                                      : WHEN_BLOCK);
+    if (f == ENGINE_LIVE) {
+        live_table_options(t);
+        return t;
+    }
     /* Indexes and filters count against the cache, so memory is bounded, but go last from it. */
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(t, 1);
@@ -74,12 +93,7 @@ static rocksdb_block_based_table_options_t *table_options(const struct rocks *e,
     if (f != ENGINE_WHEN)
         rocksdb_block_based_options_set_filter_policy(
             t, rocksdb_filterpolicy_create_bloom_full(BLOOM_BITS));
-    rocksdb_block_based_options_set_whole_key_filtering(t, f == ENGINE_LIVE);
-    if (f == ENGINE_LIVE) {
-        rocksdb_block_based_options_set_data_block_index_type(
-            t, rocksdb_block_based_table_data_block_index_type_binary_search_and_hash);
-        rocksdb_block_based_options_set_data_block_hash_ratio(t, 0.75);
-    }
+    rocksdb_block_based_options_set_whole_key_filtering(t, 0);
     return t;
 }
 
@@ -137,7 +151,9 @@ void rocks__options_make(struct rocks *e)
     rocksdb_options_set_max_manifest_file_size(o, 4 << 20);
     rocksdb_options_set_stats_dump_period_sec(o, 0);
     rocksdb_options_set_stats_persist_period_sec(o, 0);
-    rocksdb_options_set_info_log_level(o, LOG_LEVEL_WARN);
+    /* Its LOG gets nothing but what RocksDB writes while opening: in Debian's build, with assertions,
+     * the next line after one that the disk refused would abort the process. */
+    rocksdb_options_set_info_log_level(o, LOG_LEVEL_FATAL);
     rocksdb_options_set_keep_log_file_num(o, 2);
     rocksdb_options_set_max_log_file_size(o, 1 << 20);
     rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
