@@ -41,7 +41,6 @@ static void wait_for_merges(struct rocks *e)
 struct writing {
     struct engine_snapshot *snapshot;
     struct engine_sink *sink;
-    bool again; /* the write before this one failed on the disk */
 };
 
 /* Before the next write after one that the disk refused. Not while the disk is full: opening needs
@@ -58,11 +57,17 @@ static void recover(struct rocks *e)
 
 static enum status write_begin(struct rocks *e, struct writing *w, struct err *err)
 {
-    *w = (struct writing){.again = e->suspect};
+    *w = (struct writing){0};
     if (e->options.read_only)
         return err_set(err, ST_READ_ONLY, "%s was opened read-only", e->dir);
     if (e->suspect || !e->current)
         recover(e);
+    if (e->stopped)
+        return err_set(
+            err, ST_IO_ERROR,
+            "a disk error has stopped the engine; nothing is lost, but no checkpoint can "
+            "end until %s is closed and opened anew",
+            e->dir);
     enum status st = rocks__snapshot(&e->base, &w->snapshot, err);
     if (st != ST_OK)
         return st;
@@ -82,14 +87,8 @@ static enum status write_end(struct rocks *e, struct writing *w, enum status st,
         e->suspect = false;
         return rocks__publish(e, err);
     }
-    if (!rocks__disk_error(st))
-        return st;
-    e->suspect = true;
-    /* RocksDB stops for good after some errors, and readers hold on to it, so that it cannot be
-     * opened again here. The log has everything. */
-    if (w->again && st == ST_IO_ERROR)
-        err_prefix(err, "an earlier disk error stopped the engine; nothing is lost, but until the "
-                        "folder is closed and opened anew no checkpoint can end");
+    if (rocks__disk_error(st))
+        e->suspect = true;
     return st;
 }
 
@@ -248,7 +247,10 @@ static enum status compact(struct engine *engine, struct err *err)
     rocksdb_compactoptions_destroy(o);
     /* The C API's compact says nothing of failures. */
     if (rocks__property(e, ENGINE_LIVE, "rocksdb.background-errors"))
-        st = err_set(err, ST_IO_ERROR, "rocks: compact: merging failed; see %s/rocks/LOG", e->dir);
+        st = err_set(
+            err, ST_IO_ERROR,
+            "rocks: compact: merging the files of %s failed; verify says whether they can be read",
+            e->dir);
     rocks__snapshot_release(engine, s);
     return st;
 }

@@ -45,6 +45,7 @@ struct rocks {
     uint64_t handles; /* cursors and pins that hold on to the DB, snapshots that are out */
     uint64_t next_file;
     bool suspect;       /* a write failed on the disk; RocksDB may have stopped taking writes */
+    bool stopped;       /* it has; only opening it anew helps */
     int test_fail_step; /* tests: the nth step of a commit fails; 0 = none */
 };
 
@@ -83,6 +84,16 @@ void rocks__db_close(struct rocks *e);
 /* After a write failed on the disk: closes and opens the DB when nobody holds on to it. */
 void rocks__try_reopen(struct rocks *e);
 void rocks__close(struct engine *e);
+
+/* rocks_logs.c: removes the empty logs of earlier opens, when the DB has just been opened. */
+void rocks__logs_clear(struct rocks *e);
+
+/* rocks_doubt.c: around the linking of files, of which a failure may leave the manifest naming files
+ * that are gone. */
+enum status rocks__doubt_begin(struct rocks *e, struct err *err) WARN_UNUSED;
+void rocks__doubt_end(struct rocks *e);
+/* Whether opening failed for nothing but such files. `message`: RocksDB's. */
+bool rocks__doubt_explains(struct rocks *e, const char *message);
 
 /* rocks_snapshot.c */
 enum status rocks__publish(struct rocks *e, struct err *err) WARN_UNUSED;

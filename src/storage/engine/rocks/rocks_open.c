@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #define FORMAT_TEXT "varve-rocks "
-enum { FORMAT = 1 };
+enum { FORMAT = 1, OPEN_FREE_BYTES = 1 << 20 };
 
 static enum status format_path(const struct rocks *e, char out[ROCKS_DIR_MAX], const char *name)
 {
@@ -50,6 +50,18 @@ static enum status check_format(struct rocks *e, struct err *err)
     return st;
 }
 
+/* At the last state of which all files are there. */
+static void open_before_doubt(struct rocks *e, const char *path, const char *const *names,
+                              const rocksdb_options_t *const *options, char **message)
+{
+    rocksdb_options_t *o = rocksdb_options_create();
+    rocksdb_get_options_from_string(e->db_options, "best_efforts_recovery=true", o, message);
+    if (!*message)
+        e->db =
+            rocksdb_open_column_families(o, path, ENGINE_FAMILIES, names, options, e->cf, message);
+    rocksdb_options_destroy(o);
+}
+
 enum status rocks__db_open(struct rocks *e, struct err *err)
 {
     static const char *const names[ENGINE_FAMILIES] = {"default", "past", "when"};
@@ -67,8 +79,18 @@ enum status rocks__db_open(struct rocks *e, struct err *err)
     else
         e->db = rocksdb_open_column_families(e->db_options, path, ENGINE_FAMILIES, names, options,
                                              e->cf, &message);
-    if (!message)
+    if (message && !e->options.read_only && rocks__doubt_explains(e, message)) {
+        log_at(LOG_WARN, "engine", "going back to before a linking of files that failed",
+               LOG_FSTR("dir", e->dir), LOG_FSTR("why", message));
+        rocksdb_free(message);
+        message = NULL;
+        open_before_doubt(e, path, names, options, &message);
+    }
+    if (!message) {
+        if (!e->options.read_only)
+            rocks__logs_clear(e);
         return ST_OK;
+    }
     e->db = NULL;
     return rocks__error(message, "open", err);
 }
@@ -111,6 +133,7 @@ void rocks__try_reopen(struct rocks *e)
     if (st == ST_OK)
         st = rocks__publish(e, &err);
     e->suspect = st != ST_OK;
+    e->stopped = false;
     if (st != ST_OK)
         log_at(LOG_WARN, "engine", "opening again after a disk error failed",
                LOG_FSTR("why", err.detail));
@@ -126,6 +149,19 @@ static void fill_options(struct engine_options *o, const struct engine_options *
         o->max_open_files = ROCKS_FILES_DEFAULT;
     if (o->background_threads == 0)
         o->background_threads = 1;
+}
+
+/* What RocksDB does when it cannot write while opening is not to be relied on (it may abort). */
+static enum status check_room(struct rocks *e, struct err *err)
+{
+    uint64_t room = 0;
+    struct err ignored;
+    if (e->env->ops->free_space(e->env, e->dir, &room, &ignored) != ST_OK ||
+        room >= OPEN_FREE_BYTES)
+        return ST_OK;
+    return err_set(err, ST_DISK_FULL,
+                   "%s: %llu bytes are free, and opening wants %d; read-only it opens", e->dir,
+                   (unsigned long long)room, OPEN_FREE_BYTES);
 }
 
 enum status engine_rocks_open(struct env *env, const char *dir, const struct engine_options *o,
@@ -149,6 +185,8 @@ enum status engine_rocks_open(struct env *env, const char *dir, const struct eng
         st = env_mkdirs(env, dir, err);
     if (st == ST_OK)
         st = check_format(e, err);
+    if (st == ST_OK && !e->options.read_only)
+        st = check_room(e, err);
     if (st == ST_OK)
         rocks__options_make(e);
     if (st == ST_OK)
@@ -156,6 +194,8 @@ enum status engine_rocks_open(struct env *env, const char *dir, const struct eng
     /* After the open, so that the folder's lock is ours. */
     if (st == ST_OK && !e->options.read_only)
         st = rocks__incoming_clear(e, err);
+    if (st == ST_OK && !e->options.read_only)
+        rocks__doubt_end(e);
     if (st == ST_OK)
         st = rocks__publish(e, err);
     if (st != ST_OK) {

@@ -124,7 +124,14 @@ static enum status part_ingest(struct sink *s, enum engine_family f, struct err 
     rocksdb_ingest_external_file_cf(s->e->db, s->e->cf[f], (const char *const *)p->files,
                                     p->n_files, o, &message);
     rocksdb_ingestexternalfileoptions_destroy(o);
-    return message ? rocks__error(message, "take in sorted files", err) : ST_OK;
+    if (!message)
+        return ST_OK;
+    /* What fails before the manifest is touched names a sorted file, and may be tried again. */
+    bool manifest = !strstr(message, ".sst");
+    enum status st = rocks__error(message, "take in sorted files", err);
+    if (manifest && rocks__disk_error(st))
+        s->e->stopped = true;
+    return st;
 }
 
 /* What was linked is gone from DIR/incoming already; what was not is removed. */
@@ -142,6 +149,24 @@ static void part_drop(struct sink *s, struct part *p)
     p->n_files = 0;
 }
 
+/* Whether RocksDB still takes writes, asked by one that writes nothing: a merge may have failed on
+ * the disk too. Once 7.8 has stopped it is not safe to hand files to: when it has found room again
+ * it still counts as stopped, and then runs into an assertion (Debian builds them in). */
+static enum status still_writes(struct rocks *e, struct err *err)
+{
+    char *message = NULL;
+    rocksdb_writebatch_t *nothing = rocksdb_writebatch_create();
+    rocksdb_writeoptions_t *o = rocksdb_writeoptions_create();
+    rocksdb_writeoptions_disable_WAL(o, 1);
+    rocksdb_write(e->db, o, nothing, &message);
+    rocksdb_writeoptions_destroy(o);
+    rocksdb_writebatch_destroy(nothing);
+    if (!message)
+        return ST_OK;
+    e->stopped = true;
+    return rocks__error(message, "take in sorted files", err);
+}
+
 static enum status sink_commit(struct engine_sink *base, struct err *err)
 {
     static const enum engine_family order[ENGINE_FAMILIES] = {ENGINE_WHEN, ENGINE_PAST,
@@ -151,8 +176,14 @@ static enum status sink_commit(struct engine_sink *base, struct err *err)
     s->step = 0;
     for (int i = 0; st == ST_OK && i < ENGINE_FAMILIES; i++)
         st = part_finish(&s->parts[order[i]], err);
+    if (st == ST_OK)
+        st = still_writes(s->e, err);
+    if (st == ST_OK)
+        st = rocks__doubt_begin(s->e, err);
     for (int i = 0; st == ST_OK && i < ENGINE_FAMILIES; i++)
         st = part_ingest(s, order[i], err);
+    if (st == ST_OK)
+        rocks__doubt_end(s->e);
     for (int i = 0; i < ENGINE_FAMILIES; i++)
         part_drop(s, &s->parts[i]);
     return st;
