@@ -11,6 +11,11 @@ static enum status pick_engine(const char *name, struct store_options *so, struc
 {
     if (!name)
         name = "rocks";
+    /* Before anything is made: a folder belongs to the engine it was made with. */
+    if (strcmp(name, "rocks") == 0 && !engine_rocks_built())
+        return err_set(err, ST_UNIMPLEMENTED,
+                       "option engine: this build has no RocksDB (VARVE_ROCKS is off), so engine "
+                       "\"rocks\", the default, is not there; \"mem\" is");
     if (strcmp(name, "rocks") == 0)
         so->engine_open = engine_rocks_open;
     else if (strcmp(name, "mem") == 0)

@@ -188,7 +188,8 @@ enum status engine_mem_open(struct env *env, const char *dir, const struct engin
                             struct engine **ret, struct err *err) WARN_UNUSED;
 /* `rocks`: RocksDB. DIR is made when absent. Errors: CORRUPT names the file; FORMAT_NEWER;
  * IO_ERROR; ... It reaches the disk by itself, so `env` only serves for the folder. UNIMPLEMENTED
- * where the build left it out. */
+ * where the build left it out: engine_rocks_built says so before anything is made. */
+bool engine_rocks_built(void);
 enum status engine_rocks_open(struct env *env, const char *dir, const struct engine_options *o,
                               struct engine **ret, struct err *err) WARN_UNUSED;
 
