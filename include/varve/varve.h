@@ -423,6 +423,13 @@ typedef struct varve_finding {
  * beside it. CORRUPT when anything was found; `report` (may be NULL) hears each finding. */
 VARVE_API varve_status varve_verify(varve *db, void (*report)(void *arg, const varve_finding *f),
                                     varve_progress_fn progress, void *arg) VARVE_WARN_UNUSED;
+/* The same for a folder that nobody has open, also one that varve_open refuses as CORRUPT: the
+ * format file, every record of the log, and the engine's files if they can be opened for reading.
+ * Changes nothing. Errors: CORRUPT (`report` has heard why), LOCKED, NOT_FOUND, CANCELLED,
+ * FORMAT_NEWER, IO_ERROR, NO_MEMORY. */
+VARVE_API varve_status varve_verify_dir(const char *dir,
+                                        void (*report)(void *arg, const varve_finding *f),
+                                        varve_progress_fn progress, void *arg) VARVE_WARN_UNUSED;
 typedef struct varve_vacuum_result {
     uint64_t rows_seen, versions_removed, bytes_removed, expired;
 } varve_vacuum_result;

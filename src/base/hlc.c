@@ -2,6 +2,7 @@
 #include "base/hlc.h"
 
 #include "base/assert.h"
+#include <inttypes.h>
 #include <stdio.h>
 
 enum { HLC_HEX_DIGITS = 16 };
@@ -78,4 +79,25 @@ bool version_parse(struct bytes text, struct version *ret)
     }
     *ret = v;
     return true;
+}
+
+/* Days to a date by eras of 400 years that begin in March, so that the leap day is their last
+ * (Hinnant, "chrono-Compatible Low-Level Date Algorithms"). */
+void time_format(uint64_t unix_ms, char out[TIME_TEXT_MAX])
+{
+    enum { DAY_MS = 86400000, ERA_DAYS = 146097, MARCH_0000 = 719468 };
+    if (unix_ms >= UINT64_C(253402300800000)) {
+        snprintf(out, TIME_TEXT_MAX, "%" PRIu64 " ms", unix_ms);
+        return;
+    }
+    unsigned days = (unsigned)(unix_ms / DAY_MS) + MARCH_0000, ms = (unsigned)(unix_ms % DAY_MS);
+    unsigned era = days / ERA_DAYS, of_era = days % ERA_DAYS;
+    unsigned year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    unsigned of_year = of_era - (365 * year + year / 4 - year / 100);
+    unsigned from_march = (5 * of_year + 2) / 153;
+    unsigned day = of_year - (153 * from_march + 2) / 5 + 1;
+    unsigned month = from_march < 10 ? from_march + 3 : from_march - 9;
+    year += era * 400 + (month <= 2);
+    snprintf(out, TIME_TEXT_MAX, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ", year % 10000, month % 100,
+             day % 100, ms / 3600000, ms / 60000 % 60, ms / 1000 % 60, ms % 1000);
 }

@@ -58,4 +58,9 @@ void hlc_observe(struct hlc *h, uint64_t seen);
 size_t version_format(struct version v, char out[VERSION_TEXT_MAX]);
 bool version_parse(struct bytes text, struct version *ret);
 
+/* For messages: "2026-11-20T15:51:12.020Z" (UTC; past the year 9999 the milliseconds as they are).
+ */
+enum { TIME_TEXT_MAX = 32 };
+void time_format(uint64_t unix_ms, char out[TIME_TEXT_MAX]);
+
 #endif

@@ -75,6 +75,9 @@ int cli_usage(struct cli *c, const struct cli_args *a, const char *fmt, ...)
 int cli_error(struct cli *c, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* The failure of a library call: its detail, a hint where one helps, and the code that fits. */
 int cli_fail(struct cli *c, varve_status st, const char *what);
+/* A key or name in a message: cut after so many bytes, with "..." behind it. */
+enum { CLI_NAME_SHOWN = 64, CLI_NAME_TEXT_MAX = CLI_NAME_SHOWN + 8 };
+void cli_name_text(const char *name, char out[CLI_NAME_TEXT_MAX]);
 int cli_fail_local(struct cli *c, enum status st, const struct err *e);
 int cli_exit_code(varve_status st);
 void cli_note(struct cli *c, const struct cli_args *a, const char *fmt, ...)

@@ -245,14 +245,16 @@ int cli_vacuum(struct cli *c, const struct cli_args *a)
     cli_count_format(r.expired, expired);
     cli_bytes_format(r.bytes_removed, bytes);
     return finish(c, buf_printf(&c->scratch,
-                                "%s rows seen, %s versions removed (%s), %s records expired\n",
-                                seen, removed, bytes, expired));
+                                "%s row%s seen, %s version%s removed (%s), %s record%s expired\n",
+                                seen, r.rows_seen == 1 ? "" : "s", removed,
+                                r.versions_removed == 1 ? "" : "s", bytes, expired,
+                                r.expired == 1 ? "" : "s"));
 }
 
 static enum status finding_text(struct buf *b, const varve_finding *f)
 {
     enum status st = ST_OK;
-    if (*f->file)
+    if (*f->file && !strstr(f->text, f->file)) /* else it is told there */
         st = buf_printf(b, "%s, offset %llu: ", f->file, (unsigned long long)f->offset);
     if (st == ST_OK && f->range)
         st = buf_printf(b, "range %llu: ", (unsigned long long)f->range);
@@ -286,14 +288,27 @@ static void hear_finding(void *arg, const varve_finding *f)
         w->failed = true;
 }
 
+/* Opens the folder, or tells that it is refused as damaged. Whatever else is in the way, cli_open
+ * comes upon it too and has the words for it. */
+static bool opens_as_corrupt(struct cli *c)
+{
+    varve_options o = {.size = sizeof o, .must_exist = true};
+    return !c->db && varve_open(c->data, &o, &c->db) == VARVE_CORRUPT;
+}
+
 int cli_verify(struct cli *c, const struct cli_args *a)
 {
     struct work w;
-    int code = cli_open(c, a);
-    if (code != CLI_OK)
-        return code;
+    varve_status st;
+    int code;
     work_begin(&w, c, a, "verify", "rows");
-    varve_status st = varve_verify(c->db, hear_finding, work_goes_on, &w);
+    if (opens_as_corrupt(c)) { /* then what can be read is looked at all the same */
+        st = varve_verify_dir(c->data, hear_finding, work_goes_on, &w);
+    } else {
+        if ((code = cli_open(c, a)) != CLI_OK)
+            return code;
+        st = varve_verify(c->db, hear_finding, work_goes_on, &w);
+    }
     cli_progress_end(&w.progress);
     if (w.failed)
         return no_memory(c);
@@ -337,9 +352,9 @@ static const struct stat_row stat_rows[] = {
     STAT(table_bytes, "versions in memory, size", BYTES),
     STAT(log_bytes, "log", BYTES),
     STAT(log_live_bytes, "log in use", BYTES),
-    STAT(log_segments, "log segments", COUNT),
+    STAT(log_segments, "log segments, without spares", COUNT),
     STAT(cache_entries, "cached records", COUNT),
-    STAT(cache_bytes, "cached records, size", BYTES),
+    STAT(cache_bytes, "cache, memory set aside", BYTES),
     STAT(reads, "reads", COUNT),
     STAT(cache_hits, "reads served by the cache", COUNT),
     STAT(writes, "writes", COUNT),
@@ -390,6 +405,22 @@ static enum status stats_text(struct buf *b, const varve_stats *s)
     return st;
 }
 
+/* The count is of what `collections` lists. */
+static varve_status leave_out_hidden(struct cli *c, varve_stats *s)
+{
+    varve_iter *it = NULL;
+    varve_status st = varve_collections(c->db, &it);
+    int got;
+    if (st != VARVE_OK)
+        return st;
+    while ((got = varve_iter_next(it)) == 1)
+        if (bytes_has_prefix(cli_bytes(varve_iter_key(it)), BYTES_LIT(CLI_HIDDEN_PREFIX)) &&
+            s->collections > 0)
+            s->collections--;
+    varve_iter_close(it);
+    return got < 0 ? (varve_status)-got : VARVE_OK;
+}
+
 int cli_stats(struct cli *c, const struct cli_args *a)
 {
     varve_stats s = {.size = sizeof s};
@@ -397,6 +428,8 @@ int cli_stats(struct cli *c, const struct cli_args *a)
     if (code != CLI_OK)
         return code;
     varve_status st = varve_get_stats(c->db, &s);
+    if (st == VARVE_OK)
+        st = leave_out_hidden(c, &s);
     if (st != VARVE_OK)
         return cli_fail(c, st, "stats");
     return finish(c,

@@ -126,12 +126,23 @@ static bool feed_full(const struct feed *f)
     return f->limit && f->shown >= f->limit;
 }
 
-/* People learn where to go on; programs have a token on each line. */
-static void tell_token(struct feed *f)
+/* People learn where to go on; programs have a token on each line, and where there is no line, one
+ * of it alone. `began` is where the feed stands without a row. */
+static int tell_token(struct feed *f, const char *began)
 {
-    const char *token = f->token ? f->token : f->since;
-    if (!cli_has(f->a, OPT_JSON) && *token && strcmp(token, "now") != 0)
-        cli_note(f->c, f->a, "token: %s", token);
+    const char *token = f->token ? f->token : began;
+    if (!cli_has(f->a, OPT_JSON)) {
+        cli_note(f->c, f->a, f->shown ? "token: %s" : "nothing new; token: %s", token);
+        return CLI_OK;
+    }
+    if (f->shown)
+        return CLI_OK;
+    if (buf_printf(&f->c->scratch, "{\"token\":") != ST_OK ||
+        cli_json_bytes(&f->c->scratch, BYTES_STR(token)) != ST_OK ||
+        buf_printf(&f->c->scratch, "}\n") != ST_OK)
+        return cli_error(f->c, CLI_FAILED, "out of memory");
+    cli_put_scratch(f->c);
+    return cli_stop_code(f->c);
 }
 
 int cli_changes(struct cli *c, const struct cli_args *a)
@@ -160,7 +171,7 @@ int cli_changes(struct cli *c, const struct cli_args *a)
     if (code == CLI_OK)
         code = cli_stop_code(c);
     if (code == CLI_OK)
-        tell_token(&f);
+        code = tell_token(&f, varve_iter_token(it));
 out:
     varve_iter_close(it);
     feed_deinit(&f);
@@ -211,9 +222,9 @@ int cli_watch(struct cli *c, const struct cli_args *a)
         goto out;
     }
     code = watch_rows(&f, w, timeout_ms);
-    varve_watch_close(w);
     if (code == CLI_OK)
-        tell_token(&f);
+        code = tell_token(&f, varve_watch_token(w));
+    varve_watch_close(w);
     if (code == CLI_OK)
         code = cli_stop_code(c);
 out:

@@ -16,6 +16,7 @@ enum {
     BATCH_BYTES = 8 * 1024 * 1024, /* staged rows; with one largest row on top a batch stays below
                                       the library's 32 MiB */
     ERRORS_SHOWN = 20,
+    RATE_MIN_MS = 100, /* over less time a rate says nothing */
 };
 
 struct staged {
@@ -279,6 +280,15 @@ static varve_status fill_batch(struct import *im)
     return st;
 }
 
+static void tell_what_is_in(struct import *im)
+{
+    char n[CLI_NUMBER_TEXT_MAX];
+    cli_count_format(im->state.rows, n);
+    fprintf(im->c->err, "%s row%s %s imported.%s\n", n, im->state.rows == 1 ? "" : "s",
+            im->state.rows == 1 ? "is" : "are",
+            im->id.known ? " --resume goes on behind them." : "");
+}
+
 /* Writes what is staged, with the place behind it. */
 static int flush(struct import *im, bool done)
 {
@@ -292,7 +302,9 @@ static int flush(struct import *im, bool done)
     if (st != VARVE_OK) {
         im->state = before;
         cli_progress_end(&im->progress);
-        return cli_fail(im->c, st, "import");
+        int code = cli_fail(im->c, st, st == VARVE_DISK_FULL ? "disk full" : "import");
+        tell_what_is_in(im);
+        return code;
     }
     stage_clear(im);
     return CLI_OK;
@@ -392,22 +404,6 @@ static int run(struct import *im)
     return code;
 }
 
-/* Only the newest place is of use; its past would grow with every batch. */
-static int keep_one_place(struct import *im)
-{
-    varve_retention r = {0, 0};
-    if (!im->id.known)
-        return CLI_OK;
-    varve_status st = varve_retention_get(im->c->db, CLI_IMPORTS, &r);
-    if (st == VARVE_OK && r.max_count != 1) {
-        r.max_count = 1;
-        st = varve_retention_set(im->c->db, CLI_IMPORTS, &r);
-    }
-    if (st != VARVE_OK && st != VARVE_NOT_FOUND)
-        return cli_fail(im->c, st, "the retention of " CLI_IMPORTS);
-    return CLI_OK;
-}
-
 static int tell(struct import *im, const struct cli_import_state *start, uint64_t ms)
 {
     struct cli *c = im->c;
@@ -429,7 +425,9 @@ static int tell(struct import *im, const struct cli_import_state *start, uint64_
         cli_count_format(rows, n);
         cli_count_format(rate, per);
         cli_duration_format(ms, took);
-        st = buf_printf(&c->scratch, "%s rows imported in %s (%s rows/s)", n, took, per);
+        st = buf_printf(&c->scratch, "%s row%s imported in %s", n, rows == 1 ? "" : "s", took);
+        if (st == ST_OK && ms >= RATE_MIN_MS)
+            st = buf_printf(&c->scratch, " (%s rows/s)", per);
         cli_count_format(same, n);
         if (st == ST_OK && im->changed_only)
             st = buf_printf(&c->scratch, ", %s unchanged", n);
@@ -465,8 +463,6 @@ int cli_import(struct cli *c, const struct cli_args *a)
                        cli_has(a, OPT_QUIET), "import", "rows", im.state.offset, start_ms);
     code = im.state.done ? CLI_OK : run(&im);
     uint64_t ms = cli_mono_ms() - start_ms;
-    if (code == CLI_OK)
-        code = keep_one_place(&im);
     if (code == CLI_OK)
         code = tell(&im, &start, ms);
 out:

@@ -122,11 +122,13 @@ static enum status scan_row(struct cli *c, const struct cli_args *a, const varve
     return st == ST_OK ? buf_append(b, "}\n", 2) : st;
 }
 
-/* Writes every row of an iterator with `row`, and closes it. */
+/* Writes every row of an iterator with `row`, and closes it; before the first, `head` (may be
+ * NULL), so that none stands above nothing. */
 typedef enum status (*row_fn)(struct cli *c, const struct cli_args *a, const varve_iter *it,
                               struct err *e);
+typedef void (*head_fn)(struct cli *c, const struct cli_args *a);
 static int all_rows(struct cli *c, const struct cli_args *a, varve_iter *it, row_fn row,
-                    const char *what, uint64_t *ret_rows)
+                    head_fn head, const char *what, uint64_t *ret_rows)
 {
     int got = 0, code = CLI_OK;
     struct err e;
@@ -137,6 +139,8 @@ static int all_rows(struct cli *c, const struct cli_args *a, varve_iter *it, row
             code = *e.detail ? cli_fail_local(c, st, &e) : no_memory(c);
             break;
         }
+        if (*ret_rows == 0 && head)
+            head(c, a);
         if (!cli_put_scratch(c))
             break;
         ++*ret_rows;
@@ -183,7 +187,7 @@ int cli_scan(struct cli *c, const struct cli_args *a)
         goto out;
     varve_iter *it = NULL;
     varve_status st = varve_scan(c->db, p.collection, &o, &it);
-    code = st == VARVE_OK ? all_rows(c, a, it, scan_row, "scan", &rows)
+    code = st == VARVE_OK ? all_rows(c, a, it, scan_row, NULL, "scan", &rows)
                           : cli_fail(c, st, p.collection);
 out:
     buf_deinit(&prefix);
@@ -253,6 +257,16 @@ static enum status log_row(struct cli *c, const struct cli_args *a, const varve_
     return st == ST_OK ? buf_append_u8(b, '\n') : st;
 }
 
+static void log_head(struct cli *c, const struct cli_args *a)
+{
+    char head[128];
+    if (cli_has(a, OPT_JSON) || cli_has(a, OPT_QUIET))
+        return;
+    snprintf(head, sizeof head, "%s%-16s  %-24s  %-6s  %-16s  %s%s\n", cli_bold(c->color),
+             "VERSION", "TIME", "KIND", "PARENT", "WRITER", cli_plain(c->color));
+    cli_put_bytes(c, BYTES_STR(head));
+}
+
 int cli_log(struct cli *c, const struct cli_args *a)
 {
     struct cli_path p;
@@ -274,16 +288,12 @@ int cli_log(struct cli *c, const struct cli_args *a)
         code = cli_fail(c, st, a->arg[0]);
         goto out;
     }
-    if (!cli_has(a, OPT_JSON) && !cli_has(a, OPT_QUIET)) {
-        char head[128];
-        snprintf(head, sizeof head, "%s%-16s  %-24s  %-6s  %-16s  %s%s\n", cli_bold(c->color),
-                 "VERSION", "TIME", "KIND", "PARENT", "WRITER", cli_plain(c->color));
-        cli_put_bytes(c, BYTES_STR(head));
+    code = all_rows(c, a, it, log_row, log_head, a->arg[0], &rows);
+    if (code == CLI_OK && rows == 0) {
+        char name[CLI_NAME_TEXT_MAX];
+        cli_name_text(a->arg[0], name);
+        code = cli_error(c, CLI_ABSENT, "%s: there is no such record, and there was none", name);
     }
-    code = all_rows(c, a, it, log_row, a->arg[0], &rows);
-    if (code == CLI_OK && rows == 0)
-        code =
-            cli_error(c, CLI_ABSENT, "%s: there is no such record, and there was none", a->arg[0]);
 out:
     cli_path_deinit(&p);
     return code;

@@ -8,6 +8,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static volatile sig_atomic_t signalled;
@@ -176,13 +177,38 @@ int cli_exit_code(varve_status st)
     return CLI_FAILED;
 }
 
+void cli_name_text(const char *name, char out[CLI_NAME_TEXT_MAX])
+{
+    size_t len = strlen(name), n = len;
+    if (len > CLI_NAME_SHOWN) {
+        n = CLI_NAME_SHOWN;
+        while (n > 0 && ((uint8_t)name[n] & 0xc0) == 0x80) /* not in the middle of a character */
+            n--;
+    }
+    memcpy(out, name, n);
+    snprintf(out + n, CLI_NAME_TEXT_MAX - n, "%s", n < len ? "..." : "");
+}
+
+/* "no collection users" need not begin with "users: ", nor "changes of ..." with "changes: ". */
+static bool names_already(const char *text, const char *what)
+{
+    size_t len = strlen(text), n = strlen(what);
+    if (n == 0 || len <= n)
+        return false;
+    bool first = strncmp(text, what, n) == 0 && (text[n] == ' ' || text[n] == ':');
+    return first || (strcmp(text + len - n, what) == 0 && text[len - n - 1] == ' ');
+}
+
 int cli_fail(struct cli *c, varve_status st, const char *what)
 {
     const char *detail = varve_last_error();
     const char *text = *detail ? detail : varve_status_text(st);
+    char name[CLI_NAME_TEXT_MAX];
+    cli_name_text(what, name);
     if (st == VARVE_CANCELLED && signalled)
-        return cli_error(c, CLI_SIGNALLED + signalled, "%s: stopped", what);
-    int code = cli_error(c, cli_exit_code(st), "%s: %s", what, text);
+        return cli_error(c, CLI_SIGNALLED + signalled, "%s: stopped", name);
+    int code = names_already(text, what) ? cli_error(c, cli_exit_code(st), "%s", text)
+                                         : cli_error(c, cli_exit_code(st), "%s: %s", name, text);
     if (st == VARVE_LOCKED)
         fprintf(c->err, "Another process has this folder open, and one process owns a folder at a "
                         "time.\nWait until it is done. 'varve serve' (to come) is the way to share "
@@ -210,10 +236,14 @@ int cli_open(struct cli *c, const struct cli_args *a)
     if (c->db)
         return CLI_OK;
     bool reads = a->verb->mode == CLI_READS, makes = a->verb->mode == CLI_MAKES;
+    struct stat at;
+    if (stat(c->data, &at) == 0 && !S_ISDIR(at.st_mode))
+        return cli_error(c, CLI_FAILED, "%s is not a folder", c->data);
     varve_options o = {.size = sizeof o, .must_exist = !makes};
     varve_status st = varve_open(c->data, &o, &c->db);
-    if (reads && (st == VARVE_READ_ONLY || st == VARVE_PERMISSION_DENIED)) {
-        o.read_only = true; /* a folder on read-only media can still be read */
+    if (reads &&
+        (st == VARVE_READ_ONLY || st == VARVE_PERMISSION_DENIED || st == VARVE_DISK_FULL)) {
+        o.read_only = true; /* on read-only media and on a full disk it can still be read */
         st = varve_open(c->data, &o, &c->db);
     }
     if (st == VARVE_OK)
@@ -244,11 +274,12 @@ int cli_close(struct cli *c)
 int cli_bytes_arg(struct cli *c, const struct cli_args *a, const char *text, struct buf *ret)
 {
     struct err e;
+    char name[CLI_NAME_TEXT_MAX];
     err_init(&e);
     enum status st = cli_has(a, OPT_ESCAPES) ? cli_text_unescape(ret, BYTES_STR(text), &e)
                                              : buf_append(ret, text, strlen(text));
     if (st == ST_INVALID_ARGUMENT)
-        return cli_usage(c, a, "'%s': %s", text, e.detail);
+        return cli_usage(c, a, "'%s': %s", (cli_name_text(text, name), name), e.detail);
     return st == ST_OK ? CLI_OK : cli_error(c, CLI_FAILED, "out of memory");
 }
 

@@ -3,7 +3,9 @@
 #include "apps/cli/cli.h"
 #include "apps/cli/cli_out.h"
 #include "base/alloc.h"
+#include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static bool is_blank(char c)
 {
@@ -196,6 +198,16 @@ int cli_shell(struct cli *c, const struct cli_args *a)
     if (c->in_tty)
         cli_note(c, a, "varve %s on %s; 'help' lists the verbs, 'exit' ends",
                  varve_version_string(), c->data);
+    /* A folder that is locked or damaged is told at once. One that is not there may be made by the
+     * first put. */
+    struct stat at;
+    if (stat(c->data, &at) != 0 && errno == ENOENT) {
+        cli_note(c, a, "there is no database in %s yet; the first put makes it", c->data);
+    } else {
+        int opened = cli_open(c, a);
+        if (opened != CLI_OK)
+            return opened;
+    }
     c->shell = true;
     int code = loop(c);
     c->shell = false;

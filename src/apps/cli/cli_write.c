@@ -49,7 +49,8 @@ static int value_of(struct cli *c, const struct cli_args *a, struct buf *ret, va
     return read_all(c, path, raw ? VALUE_READ_MAX : JSON_READ_MAX, ret);
 }
 
-static int tell_version(struct cli *c, const struct cli_args *a, varve_version v)
+/* `kind` is told in JSON where there is a choice; NULL: there is none. */
+static int tell_version(struct cli *c, const struct cli_args *a, varve_version v, const char *kind)
 {
     char text[VARVE_VERSION_TEXT_MAX];
     enum status st;
@@ -58,6 +59,8 @@ static int tell_version(struct cli *c, const struct cli_args *a, varve_version v
         st = buf_printf(&c->scratch, "{");
         if (st == ST_OK)
             st = cli_json_version(&c->scratch, "version", v);
+        if (st == ST_OK && kind)
+            st = buf_printf(&c->scratch, ",\"kind\":\"%s\"", kind);
         if (st == ST_OK)
             st = buf_printf(&c->scratch, "}\n");
     } else if (cli_has(a, OPT_QUIET)) {
@@ -73,11 +76,12 @@ static int tell_version(struct cli *c, const struct cli_args *a, varve_version v
 
 static int tell_conflict(struct cli *c, const char *path, varve_version present)
 {
-    char text[VARVE_VERSION_TEXT_MAX];
+    char text[VARVE_VERSION_TEXT_MAX], name[CLI_NAME_TEXT_MAX];
+    cli_name_text(path, name);
     if (present.hlc == 0 && present.origin == 0)
-        return cli_error(c, CLI_ABSENT, "%s: not written: there is no such record", path);
+        return cli_error(c, CLI_ABSENT, "%s: not written: there is no such record", name);
     varve_version_format(present, text);
-    return cli_error(c, CLI_ABSENT, "%s: not written: its present version is %s", path, text);
+    return cli_error(c, CLI_ABSENT, "%s: not written: its present version is %s", name, text);
 }
 
 static int put_value(struct cli *c, const struct cli_args *a, const struct cli_path *p,
@@ -117,7 +121,7 @@ static int put_value(struct cli *c, const struct cli_args *a, const struct cli_p
                                  value->len, &o, &written);
     if (st == VARVE_PRECONDITION_FAILED && conditional)
         return tell_conflict(c, a->arg[0], written);
-    return st == VARVE_OK ? tell_version(c, a, written) : cli_fail(c, st, a->arg[0]);
+    return st == VARVE_OK ? tell_version(c, a, written, NULL) : cli_fail(c, st, a->arg[0]);
 }
 
 int cli_put(struct cli *c, const struct cli_args *a)
@@ -171,13 +175,37 @@ int cli_delete(struct cli *c, const struct cli_args *a)
     varve_status st = cli_has(a, OPT_IF_VERSION)
                           ? delete_if(c, &p, expected, &o, &written)
                           : varve_delete(c->db, p.collection, p.key.data, p.key.len, &o, &written);
+    char name[CLI_NAME_TEXT_MAX];
+    cli_name_text(a->arg[0], name);
     if (st == VARVE_PRECONDITION_FAILED)
-        code = cli_error(c, CLI_ABSENT, "%s: not deleted: its present version is another one",
-                         a->arg[0]);
+        code =
+            cli_error(c, CLI_ABSENT, "%s: not deleted: its present version is another one", name);
     else
-        code = st == VARVE_OK ? tell_version(c, a, written) : cli_fail(c, st, a->arg[0]);
+        code = st == VARVE_OK ? tell_version(c, a, written, NULL) : cli_fail(c, st, a->arg[0]);
 out:
     cli_path_deinit(&p);
+    return code;
+}
+
+/* What a restore has written: a delete, when there was nothing at that time. */
+static int tell_restored(struct cli *c, const struct cli_args *a, const struct cli_path *p,
+                         varve_version written)
+{
+    varve_at at = {.kind = VARVE_AT_VERSION, .version = written};
+    varve_value *v = varve_value_new();
+    if (!v)
+        return cli_error(c, CLI_FAILED, "out of memory (the write was done)");
+    varve_status st = varve_get(c->db, p->collection, p->key.data, p->key.len, &at, v);
+    varve_value_free(v);
+    bool deleted = st == VARVE_NOT_FOUND;
+    if (st != VARVE_OK && !deleted)
+        return cli_fail(c, st, a->arg[0]);
+    int code = tell_version(c, a, written, deleted ? "delete" : "put");
+    if (code == CLI_OK && deleted && !cli_has(a, OPT_JSON)) {
+        char name[CLI_NAME_TEXT_MAX];
+        cli_name_text(a->arg[0], name);
+        cli_note(c, a, "%s: deleted: it did not exist at %s", name, a->value[OPT_AT]);
+    }
     return code;
 }
 
@@ -196,7 +224,7 @@ int cli_restore(struct cli *c, const struct cli_args *a)
         (code = cli_open(c, a)) != CLI_OK)
         goto out;
     varve_status st = varve_restore(c->db, p.collection, p.key.data, p.key.len, &at, &o, &written);
-    code = st == VARVE_OK ? tell_version(c, a, written) : cli_fail(c, st, a->arg[0]);
+    code = st == VARVE_OK ? tell_restored(c, a, &p, written) : cli_fail(c, st, a->arg[0]);
 out:
     cli_path_deinit(&p);
     return code;

@@ -34,6 +34,10 @@ static enum status snapshot_create(struct varve *db, const char *name, const var
             when.hlc = 1;
         st = store_fix_moment(db->store, when, err);
     }
+    /* "All of a millisecond" is a millisecond's last version of any region; what is shown and kept
+     * is that version alone, and it sees as much while there is one region. */
+    if (when.origin == UINT32_MAX)
+        when.origin = 0;
     if (st == ST_OK)
         st = store_snapshot_create(db->store, BYTES_STR(name), when, err);
     if (st == ST_OK && ret)
@@ -131,6 +135,17 @@ varve_status varve_verify(varve *db, void (*report)(void *arg, const varve_findi
     struct verifying v = {report, progress, arg};
     return embed__done(db ? store_verify(db->store, on_finding, on_progress, &v, err)
                           : embed__null("db", err));
+}
+
+varve_status varve_verify_dir(const char *dir, void (*report)(void *arg, const varve_finding *f),
+                              varve_progress_fn progress, void *arg)
+{
+    struct err *err = embed__err();
+    struct verifying v = {report, progress, arg};
+    struct store_options o = {.engine_open = engine_rocks_open, .engine_name = "rocks"};
+    if (!dir)
+        return embed__done(embed__null("dir", err));
+    return embed__done(store_verify_dir(env_linux(), dir, &o, on_finding, on_progress, &v, err));
 }
 
 varve_status varve_checkpoint(varve *db)

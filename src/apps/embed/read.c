@@ -225,11 +225,17 @@ static enum status read_document(struct varve *db, const char *collection, const
     enum status st = version_is_none(when) ? ST_OK : store_fix_moment(db->store, when, err);
     if (st == ST_OK)
         st = embed__read_key(db, collection, key, key_len, when, v, err);
-    if (st == ST_OK && v->rec.type != RECORD_DOC)
+    if (st == ST_OK && v->rec.type == RECORD_DOC)
+        return ST_OK;
+    char text[VERSION_TEXT_MAX] = "(the present)";
+    if (st == ST_OK)
+        when = v->rec.version;
+    if (!version_is_none(when))
+        version_format(when, text);
+    if (st == ST_OK)
         return err_set(err, ST_INVALID_ARGUMENT,
-                       "version %s: the value is raw bytes, not a document", which);
-    if (st != ST_OK)
-        err_prefix(err, "version %s", which);
+                       "version %s %s: the value is raw bytes, not a document", which, text);
+    err_prefix(err, "version %s %s", which, text);
     return st;
 }
 

@@ -54,7 +54,7 @@ static enum status enter(struct check *c, struct bytes bson, bool array)
         char path[DOC__PATH_SHOWN];
         path_text(c, c->depth, path, sizeof(path));
         return err_set(c->err, ST_TOO_LARGE,
-                       "document is nested more than %d levels deep (DOC_MAX_DEPTH) at byte %zu, "
+                       "document is nested deeper than the limit of %d levels at byte %zu, "
                        "field \"%s\"",
                        DOC_MAX_DEPTH, (size_t)(bson.data - c->base), path);
     }

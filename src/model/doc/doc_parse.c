@@ -356,7 +356,7 @@ static bool check_depth(struct reading *r)
     if (r->depth <= DOC_MAX_DEPTH)
         return true;
     return doc__fail(&r->p, r->open[r->depth - 1].src, ST_TOO_LARGE,
-                     "nested more than %d levels deep (DOC_MAX_DEPTH)", DOC_MAX_DEPTH);
+                     "nested deeper than the limit of %d levels", DOC_MAX_DEPTH);
 }
 
 static bool check_size(struct reading *r)

@@ -71,8 +71,7 @@ static enum status patch_values(struct patch *d, const struct doc__el *a, const 
         return ST_OK;
     if (depth >= DOC_MAX_DEPTH && doc__is_container(a->type) && a->type == b->type)
         return err_set(d->err, ST_TOO_LARGE,
-                       "document is nested more than %d levels deep (DOC_MAX_DEPTH)",
-                       DOC_MAX_DEPTH);
+                       "document is nested deeper than the limit of %d levels", DOC_MAX_DEPTH);
     if (a->type == DOC__DOCUMENT && b->type == DOC__DOCUMENT)
         return patch_documents(d, a->val, b->val, depth + 1);
     if (a->type == DOC__ARRAY && b->type == DOC__ARRAY)

@@ -299,8 +299,7 @@ static enum status begin_value(struct printer *pr, struct stack *s, uint8_t type
         return ST_OK;
     }
     if (s->depth == DOC_MAX_DEPTH)
-        return err_set(err, ST_TOO_LARGE,
-                       "document is nested more than %d levels deep (DOC_MAX_DEPTH)",
+        return err_set(err, ST_TOO_LARGE, "document is nested deeper than the limit of %d levels",
                        DOC_MAX_DEPTH);
     struct open *o = &s->open[s->depth];
     if (!doc__iter_init(&o->it, val))

@@ -1,5 +1,7 @@
 #include "node/store/store_internal.h"
 
+#include "base/alloc.h"
+
 /* ---- verify ---- */
 
 struct verifying {
@@ -57,6 +59,83 @@ enum status store_verify(struct store *s, void (*report)(void *arg, const struct
             st = log;
     }
     return v.stopped ? err_set(err, ST_CANCELLED, "verify was stopped") : st;
+}
+
+/* A part that cannot even be looked into is a finding of its own. */
+static enum status as_finding(struct verifying *v, const char *file, enum status st,
+                              const struct err *why)
+{
+    if (st == ST_CORRUPT && v->report)
+        v->report(v->arg, &(struct store_finding){file, 0, 0, why->detail});
+    return st;
+}
+
+static enum status verify_engine_of(struct verifying *v, const char *dir, struct err *err)
+{
+    struct store *s = v->s;
+    struct engine_options o = s->o.engine;
+    struct err why;
+    err_init(&why);
+    o.read_only = true;
+    enum status st = s->o.engine_open(s->env, dir, &o, &s->engine, &why);
+    if (st != ST_OK) {
+        as_finding(v, dir, st, &why);
+    } else {
+        st = s->engine->ops->verify(s->engine, s->range.id, on_engine_finding, on_engine_progress,
+                                    v, &why);
+        s->engine->ops->close(s->engine);
+    }
+    if (st != ST_OK && err)
+        *err = why;
+    return st;
+}
+
+/* The worse of two: CORRUPT is told even when another part could not be looked at. */
+static enum status worse(enum status a, enum status b)
+{
+    return a == ST_OK || b == ST_CORRUPT ? b : a;
+}
+
+enum status store_verify_dir(struct env *env, const char *dir, const struct store_options *o,
+                             void (*report)(void *arg, const struct store_finding *f),
+                             bool (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+                             struct err *err)
+{
+    struct store s = {.env = env, .o = *o, .range = {.id = RANGE_FIRST}};
+    struct verifying v = {&s, report, progress, arg, false};
+    struct buf log = BUF_INIT, engine = BUF_INIT;
+    struct err why;
+    bool fresh = false;
+    err_init(&why);
+    s.o.read_only = s.o.must_exist = true;
+    enum status st = ST_OK;
+    if (!(s.dir = mem_strdup(dir)) || buf_printf(&log, "%s/log", dir) != ST_OK ||
+        buf_printf(&engine, "%s/engine", dir) != ST_OK || !buf_cstr(&log) || !buf_cstr(&engine))
+        st = err_set(&why, ST_NO_MEMORY, "no memory to verify %s", dir);
+    if (st == ST_OK) {
+        st = store__take_folder(&s, &fresh, &why);
+        as_finding(&v, "", st, &why); /* its text begins with the file */
+    }
+    if (st == ST_OK || st == ST_CORRUPT) {
+        struct err later;
+        err_init(&later);
+        enum status part = wal_verify(env, buf_cstr(&log), on_wal_finding, on_wal_progress, &v,
+                                      st == ST_OK ? &why : &later);
+        st = worse(st, part);
+        if (!v.stopped) {
+            part = verify_engine_of(&v, buf_cstr(&engine), st == ST_OK ? &why : &later);
+            st = worse(st, part);
+        }
+    }
+    env_close(s.lock_file);
+    mem_free(s.dir);
+    buf_deinit(&log);
+    buf_deinit(&engine);
+    if (v.stopped)
+        return err_set(err, ST_CANCELLED, "verify was stopped");
+    if (st != ST_OK)
+        err_set(err, st, "%s", why.status == st ? why.detail : "verify found faults");
+    return st;
 }
 
 /* ---- statistics ---- */

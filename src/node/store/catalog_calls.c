@@ -139,6 +139,9 @@ enum status store_collection_at(struct store *s, struct bytes name, struct versi
 {
     struct descriptor d;
     enum status st = read_descriptor(s, name, at, &d, err);
+    if (st == ST_NOT_FOUND && !version_is_none(at))
+        err_set(err, st, "no collection %.*s at that time", (int)(name.len < 200 ? name.len : 200),
+                (const char *)name.data);
     if (st == ST_OK)
         *ret_id = d.id;
     return st;
@@ -236,11 +239,12 @@ static enum status check_kept(struct store *s, struct version at, struct err *er
         uint64_t horizon = c ? atomic_load(&c->feed_horizon_hlc) : 0;
         if (at.hlc >= horizon || atomic_load(&c->dropped))
             continue;
-        char text[VERSION_TEXT_MAX];
+        char text[VERSION_TEXT_MAX], time[TIME_TEXT_MAX];
         version_format((struct version){horizon, 0}, text);
+        time_format(horizon >> HLC_LOGICAL_BITS, time);
         return err_set(err, ST_BELOW_HORIZON,
-                       "collection %s may have lost versions before %s to its retention", c->name,
-                       text);
+                       "collection %s may have lost versions before %s (%s) to its retention",
+                       c->name, text, time);
     }
     return ST_OK;
 }

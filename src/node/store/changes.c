@@ -127,12 +127,13 @@ static enum status check_feed_horizons(struct store *s, struct bytes name, struc
         uint64_t horizon = c ? atomic_load_explicit(&c->feed_horizon_hlc, memory_order_acquire) : 0;
         if (after.hlc >= horizon || (name.len && !bytes_eq(BYTES_STR(c->name), name)))
             continue;
-        char text[VERSION_TEXT_MAX];
+        char text[VERSION_TEXT_MAX], time[TIME_TEXT_MAX];
         version_format((struct version){horizon, 0}, text);
+        time_format(horizon >> HLC_LOGICAL_BITS, time);
         return err_set(err, ST_BELOW_HORIZON,
-                       "changes of collection %s up to version %s may have been removed by "
+                       "changes of collection %s up to version %s (%s) may have been removed by "
                        "retention; scan, then follow from there",
-                       c->name, text);
+                       c->name, text, time);
     }
     return ST_OK;
 }

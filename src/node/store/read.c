@@ -22,11 +22,12 @@ enum status store__check_horizon(struct store *s, struct bytes key, struct versi
     uint64_t horizon = atomic_load_explicit(&c->horizon_hlc, memory_order_acquire);
     if (at.hlc >= horizon)
         return ST_OK;
-    char text[VERSION_TEXT_MAX];
+    char text[VERSION_TEXT_MAX], time[TIME_TEXT_MAX];
     version_format((struct version){horizon, 0}, text);
+    time_format(horizon >> HLC_LOGICAL_BITS, time);
     return err_set(err, ST_BELOW_HORIZON,
-                   "collection %s keeps nothing before %s (its retention has removed it)", c->name,
-                   text);
+                   "collection %s keeps nothing before %s (%s; its retention has removed it)",
+                   c->name, text, time);
 }
 
 static enum status copy_out(const struct record *rec, struct buf *buf, struct record *ret,
@@ -123,6 +124,23 @@ enum status store_get(struct store *s, struct bytes key, struct version at, stru
     return st;
 }
 
+static enum status in_future(uint64_t ms, uint64_t ahead_ms, struct err *err)
+{
+    static const struct {
+        const char *name;
+        uint64_t ms;
+    } units[] = {{"day", 86400000}, {"hour", 3600000}, {"minute", 60000}, {"second", 1000}};
+    char time[TIME_TEXT_MAX];
+    time_format(ms, time);
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        uint64_t n = ahead_ms / units[i].ms;
+        if (n > 0)
+            return err_set(err, ST_FUTURE_TIME, "%s lies %" PRIu64 " %s%s in the future", time, n,
+                           units[i].name, n == 1 ? "" : "s");
+    }
+    return err_set(err, ST_FUTURE_TIME, "%s lies %" PRIu64 " ms in the future", time, ahead_ms);
+}
+
 enum status store_fix_moment(struct store *s, struct version at, struct err *err)
 {
     uint64_t now_ms = env_now_ms(s->env);
@@ -133,8 +151,7 @@ enum status store_fix_moment(struct store *s, struct version at, struct err *err
         hlc_observe(&s->clock, at.hlc);
     env_spin_unlock(&s->clock_lock);
     if (future)
-        return err_set(err, ST_FUTURE_TIME, "time %" PRIu64 " ms lies %" PRIu64 " ms in the future",
-                       version_ms(at), version_ms(at) - now_ms);
+        return in_future(version_ms(at), version_ms(at) - now_ms, err);
     /* What was assigned and is not published yet may be at or below `at`: leading once waits for
      * it. */
     if (assigned.hlc > store_visible(s).hlc) {

@@ -101,7 +101,7 @@ static enum status refuse_leftovers(struct store *s, struct buf *path, struct er
     return st;
 }
 
-static enum status take_folder(struct store *s, bool *ret_fresh, struct err *err)
+enum status store__take_folder(struct store *s, bool *ret_fresh, struct err *err)
 {
     struct buf path = BUF_INIT;
     enum status st = ST_OK;
@@ -290,7 +290,7 @@ enum status store_open(struct env *env, const char *dir, const struct store_opti
     if (st == ST_OK)
         st = make_metrics(s, err);
     if (st == ST_OK)
-        st = take_folder(s, &fresh, err);
+        st = store__take_folder(s, &fresh, err);
     if (st == ST_OK)
         st = open_engine(s, err);
     bool threads = !s->o.no_thread && !s->o.read_only;

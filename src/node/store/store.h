@@ -214,6 +214,14 @@ enum status store_verify(struct store *s, void (*report)(void *arg, const struct
                          bool (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                          struct err *err) WARN_UNUSED;
 
+/* The same for a folder that nobody has open, also one that store_open refuses: the format file,
+ * every record of the log, and the engine if it opens read-only. Takes the lock while it works.
+ * Errors: CORRUPT (something was reported), LOCKED, NOT_FOUND, CANCELLED, those of store_open. */
+enum status store_verify_dir(struct env *env, const char *dir, const struct store_options *o,
+                             void (*report)(void *arg, const struct store_finding *f),
+                             bool (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+                             struct err *err) WARN_UNUSED;
+
 struct store_stats {
     struct cache_stats cache;
     struct engine_stats engine;

@@ -114,7 +114,7 @@ struct store {
     _Atomic uint64_t complained_ns;
     _Atomic bool unsynced;  /* something was appended that an interval sync was promised for */
     _Atomic bool dirty;     /* something was appended since the last tick */
-    bool replay_grows; /* the replay found no room on disk to drain into */
+    bool replay_grows;      /* the replay found no room on disk to drain into */
     _Atomic bool replaying; /* there is no log to sync or release yet */
     _Atomic uint64_t last_checkpoint_ns;
     uint64_t last_sync_ns; /* the log thread's */
@@ -194,6 +194,10 @@ enum status store__catalog_load(struct store *s, struct err *err) WARN_UNUSED;
 void store__catalog_applied(struct store *s, const struct entry_op *op, struct version v);
 struct collection *store__collection_by_id(struct store *s, uint32_t id);
 enum status catalog_reserve(struct catalog *c, struct bytes entry_payload) WARN_UNUSED;
+
+/* store.c */
+/* The lock and the format file; makes the folder where the options allow. */
+enum status store__take_folder(struct store *s, bool *ret_fresh, struct err *err) WARN_UNUSED;
 
 /* format.c */
 enum status store__format_check(struct store *s, bool *ret_fresh, struct err *err) WARN_UNUSED;

@@ -80,6 +80,33 @@ class Ndjson(CliCase):
         self.assertEqual([r["collection"] for r in self.lines("changes", "--json")], ["t"])
         self.assertGreater(len(self.lines("changes", "--json", "--all")), 1)
 
+    def test_vacuum_leaves_the_changes_readable(self):
+        self.varve("import", "t", self.write("d", '{"_key":"a"}\n{"_key":"b"}\n'), "--batch", "1")
+        self.varve("vacuum")
+        self.assertEqual(len(self.lines("changes", "--json")), 2)
+        self.assertEqual(list(self.lines("changes", "--collection", "zz", "--json")[0]), ["token"])
+
+    def test_full_disk(self):
+        os.mkdir(self.path("small"))
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", self.path("small")],
+                          capture_output=True).returncode != 0:
+            self.skipTest("no right to mount a small disk")
+        self.addCleanup(subprocess.run, ["umount", "-l", self.path("small")])
+        self.env["VARVE_DATA"] = self.path("small/db")
+        self.put("t/kept", {"x": 1})
+        rows = self.write("rows", "".join('{"_key":"%d","v":"%s"}\n' % (i, "x" * 500) for i in range(20000)))
+        self.varve("import", "r", rows, "--quiet", code=5)
+        self.assertIn("disk full", self.err)
+        self.assertIn("rows are imported. --resume", self.err)
+        with open(self.path("small/fill"), "wb", buffering=0) as f:
+            try:
+                while f.write(bytes(4096)):
+                    pass
+            except OSError:
+                pass
+        self.assertEqual(self.get("t/kept"), {"x": 1})
+        self.assertNotIn("closing", self.err)
+
 
 class Csv(CliCase):
     def test_strings_by_default(self):
@@ -220,7 +247,7 @@ class Resume(CliCase):
         self.assertIn("--key", self.err)
         time.sleep(0.01)
         self.write("d", '{"_key":"c"}\n')
-        self.assertIn("1 rows", self.varve("import", "t", "d", "--resume"))
+        self.assertIn("1 row ", self.varve("import", "t", "d", "--resume"))
 
 
 if __name__ == "__main__":

@@ -206,7 +206,14 @@ class Scans(CliCase):
         self.assertEqual(rows[0]["value"], {"k": "a"})
         rest = self.lines("changes", "--json", "--since", rows[2]["token"])
         self.assertEqual([r["key"] for r in rest], ["b", "ba", "c", "z"])
-        self.assertEqual(self.lines("changes", "--json", "--since", rows[-1]["token"]), [])
+        last = rows[-1]["token"]
+        self.assertEqual(self.lines("changes", "--json", "--since", last), [{"token": last}])
+        now = self.lines("changes", "--json", "--since", "now")[0]["token"]
+        self.varve("changes", "--since", "now")
+        self.assertEqual(self.err, "nothing new; token: %s\n" % now)
+        self.put("t/new", {})
+        self.assertEqual([r["key"] for r in self.lines("changes", "--json", "--since", now)], ["new"])
+        self.varve("delete", "t/new")
         self.assertEqual([r["key"] for r in self.lines("changes", "--json", "--collection", "u")], ["z"])
         self.varve("changes", "--limit", "2")
         self.assertIn("token: " + rows[1]["token"], self.err)

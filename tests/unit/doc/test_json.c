@@ -301,7 +301,7 @@ static void test_doc_json_depth(void **state)
         ST_OK);
     assert_int_equal(nested("{\"a\":", "{}", "}", DOC_MAX_DEPTH, &err), ST_TOO_LARGE);
     assert_string_equal(err.detail,
-                        "line 1 column 501: nested more than 100 levels deep (DOC_MAX_DEPTH)");
+                        "line 1 column 501: nested deeper than the limit of 100 levels");
     assert_int_equal(nested("{\"a\":", "[]", "}", DOC_MAX_DEPTH, &err), ST_TOO_LARGE);
     assert_int_equal(nested("{\"a\":", "[1]", "}", DOC_MAX_DEPTH, &err), ST_TOO_LARGE);
     assert_int_equal(nested("{\"a\":", "1", "}", DOC_MAX_DEPTH + 1, &err), ST_TOO_LARGE);
