@@ -93,7 +93,9 @@ struct engine_finding {
     const char *text;
 };
 struct engine_stats {
-    uint64_t live_rows, past_rows, when_rows;    /* estimates */
+    /* As counted by drains, vacuums and ingests, so live is exact and the others nearly; a guess in
+     * folders that an older program made. */
+    uint64_t live_rows, past_rows, when_rows;
     uint64_t live_bytes, past_bytes, when_bytes; /* on disk */
     uint64_t cache_bytes, memory_bytes;
     uint64_t files;

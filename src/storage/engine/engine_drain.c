@@ -28,6 +28,7 @@ struct drain {
     struct pending *pending;
     size_t n_pending, cap_pending;
     bool deletes; /* this table had one */
+    struct engine_counts counts;
     struct buf key, value, prefix, scratch;
 };
 
@@ -69,6 +70,7 @@ static enum status put_past(struct drain *d, const struct record *rec, struct er
     enum status st =
         d->sink->ops->put(d->sink, ENGINE_PAST, buf_bytes(&d->prefix), buf_bytes(&d->value), err);
     d->prefix.len = prefix;
+    d->counts.rows[ENGINE_PAST]++;
     return st;
 }
 
@@ -112,9 +114,12 @@ static enum status drain_key(struct drain *d, struct bytes key, const struct tab
         d->deletes |= rec.kind == RECORD_DELETE;
         if (first && rec.kind == RECORD_PUT) {
             st = put_live(d, key, &rec, err);
+            d->counts.rows[ENGINE_LIVE] += !live.data;
         } else {
-            if (first && live.data)
+            if (first && live.data) {
                 st = d->sink->ops->del(d->sink, ENGINE_LIVE, key, err);
+                d->counts.rows[ENGINE_LIVE] -= d->counts.rows[ENGINE_LIVE] > 0;
+            }
             if (st == ST_OK && !prefix && engine_past_prefix(&d->prefix, key) != ST_OK)
                 st = no_memory(err);
             prefix = true;
@@ -170,6 +175,7 @@ static int pending_cmp(const void *pa, const void *pb)
 
 static enum status drain_when(struct drain *d, struct err *err)
 {
+    d->counts.rows[ENGINE_WHEN] += d->n_pending;
     qsort(d->pending, d->n_pending, sizeof(*d->pending), pending_cmp);
     for (size_t i = 0; i < d->n_pending; i++) {
         const struct pending *p = &d->pending[i];
@@ -184,13 +190,19 @@ static enum status drain_when(struct drain *d, struct err *err)
     return ST_OK;
 }
 
+struct engine_counts engine_counts_before(const struct engine_mark_row *before)
+{
+    return before ? before->counts : (struct engine_counts){.known = true};
+}
+
 enum status engine_sink_mark(struct engine_sink *sink, uint64_t range,
-                             const struct engine_mark *mark, uint8_t flags, struct err *err)
+                             const struct engine_mark *mark, uint8_t flags,
+                             const struct engine_counts *counts, struct err *err)
 {
     uint8_t key[ENGINE_MARK_KEY_BYTES];
     struct buf value = BUF_INIT;
     engine_mark_key(range, key);
-    enum status st = engine_mark_value(&value, mark, flags);
+    enum status st = engine_mark_value(&value, mark, flags, counts);
     if (st == ST_OK)
         st = sink->ops->put(sink, ENGINE_LIVE, BYTES(key, sizeof(key)), buf_bytes(&value), err);
     else
@@ -210,7 +222,8 @@ enum status engine_drain_rows(struct engine_view *v, uint64_t range, const struc
         return err_set(err, ST_INVALID_ARGUMENT, "mark lies below the table's newest version");
     if (before && version_cmp(mark->version, before->mark.version) < 0)
         return err_set(err, ST_INVALID_ARGUMENT, "mark's version lies below the persisted one");
-    struct drain d = {.view = v, .sink = sink, .range = range};
+    struct drain d = {
+        .view = v, .sink = sink, .range = range, .counts = engine_counts_before(before)};
     if (before)
         d.done = before->mark.version;
     enum status st = ST_OK;
@@ -228,7 +241,7 @@ enum status engine_drain_rows(struct engine_view *v, uint64_t range, const struc
         uint8_t flags = before ? before->flags : 0;
         if (d.deletes)
             flags |= ENGINE_MARK_DELETES;
-        st = engine_sink_mark(sink, range, mark, flags, err);
+        st = engine_sink_mark(sink, range, mark, flags, &d.counts, err);
     }
     if (d.lookup)
         d.lookup->ops->close(d.lookup);

@@ -252,6 +252,7 @@ struct ingest {
     struct buf last[ENGINE_FAMILIES], key, row;
     bool any[ENGINE_FAMILIES];
     bool deletes;
+    struct engine_counts counts;
 };
 
 static enum status bad_row(uint8_t family, const char *why, struct err *err)
@@ -320,6 +321,7 @@ static enum status ingest_row(struct ingest *g, uint8_t family, struct bytes key
     g->any[family] = true;
     if (buf_append(&g->last[family], key.data, key.len) != ST_OK)
         return err_set(err, ST_NO_MEMORY, "ingest");
+    g->counts.rows[family]++;
     return g->sink->ops->put(g->sink, (enum engine_family)family, key, value, err);
 }
 
@@ -329,7 +331,11 @@ enum status engine_ingest_rows(struct engine_view *v, uint64_t range,
                                struct err *err)
 {
     const struct engine_mark_row *before = engine_view_mark(v, range);
-    struct ingest g = {.range = range, .in = in, .newest = mark->version, .sink = sink};
+    struct ingest g = {.range = range,
+                       .in = in,
+                       .newest = mark->version,
+                       .sink = sink,
+                       .counts = engine_counts_before(before)};
     enum status st = prepare(v, range, in, mark, sink, err);
     while (st == ST_OK) {
         uint8_t family = 0;
@@ -343,7 +349,7 @@ enum status engine_ingest_rows(struct engine_view *v, uint64_t range,
     if (st == ST_OK) {
         uint8_t flags = before ? before->flags : 0;
         st = engine_sink_mark(sink, range, mark, g.deletes ? flags | ENGINE_MARK_DELETES : flags,
-                              err);
+                              &g.counts, err);
     }
     for (int f = 0; f < ENGINE_FAMILIES; f++)
         buf_deinit(&g.last[f]);

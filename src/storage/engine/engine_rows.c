@@ -3,7 +3,13 @@
 #include "base/assert.h"
 #include "base/keyenc.h"
 
-enum { MARK_FORMAT = 1, MARK_VALUE_BYTES = 30, WHEN_KIND = 3, WHEN_PARENT = 4, WHEN_ORIGIN = 8 };
+enum {
+    MARK_FORMAT = 1,
+    MARK_FORMAT_COUNTS = 2,
+    MARK_VALUE_BYTES = 30,
+    MARK_COUNTS_BYTES = MARK_VALUE_BYTES + 8 * ENGINE_FAMILIES,
+};
+enum { WHEN_KIND = 3, WHEN_PARENT = 4, WHEN_ORIGIN = 8 };
 
 const char *engine_family_name(enum engine_family f)
 {
@@ -92,14 +98,17 @@ enum status engine_when_value(struct buf *out, uint8_t kind, struct version v,
     return st;
 }
 
-enum status engine_mark_value(struct buf *out, const struct engine_mark *m, uint8_t flags)
+enum status engine_mark_value(struct buf *out, const struct engine_mark *m, uint8_t flags,
+                              const struct engine_counts *counts)
 {
-    uint8_t v[MARK_VALUE_BYTES] = {MARK_FORMAT, flags};
+    uint8_t v[MARK_COUNTS_BYTES] = {counts->known ? MARK_FORMAT_COUNTS : MARK_FORMAT, flags};
     put_be64(v + 2, m->index);
     put_be64(v + 10, m->term);
     put_version(v + 18, m->version);
+    for (int f = 0; f < ENGINE_FAMILIES; f++)
+        put_be64(v + MARK_VALUE_BYTES + 8 * f, counts->rows[f]);
     buf_clear(out);
-    return buf_append(out, v, sizeof(v));
+    return buf_append(out, v, counts->known ? MARK_COUNTS_BYTES : MARK_VALUE_BYTES);
 }
 
 void engine_mark_key(uint64_t range, uint8_t out[ENGINE_MARK_KEY_BYTES])
@@ -196,15 +205,20 @@ bool engine_when_decode(struct bytes value, struct version v, uint8_t *ret_kind,
 
 bool engine_mark_decode(struct bytes row_key, struct bytes value, struct engine_mark_row *ret)
 {
-    if (row_key.len != ENGINE_MARK_KEY_BYTES || !engine_key_reserved(row_key) ||
-        value.len != MARK_VALUE_BYTES || value.data[0] != MARK_FORMAT)
-        return false;
     const uint8_t *p = value.data;
+    bool plain = value.len == MARK_VALUE_BYTES && p[0] == MARK_FORMAT;
+    bool counts = value.len == MARK_COUNTS_BYTES && p[0] == MARK_FORMAT_COUNTS;
+    if (row_key.len != ENGINE_MARK_KEY_BYTES || !engine_key_reserved(row_key) ||
+        (!plain && !counts))
+        return false;
     *ret = (struct engine_mark_row){
         .range = be64_at(row_key.data + 4),
         .flags = p[1],
         .mark = {be64_at(p + 2), be64_at(p + 10), {be64_at(p + 18), be32_at(p + 26)}},
+        .counts.known = counts,
     };
+    for (int f = 0; counts && f < ENGINE_FAMILIES; f++)
+        ret->counts.rows[f] = be64_at(p + MARK_VALUE_BYTES + 8 * f);
     return true;
 }
 

@@ -8,8 +8,9 @@
  * origin). when  key    u64 BE range | u64 BE hlc | u32 BE origin | routing key value  u8 kind |
  * bit 2 has parent | bit 3 has origin; [varint hlc - parent.hlc; [varint parent.origin]] mark  one
  * a range, in `live` under the reserved key ff ff ff ff | u64 BE range. No routing key starts with
- *         ff ff ff ff: that collection id is never given out. Value: u8 format (1), u8 flags, u64
- * BE index, u64 BE term, u64 BE hlc, u32 BE origin.
+ *         ff ff ff ff: that collection id is never given out. Value: u8 format, u8 flags, u64 BE index,
+ * u64 BE term, u64 BE hlc, u32 BE origin; in format 2 also the range's rows of live, past and when,
+ * u64 BE each. Format 1 is what wrote no counts, and stays so.
  *
  * Owns: nothing. Promises: decode accepts only what encode makes. Never: does I/O. Threads: pure
  * functions.
@@ -31,11 +32,20 @@ enum {
 
 const char *engine_family_name(enum engine_family f);
 
+/* How many rows of each family a range has, marks and leftovers of half drains apart. `live` is
+ * exact; the others are but for a vacuum that was cut between two families, which leaves them too
+ * high by what it had removed of that batch. */
+struct engine_counts {
+    bool known;
+    uint64_t rows[ENGINE_FAMILIES];
+};
+
 /* The mark of one range with its flags, as a snapshot lists it. */
 struct engine_mark_row {
     uint64_t range;
     struct engine_mark mark;
     uint8_t flags;
+    struct engine_counts counts;
 };
 
 static inline bool engine_key_reserved(struct bytes key)
@@ -58,8 +68,8 @@ enum status engine_when_key(struct buf *out, uint64_t range, struct version v,
                             struct bytes key) WARN_UNUSED;
 enum status engine_when_value(struct buf *out, uint8_t kind, struct version v,
                               struct version parent) WARN_UNUSED;
-enum status engine_mark_value(struct buf *out, const struct engine_mark *m,
-                              uint8_t flags) WARN_UNUSED;
+enum status engine_mark_value(struct buf *out, const struct engine_mark *m, uint8_t flags,
+                              const struct engine_counts *counts) WARN_UNUSED;
 void engine_mark_key(uint64_t range, uint8_t out[ENGINE_MARK_KEY_BYTES]);
 /* The value of a FLOOR record (see above), to be encoded with version none. */
 void engine_floor_value(struct version v, uint8_t out[ENGINE_VERSION_BYTES]);

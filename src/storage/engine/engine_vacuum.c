@@ -46,12 +46,13 @@ struct vacuum {
     const struct engine_vacuum *q;
     struct engine_sink *sink;
     uint64_t range;
-    struct version mark;
+    struct engine_mark_row before; /* the range's mark, its counts as they come to be */
     struct engine_vacuum_result res;
     struct ops past, when;
     struct gone gone[KEY_VERSIONS];
     struct buf prefix, key, row, value;
     uint64_t removed, bytes; /* waiting in the batch */
+    bool floored;            /* the key under the cursor has a floor row */
 };
 
 static enum status no_memory(struct err *err)
@@ -110,6 +111,9 @@ static enum status batch_commit(struct vacuum *v, struct err *err)
     enum status st = send(v, ENGINE_WHEN, &v->when, err);
     if (st == ST_OK)
         st = send(v, ENGINE_PAST, &v->past, err);
+    if (st == ST_OK && v->before.counts.known)
+        st = engine_sink_mark(v->sink, v->range, &v->before.mark, v->before.flags,
+                              &v->before.counts, err);
     if (st == ST_OK)
         st = v->sink->ops->commit(v->sink, err);
     buf_clear(&v->past.bytes);
@@ -120,6 +124,12 @@ static enum status batch_commit(struct vacuum *v, struct err *err)
     v->res.bytes_removed += v->bytes;
     v->removed = v->bytes = 0;
     return ST_OK;
+}
+
+static void count_down(struct vacuum *v, enum engine_family f)
+{
+    uint64_t *n = &v->before.counts.rows[f];
+    *n -= *n > 0;
 }
 
 /* Adds one version's rows; v->prefix and v->key hold the key. */
@@ -135,6 +145,8 @@ static enum status remove_version(struct vacuum *v, const struct gone *g)
     if (st == ST_OK)
         st = ops_add(&v->when, buf_bytes(&v->row), BYTES_EMPTY);
     buf_clear(&v->row);
+    count_down(v, ENGINE_PAST);
+    count_down(v, ENGINE_WHEN);
     v->removed++;
     v->bytes += g->bytes;
     return st;
@@ -157,6 +169,11 @@ static enum status set_floor(struct vacuum *v, struct version floor)
     if (st == ST_OK)
         st = ops_add(&v->past, buf_bytes(&v->row), buf_bytes(&v->value));
     buf_clear(&v->row);
+    if (version_is_none(floor))
+        count_down(v, ENGINE_PAST);
+    else if (!v->floored)
+        v->before.counts.rows[ENGINE_PAST]++;
+    v->floored = !version_is_none(floor);
     return st;
 }
 
@@ -199,12 +216,12 @@ static enum status plan_row(struct vacuum *v, struct key_plan *plan, const struc
         return err_set(err, ST_CORRUPT, "past: a record of %zu bytes cannot be decoded",
                        c->value.len);
     if (rec.kind == RECORD_FLOOR) {
-        plan->has_floor = true;
+        plan->has_floor = v->floored = true;
         plan->floor = rec.version;
         return ST_OK;
     }
     /* Leftovers of half drains are not there yet. */
-    if (version_cmp(version, v->mark) > 0 ||
+    if (version_cmp(version, v->before.mark.version) > 0 ||
         (!version_is_none(plan->live) && version_cmp(version, plan->live) >= 0))
         return ST_OK;
     bool old = !version_is_none(v->q->horizon) && version_cmp(version, v->q->horizon) <= 0;
@@ -281,6 +298,7 @@ static enum status vacuum_key(struct vacuum *v, struct engine_cursor *c, struct 
                               struct err *err)
 {
     struct key_plan plan = {.held = version_is_none(v->q->hold)};
+    v->floored = false;
     buf_clear(&v->prefix);
     if (buf_append(&v->prefix, prefix.data, prefix.len) != ST_OK)
         return no_memory(err);
@@ -373,7 +391,7 @@ enum status engine_vacuum_rows(struct engine_view *view, uint64_t range,
     v->q = q;
     v->sink = sink;
     v->range = range;
-    v->mark = m->mark.version;
+    v->before = *m;
     enum status st = vacuum_interval(v, err);
     if (st == ST_OK || st == ST_CANCELLED)
         *ret = v->res;

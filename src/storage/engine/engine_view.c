@@ -16,6 +16,17 @@ const struct engine_mark_row *engine_view_mark(const struct engine_view *v, uint
     return lo < v->n_marks && v->marks[lo].range == range ? &v->marks[lo] : NULL;
 }
 
+struct engine_counts engine_view_counts(const struct engine_view *v)
+{
+    struct engine_counts all = {.known = true};
+    for (size_t i = 0; i < v->n_marks; i++) {
+        all.known &= v->marks[i].counts.known;
+        for (int f = 0; f < ENGINE_FAMILIES; f++)
+            all.rows[f] += v->marks[i].counts.rows[f];
+    }
+    return all;
+}
+
 struct mark_list {
     struct engine_mark_row *rows;
     size_t n, cap;

@@ -67,7 +67,7 @@ struct engine_view {
     const struct engine_mark_row
         *halves; /* ranges with rows above their mark; mark zero where there is none */
     size_t n_halves;
-    uint64_t rows[ENGINE_FAMILIES]; /* estimates */
+    uint64_t rows[ENGINE_FAMILIES]; /* estimates, or engine_view_counts */
     bool deletes;                   /* a key without a live row may have versions */
 };
 struct engine_view_ops {
@@ -86,6 +86,8 @@ struct engine_view_ops {
 
 /* The range's mark; NULL when it has none. */
 const struct engine_mark_row *engine_view_mark(const struct engine_view *v, uint64_t range);
+/* The rows of all ranges together; not known when one of them does not know. */
+struct engine_counts engine_view_counts(const struct engine_view *v);
 /* Reads the marks (ascending) and which ranges are half drained, for an engine that builds a view;
  * both with mem_free. v->marks and v->halves are what it is to find, so they may still be unset.
  * Errors: CORRUPT, IO_ERROR, NO_MEMORY. */

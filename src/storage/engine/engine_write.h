@@ -28,7 +28,9 @@ struct engine_sink_ops {
 /* The mark's row, which comes last in `live`. */
 enum status engine_sink_mark(struct engine_sink *sink, uint64_t range,
                              const struct engine_mark *mark, uint8_t flags,
-                             struct err *err) WARN_UNUSED;
+                             const struct engine_counts *counts, struct err *err) WARN_UNUSED;
+/* What a range counted before this change; all zero, and known, of one without a mark. */
+struct engine_counts engine_counts_before(const struct engine_mark_row *before);
 /* Current live + the table's versions -> rows, the mark last; commits. Versions at or below the
  * range's persisted mark are skipped; nothing at all is written when `mark` is not above it.
  * INVALID_ARGUMENT: a reserved key. */

@@ -214,6 +214,12 @@ static void floor_above(struct engine *e)
     buf_deinit(&k);
     buf_deinit(&b);
 }
+/* A record lost with all that speaks of it: only the count tells. */
+static void live_uncounted(struct engine *e)
+{
+    raw_del(e, ENGINE_LIVE, BYTES_LIT("c"));
+    del_when(e, "c", 3);
+}
 static void when_kind(struct engine *e)
 {
     put_when(e, "a", 4, 1, RECORD_DELETE);
@@ -255,6 +261,7 @@ static const struct plant plants[] = {
     {"yet no delete", past_undeleted},
     {"a floor without any version", floor_alone},
     {"a floor lies above", floor_above},
+    {"yet the marks count", live_uncounted},
     {"its kind is not", when_kind},
     {"its parent is not the version's", when_parent},
     {"its value cannot be decoded", when_garbage},

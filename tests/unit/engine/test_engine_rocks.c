@@ -162,7 +162,7 @@ static void formats(void **state)
     assert_int_equal(engine_rocks_open(env_linux(), dir, NULL, &second, &err), ST_LOCKED);
     assert_null(second);
     e->ops->close(e);
-    put_file(dir, "engine.format", "varve-rocks 2\n");
+    put_file(dir, "engine.format", "varve-rocks 3\n");
     assert_int_equal(engine_rocks_open(env_linux(), dir, NULL, &second, &err), ST_FORMAT_NEWER);
     put_file(dir, "engine.format", "something\n");
     assert_int_equal(engine_rocks_open(env_linux(), dir, NULL, &second, &err), ST_CORRUPT);

@@ -1,5 +1,5 @@
 /* test_engine_rocks_files.c - what a folder holds after many short lives, closed or killed. */
-#include "storage/engine/engine.h"
+#include "storage/engine/engine_testing.h"
 #include "support/cmocka.h"
 #include "support/tempdir.h"
 
@@ -43,7 +43,12 @@ static void check_round(struct engine *e, unsigned r)
 {
     struct engine_mark mark;
     struct engine_snapshot *s;
+    struct engine_stats stats;
     struct err err;
+    e->ops->stats(e, &stats);
+    assert_int_equal(stats.live_rows, r ? KEYS + r : 0);
+    assert_int_equal(stats.past_rows, r ? KEYS * (r - 1) : 0);
+    assert_int_equal(stats.when_rows, (KEYS + 1) * r);
     must(e->ops->persisted(e, RANGE, &mark, &err), &err);
     assert_int_equal(mark.index, r);
     must(e->ops->snapshot(e, &s, &err), &err);
@@ -214,12 +219,61 @@ static void old_logs(void **state)
     assert_true(temp_dir_remove(dir));
 }
 
+/* A folder of format 1, whose marks count nothing: it opens, takes drains, and counts no more than
+ * it knows. Writing makes it format 2. */
+static void old_marks(void **state)
+{
+    (void)state;
+    char dir[TEMP_DIR_MAX], path[TEMP_DIR_MAX + 32];
+    uint8_t key[ENGINE_MARK_KEY_BYTES];
+    struct engine *e = NULL;
+    struct engine_stats stats;
+    struct engine_mark mark = {1, 1, {1000 + KEYS, 0}}, have;
+    struct engine_counts unknown = {0};
+    struct buf value = BUF_INIT;
+    struct err err;
+    assert_true(temp_dir_make(dir, "old"));
+    snprintf(path, sizeof(path), "%s/engine.format", dir);
+    must(engine_rocks_open(env_linux(), dir, NULL, &e, &err), &err);
+    must(drain_round(e, 1, &err), &err);
+    engine_mark_key(RANGE, key);
+    assert_int_equal(engine_mark_value(&value, &mark, 0, &unknown), ST_OK);
+    struct bytes row = buf_bytes(&value);
+    must(engine_rocks_test_raw(e, ENGINE_LIVE, BYTES(key, sizeof(key)), &row, &err), &err);
+    e->ops->close(e);
+    must(env_write_file(env_linux(), path, BYTES_LIT("varve-rocks 1\n"), &err), &err);
+    struct engine_options read_only = {.read_only = true};
+    for (int i = 0; i < 2; i++) {
+        must(engine_rocks_open(env_linux(), dir, i ? NULL : &read_only, &e, &err), &err);
+        must(e->ops->persisted(e, RANGE, &have, &err), &err);
+        assert_int_equal(have.index, 1);
+        must(e->ops->verify(e, RANGE, NULL, NULL, NULL, &err), &err);
+        if (i)
+            must(drain_round(e, 2, &err), &err);
+        e->ops->close(e);
+        buf_clear(&value);
+        assert_int_equal(env_read_file(env_linux(), path, 64, &value, &err), ST_OK);
+        assert_true(bytes_eq(buf_bytes(&value),
+                             i ? BYTES_LIT("varve-rocks 2\n") : BYTES_LIT("varve-rocks 1\n")));
+    }
+    must(engine_rocks_open(env_linux(), dir, NULL, &e, &err), &err);
+    must(e->ops->persisted(e, RANGE, &have, &err), &err);
+    assert_int_equal(have.index, 2);
+    must(e->ops->verify(e, RANGE, NULL, NULL, NULL, &err), &err);
+    e->ops->stats(e, &stats);
+    assert_true(stats.live_rows <= 4 * KEYS);
+    e->ops->close(e);
+    buf_deinit(&value);
+    assert_true(temp_dir_remove(dir));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(killed_lives), /* first: it forks, and RocksDB's threads do not follow */
         cmocka_unit_test(short_lives),
         cmocka_unit_test(old_logs),
+        cmocka_unit_test(old_marks),
     };
     if (getenv("ENGINE_TEST"))
         cmocka_set_test_filter(getenv("ENGINE_TEST"));

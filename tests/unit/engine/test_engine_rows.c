@@ -92,8 +92,22 @@ static void marks(void **state)
     struct buf v = BUF_INIT;
     engine_mark_key(5, key);
     assert_true(engine_key_reserved(BYTES(key, sizeof(key))));
-    assert_int_equal(engine_mark_value(&v, &m, ENGINE_MARK_DELETES), ST_OK);
+    struct engine_counts counts = {true, {1, UINT64_MAX, 3}}, unknown = {0};
+    assert_int_equal(engine_mark_value(&v, &m, ENGINE_MARK_DELETES, &counts), ST_OK);
     assert_true(engine_mark_decode(BYTES(key, sizeof(key)), buf_bytes(&v), &row));
+    assert_true(row.counts.known);
+    for (int f = 0; f < ENGINE_FAMILIES; f++)
+        assert_true(row.counts.rows[f] == counts.rows[f]);
+    for (size_t n = 0; n < v.len; n++)
+        assert_false(engine_mark_decode(BYTES(key, sizeof(key)), (struct bytes){v.data, n}, &row));
+    v.data[0] = 1;
+    assert_false(engine_mark_decode(BYTES(key, sizeof(key)), buf_bytes(&v), &row));
+    /* What was written before there were counts. */
+    assert_int_equal(engine_mark_value(&v, &m, ENGINE_MARK_DELETES, &unknown), ST_OK);
+    assert_int_equal(v.len, 30);
+    assert_int_equal(v.data[0], 1);
+    assert_true(engine_mark_decode(BYTES(key, sizeof(key)), buf_bytes(&v), &row));
+    assert_false(row.counts.known);
     assert_int_equal(row.range, 5);
     assert_int_equal(row.flags, ENGINE_MARK_DELETES);
     assert_int_equal(row.mark.index, 77);

@@ -204,7 +204,7 @@ static void stats(struct engine *engine, struct engine_stats *ret)
         for (size_t i = 0; i < s->rows[f].n; i++)
             bytes[f] += s->rows[f].list[i]->key_len + s->rows[f].list[i]->value_len;
     }
-    *ret = (struct engine_stats){.live_rows = s->rows[ENGINE_LIVE].n,
+    *ret = (struct engine_stats){.live_rows = s->rows[ENGINE_LIVE].n - s->view.n_marks,
                                  .past_rows = s->rows[ENGINE_PAST].n,
                                  .when_rows = s->rows[ENGINE_WHEN].n,
                                  .live_bytes = bytes[ENGINE_LIVE],

@@ -211,13 +211,14 @@ static void stats(struct engine *engine, struct engine_stats *ret)
     *ret = (struct engine_stats){0};
     env_mutex_lock(&e->lock);
     bool open = e->current != NULL;
+    for (int f = 0; open && f < ENGINE_FAMILIES; f++)
+        *rows[f] = e->current->view.rows[f];
     if (open)
         e->handles++;
     env_mutex_unlock(&e->lock);
     if (!open)
         return;
     for (int f = 0; f < ENGINE_FAMILIES; f++) {
-        *rows[f] = rocks__property(e, (enum engine_family)f, "rocksdb.estimate-num-keys");
         *bytes[f] = rocks__property(e, (enum engine_family)f, "rocksdb.live-sst-files-size");
         ret->memory_bytes +=
             rocks__property(e, (enum engine_family)f, "rocksdb.estimate-table-readers-mem") +

@@ -1,6 +1,6 @@
 /* rocks_internal.h - the parts of the `rocks` engine among themselves.
  *
- * DIR/engine.format   "varve-rocks 1\n", written before the rest (a copy: after it)
+ * DIR/engine.format   "varve-rocks 2\n" (1: marks without counts), written before the rest (a copy: after it)
  * DIR/rocks/          RocksDB; column families default (live), past, when
  * DIR/incoming/       sorted files being made; emptied at open
  *

@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #define FORMAT_TEXT "varve-rocks "
-enum { FORMAT = 1, OPEN_FREE_BYTES = 1 << 20 };
+enum { FORMAT = 2, OPEN_FREE_BYTES = 1 << 20 };
 
 static enum status format_path(const struct rocks *e, char out[ROCKS_DIR_MAX], const char *name)
 {
@@ -33,7 +33,7 @@ static enum status check_format(struct rocks *e, struct err *err)
         if (e->options.read_only)
             return err_set(err, ST_NOT_FOUND,
                            "%s: no engine here, and it may not be made (read-only)", e->dir);
-        return env_write_file(e->env, path, BYTES_LIT(FORMAT_TEXT "1\n"), err);
+        return env_write_file(e->env, path, BYTES_LIT(FORMAT_TEXT "2\n"), err);
     }
     st = env_read_file(e->env, path, 64, &content, err);
     const char *text = st == ST_OK ? buf_cstr(&content) : NULL;
@@ -46,6 +46,9 @@ static enum status check_format(struct rocks *e, struct err *err)
                      number, FORMAT);
     else if (st == ST_OK && number == 0)
         st = err_set(err, ST_CORRUPT, "%s: format 0", path);
+    /* Before a mark with counts is written, which format 1 did not know. */
+    if (st == ST_OK && number < FORMAT && !e->options.read_only)
+        st = env_write_file(e->env, path, BYTES_LIT(FORMAT_TEXT "2\n"), err);
     buf_deinit(&content);
     return st;
 }

@@ -54,8 +54,11 @@ static enum status snapshot_make(struct rocks *e, struct engine_snapshot **ret, 
     s->view.halves = s->halves;
     for (size_t i = 0; i < s->view.n_marks; i++)
         s->view.deletes |= (s->marks[i].flags & ENGINE_MARK_DELETES) != 0;
+    struct engine_counts counts = engine_view_counts(&s->view);
     for (int f = 0; f < ENGINE_FAMILIES; f++)
-        s->view.rows[f] = rocks__property(e, (enum engine_family)f, "rocksdb.estimate-num-keys");
+        s->view.rows[f] =
+            counts.known ? counts.rows[f]
+                         : rocks__property(e, (enum engine_family)f, "rocksdb.estimate-num-keys");
     *ret = s;
     return ST_OK;
 }
