@@ -136,7 +136,7 @@ typedef struct varve_options {
     bool must_exist;          /* NOT_FOUND instead of making the folder */
     size_t cache_bytes;       /* hot cache of records; 0 = 64 MiB; SIZE_MAX = none */
     size_t block_cache_bytes; /* the engine's; 0 = 32 MiB */
-    /* writes kept in memory before a checkpoint drains them; 0 = 64 MiB; at least 64 KiB */
+    /* writes kept in memory before a checkpoint drains them; 0 = 128 MiB; at least 64 KiB */
     size_t table_bytes;
     uint64_t log_bytes; /* log kept before a checkpoint is forced; 0 = 1 GiB */
     /* 0 = 300,000; UINT32_MAX = only by size, on call and on close */

@@ -251,7 +251,7 @@ static void set_defaults(struct store_options *o)
     if (!o->sync_interval_ms)
         o->sync_interval_ms = DEFAULT_SYNC_MS;
     if (!o->table_bytes)
-        o->table_bytes = (size_t)64 << 20;
+        o->table_bytes = (size_t)128 << 20;
     if (!o->log_bytes)
         o->log_bytes = UINT64_C(1) << 30;
     if (!o->checkpoint_interval_ms)

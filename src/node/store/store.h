@@ -54,7 +54,7 @@ struct store_options {
     enum store_sync sync;            /* DEFAULT = ALWAYS */
     uint32_t sync_interval_ms;       /* 0 = 1000 */
     size_t cache_bytes;              /* 0 = none */
-    size_t table_bytes;              /* 0 = 64 MiB */
+    size_t table_bytes;              /* 0 = 128 MiB */
     uint64_t log_bytes;              /* live log that forces a checkpoint; 0 = 1 GiB */
     uint32_t checkpoint_interval_ms; /* 0 = 300,000; UINT32_MAX = never by time */
     bool read_only, must_exist;

@@ -13,7 +13,11 @@ enum {
     WRITE_BUFFER = 64 << 10, /* memtables stay empty */
     FILE_BYTES = 64 << 20,
     LEVEL_BYTES = 256 << 20,
-    ZSTD_LEVEL = 3,
+    ZSTD_LEVEL = 1,
+    /* Files of a family that wait in level 0 before they are merged down. A scan of the present merges
+     * those of live; past is asked by key with a filter, when lies in order anyway. */
+    LIVE_FILES = 8,
+    OTHER_FILES = 12,
     BULK_READAHEAD = 1 << 20,
     CHECKSUM_XXH3 = 4, /* rocksdb::ChecksumType::kXXH3 */
     LOG_LEVEL_FATAL = 4,
@@ -109,6 +113,8 @@ static rocksdb_options_t *family_options(const struct rocks *e, enum engine_fami
     rocksdb_options_set_target_file_size_base(o, FILE_BYTES);
     rocksdb_options_set_max_bytes_for_level_base(o, LEVEL_BYTES);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
+    rocksdb_options_set_level0_file_num_compaction_trigger(o, f == ENGINE_LIVE ? LIVE_FILES
+                                                                               : OTHER_FILES);
     rocksdb_options_set_compression(o, f == ENGINE_LIVE ? rocksdb_lz4_compression
                                                         : rocksdb_zstd_compression);
     /* Files are made while writers may wait for the drain; merging has the time to do better. */
