@@ -283,7 +283,12 @@ static int tell(struct export *ex, uint64_t ms)
     cli_count_format(ex->done, n);
     cli_count_format(rate, per);
     cli_duration_format(ms, took);
-    cli_note(ex->c, ex->a, "%s rows exported to %s in %s (%s rows/s)", n, ex->path, took, per);
+    const char *s = ex->done == 1 ? "" : "s";
+    if (ms < 100) /* over so little time a rate says nothing */
+        cli_note(ex->c, ex->a, "%s row%s exported to %s in %s", n, s, ex->path, took);
+    else
+        cli_note(ex->c, ex->a, "%s row%s exported to %s in %s (%s rows/s)", n, s, ex->path, took,
+                 per);
     return CLI_OK;
 }
 

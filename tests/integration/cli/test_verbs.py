@@ -282,5 +282,71 @@ class Care(CliCase):
         self.assertEqual(self.get("users/a"), {"n": 1})
 
 
+class Words(CliCase):
+    def test_one_collection_does_not_end_the_changes_of_another(self):
+        for i in range(3):
+            self.put("a/k", {"i": i})
+        self.put("b/k", {})
+        self.varve("retention", "a", "--max-count", "1")
+        self.varve("vacuum", "a")
+        self.assertEqual([r["key"] for r in self.lines("changes", "--collection", "b", "--json")], ["k"])
+        self.varve("changes", "--collection", "a", code=1)
+        self.assertRegex(self.err, r"^varve: changes of collection a up to version \w+ \(20..-..-..T")
+
+    def test_restore_tells_a_delete(self):
+        self.put("a/other", {})
+        version = self.put("a/first", {"x": 1})
+        before = self.lines("log", "a/other", "--json")[0]["version"]
+        self.varve("restore", "a/first", "--at", before)
+        self.assertEqual(self.err, "a/first: deleted: it did not exist at %s\n" % before)
+        self.assertEqual(self.lines("restore", "a/first", "--at", version, "--json")[0]["kind"], "put")
+        self.assertEqual(self.lines("restore", "a/first", "--at", before, "--json")[0]["kind"], "delete")
+
+    def test_messages(self):
+        self.put("a/k", {})
+        self.varve("get", "a/k", "--at", "9000-01-01T00:00:00Z", code=2)
+        self.assertRegex(self.err, r"a/k: 9000-01-01T00:00:00.000Z lies \d+ days in the future\n")
+        self.varve("get", "a/k", "--at", "2001-01-01T00:00:00Z", code=1)
+        self.assertEqual(self.err, "varve: a/k: no collection a at that time\n")
+        self.varve("drop", "zzz", code=1)
+        self.assertEqual(self.err, "varve: no collection zzz\n")
+        self.assertNotIn("-", self.varve("snapshot", "create", "s", "--at", "-0s"))
+        self.varve("put", "a/" + "k" * 70000, "{}", code=2)
+        self.assertIn("a/" + "k" * 62 + "...: ", self.err)
+        self.assertLess(len(self.err), 300)
+        self.assertEqual(self.varve("log", "a/none", code=1), "")
+        self.varve("put", "a/deep", "{\"a\":" * 101 + "1" + "}" * 101, code=2)
+        self.assertIn("the limit of 100 levels", self.err)
+        raw = self.varve("put", "a/r", "--raw", "x").strip()
+        self.varve("diff", "a/r", raw, code=2)
+        self.assertIn(raw, self.err)
+        self.varve("get", "a/k", "--data", self.write("plain", "x"), code=5)
+        self.assertIn("plain is not a folder", self.err)
+        self.varve("put", "a/k", "{}", "--data", self.path("plain"), code=5)
+        self.assertIn("plain is not a folder", self.err)
+
+    def test_verify_names_all_faults_of_a_folder_that_does_not_open(self):
+        for i in range(5):
+            self.put("a/rot%d" % i, {})
+        log = self.path("db/log/00000000.seg")
+        data = bytearray(self.read("db/log/00000000.seg"))
+        for name in (b"rot1", b"rot3"):
+            data[data.index(name)] ^= 1
+        with open(log, "wb") as f:
+            f.write(data)
+        self.varve("get", "a/rot0", code=4)
+        found = self.lines("verify", "--json", code=4)
+        self.assertEqual(found[-1], {"ok": False, "findings": 2})
+        self.assertEqual(len({f["offset"] for f in found[:-1]}), 2)
+        os.unlink(self.path("db/VARVE"))
+        self.varve("get", "a/rot0", code=4)
+        self.assertIn("VARVE: offset 0: the file is missing", self.err)
+        self.assertEqual(len(self.varve("verify", code=4).splitlines()), 3)
+
+    def test_stats_count_what_is_listed(self):
+        self.varve("import", "t", self.write("d", '{"_key":"a"}\n'))
+        self.assertEqual(self.lines("stats", "--json")[0]["collections"], 1)
+
+
 if __name__ == "__main__":
     main()

@@ -300,6 +300,7 @@ static void refuses_null_handles(void **state)
         {varve_changes(NULL, NULL, NULL, &it)},
         {varve_watch_open(NULL, NULL, NULL, &watch)},
         {varve_verify(NULL, NULL, NULL, NULL)},
+        {varve_verify_dir(NULL, NULL, NULL, NULL)},
         {varve_vacuum(NULL, NULL, NULL, NULL, NULL)},
         {varve_checkpoint(NULL)},
         {varve_compact(NULL)},

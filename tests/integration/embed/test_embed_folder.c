@@ -398,6 +398,61 @@ static void checks_each_option(void **state)
     db_end(w);
 }
 
+static void count_finding(void *arg, const varve_finding *f)
+{
+    assert_true(strlen(f->text) > 0);
+    ++*(int *)arg;
+}
+
+/* Flips a bit of every place in the log's first segment where the text is. */
+static void rot_log(const struct world *w, const char *text)
+{
+    static char bytes[1 << 20];
+    char path[600];
+    snprintf(path, sizeof(path), "%s/log/00000000.seg", w->folder);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    ssize_t n = read(fd, bytes, sizeof(bytes));
+    int hits = 0;
+    for (ssize_t i = 0; i + (ssize_t)strlen(text) <= n; i++) {
+        if (memcmp(bytes + i, text, strlen(text)) != 0)
+            continue;
+        char bad = (char)(bytes[i] ^ 1);
+        assert_int_equal(pwrite(fd, &bad, 1, i), 1);
+        hits++;
+    }
+    assert_true(hits > 0);
+    assert_int_equal(close(fd), 0);
+}
+
+static void verifies_a_folder_that_nobody_has_open(void **state)
+{
+    struct world *w = *state;
+    int found = 0;
+    varve *db;
+    db_open(w);
+    put(w, "c", "rotten-1", "v");
+    put(w, "c", "between", "v");
+    put(w, "c", "rotten-2", "v");
+    if (strcmp(w->engine, "rocks") != 0) {
+        db_end(w);
+        return;
+    }
+    assert_int_equal(varve_verify_dir(w->folder, count_finding, NULL, &found), VARVE_LOCKED);
+    db_close(w);
+    assert_ok(varve_verify_dir(w->folder, count_finding, NULL, &found));
+    assert_int_equal(found, 0);
+    assert_int_equal(varve_verify_dir("/nonexistent/folder", NULL, NULL, NULL), VARVE_NOT_FOUND);
+    rot_log(w, "rotten-");
+    assert_int_equal(varve_open(w->folder, &w->o, &db), VARVE_CORRUPT);
+    assert_int_equal(varve_verify_dir(w->folder, count_finding, NULL, &found), VARVE_CORRUPT);
+    assert_int_equal(found, 2);
+    rot_log(w, "sotten-"); /* and back */
+    assert_ok(varve_verify_dir(w->folder, NULL, NULL, NULL));
+    db_open(w);
+    db_end(w);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 7 && strcmp(argv[1], "child") == 0)
@@ -411,6 +466,7 @@ int main(int argc, char **argv)
         WORLD_TEST(opens_read_only),
         WORLD_TEST(tells_what_is_wrong_with_a_folder),
         WORLD_TEST(checks_each_option),
+        WORLD_TEST(verifies_a_folder_that_nobody_has_open),
     };
     return RUN_ON(tests, "mem", "rocks");
 }

@@ -56,6 +56,27 @@ static void test_full_disk_refuses_writes_serves_reads_and_recovers(void **state
     }
 }
 
+static void test_closing_on_a_full_disk_keeps_what_is_in_the_log(void **state)
+{
+    (void)state;
+    uint64_t seed;
+    FOR_EACH_SEED(seed, 30)
+    {
+        struct world w;
+        struct err err;
+        err_init(&err);
+        world_init(&w, seed);
+        write_n(&w, 50);
+        sim_set_faults(w.env, &(struct sim_faults){.write_enospc_ppm = 1000000});
+        assert_int_equal(store_close(w.s, &err), ST_OK);
+        sim_set_faults(w.env, &(struct sim_faults){0});
+        world_open(&w);
+        assert_int_equal(model_surviving(&w.m, w.s), w.m.n);
+        check(&w);
+        world_deinit(&w);
+    }
+}
+
 static void test_write_errors_lose_nothing(void **state)
 {
     (void)state;
@@ -307,6 +328,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_full_disk_refuses_writes_serves_reads_and_recovers),
+        cmocka_unit_test(test_closing_on_a_full_disk_keeps_what_is_in_the_log),
         cmocka_unit_test(test_write_errors_lose_nothing),
         cmocka_unit_test(test_failed_sync_poisons_the_handle_and_reopening_is_right),
         cmocka_unit_test(test_dying_at_every_disk_operation),

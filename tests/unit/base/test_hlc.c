@@ -155,6 +155,29 @@ static void malformed_texts_are_refused(void **state)
     }
 }
 
+static void test_times_as_text(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t ms;
+        const char *text;
+    } times[] = {{0, "1970-01-01T00:00:00.000Z"},
+                 {951782400000 - 1, "2000-02-28T23:59:59.999Z"},
+                 {951782400000, "2000-02-29T00:00:00.000Z"},
+                 {951868800000, "2000-03-01T00:00:00.000Z"},
+                 {1893456000000, "2030-01-01T00:00:00.000Z"},
+                 {4107542399999, "2100-02-28T23:59:59.999Z"},
+                 {4107542400000, "2100-03-01T00:00:00.000Z"},
+                 {253402300799999, "9999-12-31T23:59:59.999Z"},
+                 {253402300800000, "253402300800000 ms"},
+                 {UINT64_MAX, "18446744073709551615 ms"}};
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+        char text[TIME_TEXT_MAX];
+        time_format(times[i].ms, text);
+        assert_string_equal(text, times[i].text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +188,7 @@ int main(void)
         cmocka_unit_test(versions_order_by_clock_then_origin),
         cmocka_unit_test(texts_are_as_documented),
         cmocka_unit_test(texts_round_trip),
+        cmocka_unit_test(test_times_as_text),
         cmocka_unit_test(malformed_texts_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
