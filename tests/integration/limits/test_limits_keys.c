@@ -107,7 +107,7 @@ static void many_keys(void **state)
         fail_msg("peak memory was %llu MiB, more than %d MiB for a table of 64 MiB and caches of "
                  "48 MiB",
                  (unsigned long long)peak_rss_mib(), PEAK_MIB);
-    db_end(w);
+    db_close(w); /* verified already, and that takes its time */
 }
 
 int main(int argc, char **argv)
