@@ -57,7 +57,8 @@ const struct cli_verb cli_verbs[] = {
      "varve diff users/alice @before-the-move now --patch\n",
      O(PATCH) | O(ESCAPES), 2, 3, CLI_READS, cli_diff},
     {"restore", "write what a record once was as its newest version", "COLLECTION/KEY --at WHEN",
-     NULL,
+     "Where the record did not exist at that time this deletes it, and says so (\"kind\" with "
+     "--json).",
      "varve restore users/alice --at -1d\n"
      "varve restore users/alice --at 018f3a2b4c5d0001\n",
      O(AT) | O(WRITER) | O(SYNC) | O(ESCAPES), 1, 1, CLI_WRITES, cli_restore},
@@ -71,7 +72,9 @@ const struct cli_verb cli_verbs[] = {
     {"changes", "list every put and delete in the order they were made", "[--since TOKEN]",
      "Without --since from the beginning. Each row has a token; going on from the last one misses "
      "nothing and\n"
-     "repeats nothing. The command's own records (_varve.*) are left out unless --all is given.",
+     "repeats nothing; where there is no row, there is the token alone. The command's own records "
+     "(_varve.*)\n"
+     "are left out unless --all is given.",
      "varve changes --limit 10\n"
      "varve changes --collection users --values --json\n"
      "varve changes --since TOKEN --json\n",
@@ -137,7 +140,9 @@ const struct cli_verb cli_verbs[] = {
      "varve vacuum users --json\n",
      O(PROGRESS), 0, 1, CLI_WRITES, cli_vacuum},
     {"verify", "check every checksum, and every row against the others", "",
-     "Exit code 4 when anything was found; each finding names its file, offset and range.",
+     "Exit code 4 when anything was found; each finding names its file, offset and range. A folder "
+     "that is too\n"
+     "damaged to be opened is looked at all the same.",
      "varve verify\n"
      "varve verify --json\n",
      O(PROGRESS), 0, 0, CLI_READS, cli_verify},
