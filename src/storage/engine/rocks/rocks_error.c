@@ -16,11 +16,11 @@ enum status rocks__error(char *message, const char *doing, struct err *err)
         enum status st;
     } table[] = {
         {"Corruption", true, ST_CORRUPT},
-        {"Result incomplete", true, ST_TIMED_OUT},
         {"No space left", false, ST_DISK_FULL},
         {"Disk quota exceeded", false, ST_DISK_FULL},
         {"Out of space", false, ST_DISK_FULL},
         {"NoSpace", false, ST_DISK_FULL},
+        {"Result incomplete", true, ST_TIMED_OUT},
         {"Too many open files", false, ST_TOO_MANY_FILES},
         {"While lock file", false, ST_LOCKED},
         {"lock hold by current process", false, ST_LOCKED},
@@ -40,4 +40,13 @@ enum status rocks__error(char *message, const char *doing, struct err *err)
     err_set(err, st, "rocks: %s: %s", doing, message);
     rocksdb_free(message);
     return st;
+}
+
+enum status rocks__stopped(const struct rocks *e, const char *why, struct err *err)
+{
+    return err_set(
+        err, ST_IO_ERROR,
+        "a disk error has stopped the engine; nothing is lost, but no checkpoint can end "
+        "until %s is closed and opened anew (%s)",
+        e->dir, why);
 }

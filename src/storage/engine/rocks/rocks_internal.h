@@ -72,6 +72,7 @@ struct engine_snapshot {
  * NULL. */
 enum status rocks__error(char *message, const char *doing, struct err *err) WARN_UNUSED;
 bool rocks__disk_error(enum status st);
+enum status rocks__stopped(const struct rocks *e, const char *why, struct err *err);
 
 /* rocks_options.c */
 void rocks__options_make(struct rocks *e);
@@ -114,6 +115,10 @@ uint64_t rocks__property(const struct rocks *e, enum engine_family f,
 /* rocks_sink.c */
 struct engine_sink *rocks__sink_new(struct rocks *e); /* NULL: no memory */
 void rocks__sink_free(struct engine_sink *s);
+/* Whether RocksDB still takes writes, asked by one that writes nothing: a merge may have failed on
+ * the disk too. Once 7.8 has stopped it is not safe to hand files to: when it has found room again
+ * it still counts as stopped, and then runs into an assertion (Debian builds them in). */
+enum status rocks__still_writes(struct rocks *e, struct err *err) WARN_UNUSED;
 /* DIR/incoming emptied, made when absent. */
 enum status rocks__incoming_clear(struct rocks *e, struct err *err) WARN_UNUSED;
 

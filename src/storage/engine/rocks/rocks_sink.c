@@ -149,10 +149,7 @@ static void part_drop(struct sink *s, struct part *p)
     p->n_files = 0;
 }
 
-/* Whether RocksDB still takes writes, asked by one that writes nothing: a merge may have failed on
- * the disk too. Once 7.8 has stopped it is not safe to hand files to: when it has found room again
- * it still counts as stopped, and then runs into an assertion (Debian builds them in). */
-static enum status still_writes(struct rocks *e, struct err *err)
+enum status rocks__still_writes(struct rocks *e, struct err *err)
 {
     char *message = NULL;
     rocksdb_writebatch_t *nothing = rocksdb_writebatch_create();
@@ -164,7 +161,9 @@ static enum status still_writes(struct rocks *e, struct err *err)
     if (!message)
         return ST_OK;
     e->stopped = true;
-    return rocks__error(message, "take in sorted files", err);
+    enum status st = rocks__stopped(e, message, err);
+    rocksdb_free(message);
+    return st;
 }
 
 static enum status sink_commit(struct engine_sink *base, struct err *err)
@@ -177,7 +176,7 @@ static enum status sink_commit(struct engine_sink *base, struct err *err)
     for (int i = 0; st == ST_OK && i < ENGINE_FAMILIES; i++)
         st = part_finish(&s->parts[order[i]], err);
     if (st == ST_OK)
-        st = still_writes(s->e, err);
+        st = rocks__still_writes(s->e, err);
     if (st == ST_OK)
         st = rocks__doubt_begin(s->e, err);
     for (int i = 0; st == ST_OK && i < ENGINE_FAMILIES; i++)
