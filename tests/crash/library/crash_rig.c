@@ -96,6 +96,26 @@ void rig_must_steps(struct rig *r, uint64_t n)
                  varve_status_name(st), varve_last_error());
 }
 
+bool rig_works_again(struct rig *r, uint64_t steps)
+{
+    varve_status st = VARVE_OK;
+    for (uint64_t i = 0; st == VARVE_OK && i < steps; i++)
+        st = rig_steps(r, 1);
+    if (st == VARVE_OK)
+        st = varve_checkpoint(r->db);
+    if (st == VARVE_OK)
+        return true;
+    printf("  opened anew after %s: %s\n", varve_status_name(st), varve_last_error());
+    assert_int_equal(st, VARVE_IO_ERROR);
+    assert_non_null(strstr(varve_last_error(), "closed and opened anew"));
+    rig_hold(r);
+    (void)!rig_close(r);
+    rig_must_open(r);
+    rig_must_steps(r, steps);
+    assert_int_equal(varve_checkpoint(r->db), VARVE_OK);
+    return false;
+}
+
 void rig_hold(struct rig *r)
 {
     struct journal j;

@@ -30,6 +30,10 @@ varve_status rig_close(struct rig *r);
 varve_status rig_steps(struct rig *r, uint64_t n);
 void rig_must_steps(struct rig *r, uint64_t n);
 bool rig_poisoned(struct rig *r);
+/* After a fault is over: true when writes and checkpoints work on this handle. When a merge of
+ * RocksDB's own, or its manifest, met the fault, it has stopped for good: then the handle must say
+ * that the folder is to be opened anew, and this does so. It must work after that. */
+bool rig_works_again(struct rig *r, uint64_t steps);
 void rig_hold(struct rig *r);                 /* the open handle against the model */
 void rig_check_in_new_process(struct rig *r); /* the closed folder; goes on with it too */
 
