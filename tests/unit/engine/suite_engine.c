@@ -548,6 +548,63 @@ void suite_half_drains(void **state)
 
 /* A vacuum is cut between families: what is left verifies clean, and the same vacuum brings it to
  * its end. */
+/* Versions far apart and of many origins, in no order of keys: changes come by version, then key. */
+void suite_changes_order(void **state)
+{
+    (void)state;
+    enum { N = 3000 };
+    char dir[TEMP_DIR_MAX];
+    struct engine *e = NULL;
+    struct engine_snapshot *s;
+    struct engine_iter *it;
+    struct engine_row row;
+    struct test_rng rng;
+    struct version last = VERSION_NONE;
+    struct buf last_key = BUF_INIT;
+    struct err err;
+    int got;
+    unsigned n = 0;
+    test_rng_init(&rng, 11);
+    assert_true(temp_dir_make(dir, "order"));
+    check_ok(suite_backend.open(env_linux(), dir, NULL, &e, &err), &err);
+    struct table *t = table_new();
+    struct version v = {1, 0};
+    for (unsigned i = 0; i < N; i++) {
+        char key[16];
+        int len = snprintf(key, sizeof(key), "k%04u", i * 1337 % N);
+        if (test_rng_chance(&rng, 1, 3))
+            v = (struct version){v.hlc + (test_rng_below(&rng, 99) << test_rng_below(&rng, 40)),
+                                 v.origin + (uint32_t)test_rng_below(&rng, 1 << 20)};
+        else if (test_rng_chance(&rng, 1, 2))
+            v = (struct version){v.hlc + 1, (uint32_t)test_rng_below(&rng, 9)};
+        struct record r = {.version = v,
+                           .kind = RECORD_PUT,
+                           .writer = BYTES_EMPTY,
+                           .value = BYTES(key, (size_t)len)};
+        assert_int_equal(table_put(t, BYTES(key, (size_t)len), &r, NULL), ST_OK);
+    }
+    struct engine_mark mark = {1, 1, {UINT64_MAX >> 1, 0}};
+    check_ok(e->ops->drain(e, RANGE, t, &mark, &err), &err);
+    table_unref(t);
+    check_ok(e->ops->snapshot(e, &s, &err), &err);
+    check_ok(e->ops->changes(e, s, RANGE, VERSION_NONE, BYTES_EMPTY, &it, &err), &err);
+    for (; (got = engine_iter_next(it, &row, &err)) == 1; n++) {
+        int c = version_cmp(last, row.rec.version);
+        assert_true(c < 0 || (c == 0 && bytes_cmp(buf_bytes(&last_key), row.key) < 0));
+        last = row.rec.version;
+        buf_clear(&last_key);
+        assert_int_equal(buf_append(&last_key, row.key.data, row.key.len), ST_OK);
+    }
+    assert_int_equal(got, 0);
+    assert_int_equal(n, N);
+    engine_iter_close(it);
+    e->ops->snapshot_release(e, s);
+    check_ok(e->ops->verify(e, RANGE, report, NULL, NULL, &err), &err);
+    e->ops->close(e);
+    buf_deinit(&last_key);
+    assert_true(temp_dir_remove(dir));
+}
+
 void suite_cut_vacuum(void **state)
 {
     (void)state;

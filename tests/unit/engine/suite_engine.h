@@ -19,6 +19,7 @@ int suite_setup(void **state); /* for the group */
 void suite_random(void **state);
 void suite_half_drains(void **state);
 void suite_cut_vacuum(void **state);
+void suite_changes_order(void **state);
 void suite_long_history(void **state);
 void suite_large(void **state);
 void suite_move(void **state);

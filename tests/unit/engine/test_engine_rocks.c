@@ -371,13 +371,21 @@ static void many_keys(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(full_disk),        cmocka_unit_test(many_keys),
-        cmocka_unit_test(suite_random),     cmocka_unit_test(suite_half_drains),
-        cmocka_unit_test(suite_cut_vacuum), cmocka_unit_test(suite_long_history),
-        cmocka_unit_test(suite_large),      cmocka_unit_test(suite_move),
-        cmocka_unit_test(suite_copy),       cmocka_unit_test(suite_refusals),
-        cmocka_unit_test(suite_no_memory),  cmocka_unit_test(suite_verify_planted),
-        cmocka_unit_test(disk_budget),      cmocka_unit_test(bad_blocks),
+        cmocka_unit_test(full_disk),
+        cmocka_unit_test(many_keys),
+        cmocka_unit_test(suite_random),
+        cmocka_unit_test(suite_half_drains),
+        cmocka_unit_test(suite_changes_order),
+        cmocka_unit_test(suite_cut_vacuum),
+        cmocka_unit_test(suite_long_history),
+        cmocka_unit_test(suite_large),
+        cmocka_unit_test(suite_move),
+        cmocka_unit_test(suite_copy),
+        cmocka_unit_test(suite_refusals),
+        cmocka_unit_test(suite_no_memory),
+        cmocka_unit_test(suite_verify_planted),
+        cmocka_unit_test(disk_budget),
+        cmocka_unit_test(bad_blocks),
         cmocka_unit_test(formats),
     };
     if (getenv("ENGINE_TEST"))
