@@ -124,7 +124,7 @@ static void tells_differences(void **state)
     assert_string_equal(text, "[]");
     varve_free(text);
     assert_fails(varve_diff(w->db, "c", "r", 1, raw, present, VARVE_DIFF_PATHS, &text),
-                 VARVE_INVALID_ARGUMENT, "version a: the value is raw");
+                 VARVE_INVALID_ARGUMENT, ": the value is raw");
     assert_fails(varve_diff(w->db, "c", "none", 4, a, b, VARVE_DIFF_PATHS, &text), VARVE_NOT_FOUND,
                  "version a");
     assert_fails(varve_diff(w->db, "c", "k", 1, present, b, VARVE_DIFF_PATHS, &text),
