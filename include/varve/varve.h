@@ -239,7 +239,7 @@ VARVE_API varve_bytes varve_iter_key(const varve_iter *it);
 VARVE_API varve_bytes varve_iter_value(const varve_iter *it);
 VARVE_API varve_type varve_iter_type(const varve_iter *it);
 VARVE_API varve_version varve_iter_version(const varve_iter *it);
-/* none: the first, or not kept any more */
+/* The version it superseded; none: the first. Retention may have removed that version since. */
 VARVE_API varve_version varve_iter_parent(const varve_iter *it);
 VARVE_API varve_bytes varve_iter_writer(const varve_iter *it);
 VARVE_API bool varve_iter_is_delete(const varve_iter *it);

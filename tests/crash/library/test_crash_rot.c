@@ -50,7 +50,7 @@ static void copy(const char *from, const char *to)
 static bool any_file(const char *folder, const struct kind *k, struct test_rng *r,
                      char out[PATH_MAX], char name[256])
 {
-    char dir[PATH_MAX], names[NAMES_MAX][256];
+    char dir[2 * PATH_MAX], names[NAMES_MAX][256];
     size_t n = 0;
     snprintf(dir, sizeof(dir), "%s/%s", folder, k->dir);
     DIR *d = opendir(dir);
@@ -184,7 +184,7 @@ static void test_a_turned_bit_of_a_log_record_is_found(void **state)
     o.checkpoint_interval_ms = UINT32_MAX;
     assert_int_equal(varve_open(r.dir, &o, &r.db), VARVE_OK);
     for (int n = 0; n < 40; n++) { /* no checkpoints */
-        char key[8];
+        char key[16];
         snprintf(key, sizeof(key), "%d", n);
         assert_int_equal(
             varve_put(r.db, "log", key, strlen(key), VARVE_RAW, key, strlen(key), NULL, NULL),
