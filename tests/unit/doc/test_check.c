@@ -176,7 +176,6 @@ static void test_doc_check_depth(void **state)
         nest(&b, DOC_MAX_DEPTH + 1, arrays);
         assert_int_equal(doc_check(bson_bytes(&b), &err), ST_TOO_LARGE);
         assert_non_null(strstr(err.detail, "100 levels"));
-        assert_non_null(strstr(err.detail, "DOC_MAX_DEPTH"));
         bson_destroy(&b);
     }
 }
