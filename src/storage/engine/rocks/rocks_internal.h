@@ -26,6 +26,7 @@ typedef struct rocksdb_options_t rocksdb_options_t;
 typedef struct rocksdb_envoptions_t rocksdb_envoptions_t;
 typedef struct rocksdb_readoptions_t rocksdb_readoptions_t;
 typedef struct rocksdb_snapshot_t rocksdb_snapshot_t;
+typedef struct rocksdb_livefiles_t rocksdb_livefiles_t;
 
 enum { ROCKS_DIR_MAX = 4096, ROCKS_CACHE_DEFAULT = 32 << 20, ROCKS_FILES_DEFAULT = 256 };
 
@@ -127,6 +128,10 @@ enum status rocks__verify(struct engine *e, uint64_t range,
                           void (*report)(void *arg, const struct engine_finding *f),
                           bool (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                           struct err *err) WARN_UNUSED;
+
+/* rocks_filters.c: findings go to q. */
+enum status rocks__verify_filters(struct rocks *e, const rocksdb_livefiles_t *files,
+                                  struct engine_verify *q, struct err *err) WARN_UNUSED;
 
 /* rocks_engine.c */
 extern const struct engine_ops rocks__ops;

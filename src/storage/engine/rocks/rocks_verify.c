@@ -105,6 +105,8 @@ enum status rocks__verify(struct engine *engine, uint64_t range,
     const rocksdb_livefiles_t *files = rocksdb_livefiles(e->db);
     for (int f = 0; st == ST_OK && f < ENGINE_FAMILIES; f++)
         st = read_family(s, (enum engine_family)f, files, &q, err);
+    if (st == ST_OK)
+        st = rocks__verify_filters(e, files, &q, err);
     rocksdb_livefiles_destroy(files);
     /* Rows that cannot be read would be reported again, once for each row that needs them. */
     if (st == ST_OK && q.findings == 0)
