@@ -52,13 +52,16 @@ static void test_a_failed_sync_of_the_log_poisons_the_handle(void **state)
         rig_init(&r, seed, NULL);
         rig_must_open(&r);
         rig_must_steps(&r, BEFORE);
-        /* The one sync that does no harm is that of a segment in the making. */
+        /* The one sync that does no harm is that of a segment in the making; a write that waits for
+         * it is refused, and that is all. */
         varve_status st = VARVE_OK;
-        for (uint64_t tries = 0; st == VARVE_OK && tries < 10; tries++) {
+        for (uint64_t tries = 0; !rig_poisoned(&r) && tries < 20; tries++) {
             struct fault f = {"sync", "/log/", seed * 3 + tries, 1, EIO};
             st = until_fault(&r, &f, &hits);
             assert_int_equal(hits, 1);
         }
+        if (st == VARVE_OK) /* the thread met it after our last step */
+            st = rig_steps(&r, 1);
         assert_true(st == VARVE_POISONED || st == VARVE_IO_ERROR);
         all_writes_are_refused(&r);
         rig_hold(&r); /* reads go on */
