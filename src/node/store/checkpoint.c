@@ -156,6 +156,8 @@ static enum status maintain(struct store *s, struct err *err)
 {
     env_mutex_lock(&s->maintain_lock);
     enum status st = wal_maintain(s->wal, err);
+    if (st == ST_POISONED) /* a sync of its own failed */
+        store__poison(s, ST_POISONED);
     env_mutex_unlock(&s->maintain_lock);
     return st;
 }

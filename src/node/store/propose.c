@@ -163,7 +163,7 @@ static enum status reserve_records(struct store *s, size_t n)
     return ST_OK;
 }
 
-static void poison(struct store *s, enum status why)
+void store__poison(struct store *s, enum status why)
 {
     int fine = 0;
     atomic_compare_exchange_strong(&s->poisoned, &fine, (int)why);
@@ -207,7 +207,7 @@ static void log_and_apply(struct store *s, struct proposal *from, struct proposa
     enum status st = wal_append(s->wal, s->records, n, &end, &err);
     if (st != ST_OK) {
         if (st == ST_POISONED)
-            poison(s, ST_POISONED);
+            store__poison(s, ST_POISONED);
         fail_rest(from, to, st, &err);
         return;
     }
@@ -219,7 +219,7 @@ static void log_and_apply(struct store *s, struct proposal *from, struct proposa
         st = wal_sync(s->wal, &err);
         histogram_add(s->m_sync_ns, env_mono_ns(s->env) - t0);
         if (st != ST_OK) {
-            poison(s, ST_POISONED);
+            store__poison(s, ST_POISONED);
             fail_rest(from, to, st, &err);
             return;
         }
@@ -237,7 +237,7 @@ static void log_and_apply(struct store *s, struct proposal *from, struct proposa
                           v->active, &err);
         if (st != ST_OK) {
             /* It is in the log and must not be skipped: only a replay can put it right. */
-            poison(s, ST_NO_MEMORY);
+            store__poison(s, ST_NO_MEMORY);
             fail_rest(p, to, ST_POISONED, &err);
             break;
         }
@@ -375,6 +375,6 @@ enum status store_sync_now(struct store *s, struct err *err)
     atomic_store(&s->unsynced, false);
     enum status st = wal_sync(s->wal, err);
     if (st != ST_OK)
-        poison(s, ST_POISONED);
+        store__poison(s, ST_POISONED);
     return st;
 }

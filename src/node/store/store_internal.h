@@ -161,6 +161,8 @@ void store__install_view(struct store *s, struct view *v);
 enum status store__lead_begin(struct store *s, struct err *err)
     WARN_UNUSED; /* becomes the only writer, without a write */
 void store__lead_end(struct store *s);
+/* From now on writes are refused; the first reason stays. */
+void store__poison(struct store *s, enum status why);
 
 /* apply.c */
 enum status store__apply(struct store *s, uint64_t index, struct bytes payload, struct blob *owner,
