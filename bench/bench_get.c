@@ -103,7 +103,9 @@ static void compare(const char *title, uint64_t keys, uint64_t gets, size_t cach
                     double goal, bool apart)
 {
     char *dirs[] = {bench_scratch("varve"), bench_scratch("rocks")};
-    struct peer_config c = {.sync = PEER_OFF, .cache_bytes = cache};
+    /* In a small memory the tables must be small too. */
+    struct peer_config c = {
+        .sync = PEER_OFF, .cache_bytes = cache, .table_bytes = apart ? 8u << 20 : 0};
     struct bench_zipf z;
     struct peer *p[2] = {NULL, NULL};
     double one[2][ROUNDS], two[2][ROUNDS];
