@@ -84,18 +84,6 @@ static double measure(struct peer *p, const struct bench_zipf *z, uint64_t keys,
     return (double)(gets * threads) * 1e9 / (double)ns;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *v)
-{
-    qsort(v, ROUNDS, sizeof(*v), by_value);
-    return v[ROUNDS / 2];
-}
-
 /* Rounds in turn, and medians: this machine's speed wanders by tens of percent from second to
  * second. With `apart`, one database is measured and closed before the other is opened, so that
  * they do not share a small memory. */
@@ -128,12 +116,13 @@ static void compare(const char *title, uint64_t keys, uint64_t gets, size_t cach
         for (int i = from; i < to; i++)
             peer_close(p[i]);
     }
-    double ratio[2] = {median(one[0]), median(one[1])};
+    double ratio[2] = {bench_median(one[0], ROUNDS), bench_median(one[1], ROUNDS)};
     printf("median of %d rounds in turn, M/s: varve %.3f and with 2 threads %.3f, RocksDB %.3f and "
            "%.3f\n",
-           ROUNDS, ratio[0] / 1e6, median(two[0]) / 1e6, ratio[1] / 1e6, median(two[1]) / 1e6);
+           ROUNDS, ratio[0] / 1e6, bench_median(two[0], ROUNDS) / 1e6, ratio[1] / 1e6,
+           bench_median(two[1], ROUNDS) / 1e6);
     bench_ratio("1 thread: varve / RocksDB", ratio[0] / ratio[1], goal);
-    bench_ratio("varve: 2 threads / 1 thread", median(two[0]) / ratio[0],
+    bench_ratio("varve: 2 threads / 1 thread", bench_median(two[0], ROUNDS) / ratio[0],
                 how == ZIPF && goal >= 3 ? 1.7 : 0);
     if (sums[0] != sums[1])
         bench_die("the two databases do not answer the same");

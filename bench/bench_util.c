@@ -148,6 +148,18 @@ void bench_rate(const char *what, uint64_t ops, uint64_t ns)
     fflush(stdout);
 }
 
+static int by_double(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double bench_median(double *v, size_t n)
+{
+    qsort(v, n, sizeof(*v), by_double);
+    return v[n / 2];
+}
+
 void bench_ratio(const char *what, double ratio, double goal)
 {
     printf("%-52s %10.2fx", what, ratio);

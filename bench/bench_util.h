@@ -37,6 +37,7 @@ uint64_t bench_threads(unsigned n, void (*fn)(void *arg, unsigned i), void *arg)
 
 /* "what ............ 1.23 M/s  813 ns each  (1000000 in 0.81 s)" */
 void bench_rate(const char *what, uint64_t ops, uint64_t ns);
+double bench_median(double *v, size_t n); /* sorts them */
 /* "what ............ 1.93x" and, with a goal above 0, whether it was met. */
 void bench_ratio(const char *what, double ratio, double goal);
 void bench_checksum(uint64_t sum);
