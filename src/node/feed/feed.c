@@ -18,6 +18,9 @@ struct feed {
     struct store *store;
     struct version told;
     struct buf told_key;
+    struct version before; /* where it was told to be before the last row, for feed_unread */
+    struct buf before_key;
+    bool may_unread;
     struct version behind;   /* with an empty key; none: go on at `told` */
     struct store_iter *rows; /* NULL: at the end of what was visible */
     struct version seen;     /* at the end of `rows` everything up to here was looked at */
@@ -40,18 +43,21 @@ static uint32_t id_of(struct bytes key)
 /* Unchanged without memory. */
 static enum status tell(struct feed *f, struct version v, struct bytes key)
 {
-    size_t old = f->told_key.len;
-    buf_clear(&f->told_key);
-    enum status st = buf_reserve(&f->told_key, key.len);
+    struct buf fresh = f->before_key;
+    buf_clear(&fresh);
+    enum status st = buf_append(&fresh, key.data, key.len);
     if (st == ST_OK && buf_reserve(&f->token, token_text_max(key.len)) != ST_OK)
         st = ST_NO_MEMORY;
-    if (st == ST_OK)
-        st = buf_append(&f->told_key, key.data, key.len);
-    if (st == ST_OK)
-        f->told = v;
-    else
-        f->told_key.len = old;
-    return st;
+    f->before_key = fresh; /* it may have moved */
+    if (st != ST_OK) {
+        f->may_unread = false;
+        return st;
+    }
+    f->before_key = f->told_key;
+    f->told_key = fresh;
+    f->before = f->told;
+    f->told = v;
+    return ST_OK;
 }
 
 static struct version place(const struct feed *f, struct bytes *ret_key)
@@ -144,6 +150,7 @@ void feed_close(struct feed *f)
         return;
     let_go(f);
     buf_deinit(&f->told_key);
+    buf_deinit(&f->before_key);
     buf_deinit(&f->collection);
     buf_deinit(&f->prefix);
     buf_deinit(&f->value);
@@ -239,6 +246,7 @@ static enum status deliver(struct feed *f, struct store_row *row, struct feed_ro
     }
     if (tell(f, row->rec.version, row->key) != ST_OK)
         return err_set(err, ST_NO_MEMORY, "no memory for a change feed");
+    f->may_unread = true;
     ret->collection = f->last_name;
     ret->key = BYTES(row->key.data + STORE_ROUTE_BYTES, row->key.len - STORE_ROUTE_BYTES);
     ret->rec = row->rec;
@@ -285,6 +293,18 @@ bool feed_wait(struct feed *f, uint64_t timeout_ms, const _Atomic bool *cancel)
     if (key.len == 0 && after.hlc > 0)
         after.hlc--; /* behind everything below it: a write at that very version is new */
     return store_wait_visible(f->store, after, timeout_ms, cancel);
+}
+
+void feed_unread(struct feed *f)
+{
+    ASSERT(f->may_unread);
+    struct buf key = f->told_key;
+    f->told_key = f->before_key;
+    f->told = f->before;
+    f->before_key = key;
+    f->may_unread = false;
+    f->left++;
+    feed_rest(f);
 }
 
 void feed_rest(struct feed *f)

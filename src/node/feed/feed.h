@@ -47,6 +47,9 @@ bool feed_limit_reached(const struct feed *f);
 /* Lets go of the rows that are at hand until the next feed_next: for one that may wait long before
  * it asks. */
 void feed_rest(struct feed *f);
+/* Takes the last row back: the next feed_next delivers it again. Once after each row; lets go of the
+ * rows as feed_rest does. */
+void feed_unread(struct feed *f);
 /* The place behind the last row delivered; where the feed began, before the first. Borrowed until
  * the next call. */
 const char *feed_token(struct feed *f);

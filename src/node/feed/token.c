@@ -1,77 +1,20 @@
 #include "node/feed/token.h"
 
+#include "base/base64url.h"
 #include "base/hash.h"
 #include "storage/record.h"
 
 enum { TOKEN_FORMAT = 1, TOKEN_FIXED_MAX = 1 + 1 + 10 + 8 + 4 + 10 + 4 };
 
-static const char ALPHABET[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-static size_t base64_len(size_t n)
-{
-    return (n * 4 + 2) / 3;
-}
-
 size_t token_text_max(size_t key_len)
 {
     /* The bytes are laid down behind the room for their text, see token_encode. */
-    return base64_len(TOKEN_FIXED_MAX + key_len) + 1 + TOKEN_FIXED_MAX + key_len;
-}
-
-/* Room for `n` bytes of input was made by the caller: 4 characters for each 3 bytes. */
-static size_t base64_put(const uint8_t *in, size_t n, uint8_t *out)
-{
-    uint8_t *p = out;
-    for (size_t i = 0; i < n; i += 3) {
-        size_t left = n - i;
-        uint32_t v = (uint32_t)in[i] << 16 | (left > 1 ? (uint32_t)in[i + 1] << 8 : 0) |
-                     (left > 2 ? in[i + 2] : 0);
-        *p++ = (uint8_t)ALPHABET[v >> 18];
-        *p++ = (uint8_t)ALPHABET[(v >> 12) & 63];
-        if (left > 1)
-            *p++ = (uint8_t)ALPHABET[(v >> 6) & 63];
-        if (left > 2)
-            *p++ = (uint8_t)ALPHABET[v & 63];
-    }
-    return (size_t)(p - out);
-}
-
-static int base64_value(uint8_t c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
-
-/* False for a foreign character, an impossible length, or bits that would be lost. */
-static bool base64_get(struct bytes text, uint8_t *out)
-{
-    if (text.len % 4 == 1)
-        return false;
-    uint32_t v = 0;
-    unsigned bits = 0;
-    for (size_t i = 0; i < text.len; i++) {
-        int six = base64_value(text.data[i]);
-        if (six < 0)
-            return false;
-        v = v << 6 | (uint32_t)six;
-        bits += 6;
-        if (bits >= 8) {
-            bits -= 8;
-            *out++ = (uint8_t)(v >> bits);
-            v &= (1u << bits) - 1;
-        }
-    }
-    return v == 0;
+    return base64url_len(TOKEN_FIXED_MAX + key_len) + 1 + TOKEN_FIXED_MAX + key_len;
 }
 
 enum status token_encode(const struct token *t, struct buf *out)
 {
-    size_t room = base64_len(TOKEN_FIXED_MAX + t->key.len) + 1;
+    size_t room = base64url_len(TOKEN_FIXED_MAX + t->key.len) + 1;
     buf_clear(out);
     enum status st = buf_reserve(out, token_text_max(t->key.len));
     if (st != ST_OK)
@@ -88,7 +31,7 @@ enum status token_encode(const struct token *t, struct buf *out)
         buf_append(&raw, t->key.data, t->key.len) != ST_OK ||
         buf_append_be32(&raw, crc32c(0, raw.data, raw.len)) != ST_OK)
         return ST_INTERNAL;
-    out->len = base64_put(raw.data, raw.len, out->data);
+    out->len = base64url_put(raw.data, raw.len, out->data);
     out->data[out->len] = 0;
     return ST_OK;
 }
@@ -109,12 +52,12 @@ static bool read_shortest_varint(struct reader *r, uint64_t *ret)
 
 enum status token_decode(struct bytes text, struct buf *scratch, struct token *ret, struct err *err)
 {
-    if (text.len > base64_len(TOKEN_FIXED_MAX + RECORD_KEY_MAX))
+    if (text.len > base64url_len(TOKEN_FIXED_MAX + RECORD_KEY_MAX))
         return not_one(err, "too long");
     buf_clear(scratch);
     if (buf_reserve(scratch, text.len + 1) != ST_OK)
         return err_set(err, ST_NO_MEMORY, "no memory for a token of %zu bytes", text.len);
-    if (!base64_get(text, scratch->data))
+    if (!base64url_get(text, scratch->data))
         return not_one(err, "not base64url");
     scratch->len = text.len * 3 / 4;
 

@@ -5,6 +5,8 @@
 #include "node/feed/token.h"
 #include "node/range/range.h"
 #include "support/cmocka.h"
+#include "support/rng.h"
+#include "support/seeds.h"
 #include "support/tempdir.h"
 
 #include <stdio.h>
@@ -137,11 +139,46 @@ static void goes_on_after_failing_memory(void **state)
     }
 }
 
+/* A row that was taken back comes again, and counts once. */
+static void takes_a_row_back(void **state)
+{
+    struct world *w = *state;
+    uint64_t seed;
+    FOR_EACH_SEED(seed, 20)
+    {
+        struct test_rng r;
+        struct feed *f;
+        struct feed_row row;
+        struct buf before = BUF_INIT;
+        test_rng_init(&r, seed);
+        struct feed_options o = {.values = test_rng_chance(&r, 1, 2), .limit = ROWS - 3};
+        assert_int_equal(feed_open(w->s, BYTES_EMPTY, &o, &f, &w->err), ST_OK);
+        for (int told = 0; told < ROWS - 3;) {
+            buf_clear(&before);
+            assert_int_equal(buf_append(&before, feed_token(f), strlen(feed_token(f)) + 1), ST_OK);
+            assert_int_equal(feed_next(f, &row, &w->err), 1);
+            assert_int_equal(row.key.data[0], told);
+            assert_string_not_equal(feed_token(f), (const char *)before.data);
+            if (test_rng_chance(&r, 1, 2)) {
+                feed_unread(f);
+                assert_string_equal(feed_token(f), (const char *)before.data);
+            } else {
+                told++;
+            }
+        }
+        assert_true(feed_limit_reached(f));
+        assert_int_equal(feed_next(f, &row, &w->err), 0);
+        buf_deinit(&before);
+        feed_close(f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(refuses_what_this_folder_has_not_seen, setup, teardown),
         cmocka_unit_test_setup_teardown(goes_on_after_failing_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(takes_a_row_back, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
