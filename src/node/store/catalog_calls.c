@@ -147,6 +147,18 @@ enum status store_collection_at(struct store *s, struct bytes name, struct versi
     return st;
 }
 
+bool store_collection_known_at(struct store *s, struct bytes name, struct version at,
+                               uint32_t *ret_id)
+{
+    /* What is there now was there from its making on. (After a reopening `created` may be late, of
+     * its settings: then it tells less, never wrong.) */
+    struct collection *c = catalog_find(&s->catalog, name);
+    if (!c || version_cmp(at, c->created) < 0)
+        return false;
+    *ret_id = c->id;
+    return true;
+}
+
 enum status store_collection_drop(struct store *s, struct bytes name, struct bytes writer,
                                   struct err *err)
 {
@@ -376,14 +388,16 @@ static void list_close(struct store_iter *base)
 }
 
 static enum status list_open(struct store *s, const char *prefix, bool snapshots,
-                             struct store_iter **ret, struct err *err)
+                             struct bytes behind, struct store_iter **ret, struct err *err)
 {
     static const struct store_iter_ops ops = {list_next, list_close};
     struct buf lower = BUF_INIT, upper = BUF_INIT;
     const char after[2] = {prefix[0], '0'}; /* '0' follows '/' */
     struct list_iter *it = mem_zalloc(sizeof(*it));
     enum status st = ST_OK;
-    if (!it || catalog_key(&lower, prefix, BYTES_EMPTY) != ST_OK ||
+    /* Right behind a name is the name with a zero byte after it. */
+    if (!it || catalog_key(&lower, prefix, behind) != ST_OK ||
+        (behind.len && buf_append_u8(&lower, 0) != ST_OK) ||
         catalog_key(&upper, "", BYTES(after, 2)) != ST_OK)
         st = err_set(err, ST_NO_MEMORY, "no memory for a list");
     struct store_scan q = {.in = {buf_bytes(&lower), buf_bytes(&upper)}};
@@ -404,10 +418,22 @@ static enum status list_open(struct store *s, const char *prefix, bool snapshots
 
 enum status store_collections(struct store *s, struct store_iter **ret, struct err *err)
 {
-    return list_open(s, CATALOG_COLLECTION, false, ret, err);
+    return list_open(s, CATALOG_COLLECTION, false, BYTES_EMPTY, ret, err);
+}
+
+enum status store_collections_after(struct store *s, struct bytes name, struct store_iter **ret,
+                                    struct err *err)
+{
+    return list_open(s, CATALOG_COLLECTION, false, name, ret, err);
 }
 
 enum status store_snapshots(struct store *s, struct store_iter **ret, struct err *err)
 {
-    return list_open(s, CATALOG_SNAPSHOT, true, ret, err);
+    return list_open(s, CATALOG_SNAPSHOT, true, BYTES_EMPTY, ret, err);
+}
+
+enum status store_snapshots_after(struct store *s, struct bytes name, struct store_iter **ret,
+                                  struct err *err)
+{
+    return list_open(s, CATALOG_SNAPSHOT, true, name, ret, err);
 }

@@ -89,8 +89,8 @@ static void history_close(struct store_iter *base)
     mem_free(it);
 }
 
-enum status store_history(struct store *s, struct bytes key, uint64_t limit,
-                          struct store_iter **ret, struct err *err)
+enum status store_history_from(struct store *s, struct bytes key, struct version from,
+                               uint64_t limit, struct store_iter **ret, struct err *err)
 {
     static const struct store_iter_ops ops = {history_next, history_close};
     struct history_iter *it = mem_zalloc(sizeof(*it));
@@ -98,7 +98,7 @@ enum status store_history(struct store *s, struct bytes key, uint64_t limit,
         return err_set(err, ST_NO_MEMORY, "no memory for a history");
     it->base.ops = &ops;
     it->left = limit ? limit : UINT64_MAX;
-    it->at = store__at_or_now(s, VERSION_NONE);
+    it->at = store__at_or_now(s, from);
     it->view = store__view(s);
     struct engine *e = it->view->snap->engine;
     enum status st = buf_append(&it->key, key.data, key.len);
@@ -118,4 +118,10 @@ enum status store_history(struct store *s, struct bytes key, uint64_t limit,
     }
     *ret = &it->base;
     return ST_OK;
+}
+
+enum status store_history(struct store *s, struct bytes key, uint64_t limit,
+                          struct store_iter **ret, struct err *err)
+{
+    return store_history_from(s, key, VERSION_NONE, limit, ret, err);
 }

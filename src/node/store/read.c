@@ -2,15 +2,21 @@
 
 #include <inttypes.h>
 
-enum status store__find(struct view *v, struct bytes key, struct version at, struct record *ret,
-                        struct engine_pin *pin, struct err *err)
+static enum status find(struct view *v, struct bytes key, struct version at, bool cached,
+                        struct record *ret, struct engine_pin *pin, struct err *err)
 {
     if (table_count(v->active) != 0 && table_get(v->active, key, at, ret))
         return ST_OK;
     if (v->frozen && table_get(v->frozen, key, at, ret))
         return ST_OK;
     struct engine *e = v->snap->engine;
-    return e->ops->get(e, v->snap->snapshot, key, at, false, ret, pin, err);
+    return e->ops->get(e, v->snap->snapshot, key, at, cached, ret, pin, err);
+}
+
+enum status store__find(struct view *v, struct bytes key, struct version at, struct record *ret,
+                        struct engine_pin *pin, struct err *err)
+{
+    return find(v, key, at, false, ret, pin, err);
 }
 
 enum status store__check_horizon(struct store *s, struct bytes key, struct version at,
@@ -63,8 +69,8 @@ static enum status absent(struct err *err)
 /* The present, past the cache. The ticket is taken first and the newest version of all is looked
  * at, published or not: only what is newest may be filled, and a writer that comes between voids
  * the ticket. */
-static enum status get_present(struct store *s, struct bytes key, uint64_t hash, struct buf *buf,
-                               struct record *ret, struct err *err)
+static enum status get_present(struct store *s, struct bytes key, uint64_t hash, bool cached,
+                               struct buf *buf, struct record *ret, struct err *err)
 {
     uint64_t ticket = s->cache ? cache_begin_fill(s->cache, hash) : 0;
     struct version at = store__at_or_now(s, VERSION_NONE);
@@ -72,12 +78,12 @@ static enum status get_present(struct store *s, struct bytes key, uint64_t hash,
     struct view *v = store__view_pin(s, &stripe);
     struct engine_pin pin = {0};
     struct record rec;
-    enum status st = store__find(v, key, VERSION_MAX, &rec, &pin, err);
+    enum status st = find(v, key, VERSION_MAX, cached, &rec, &pin, err);
     bool newest = true;
     if (st == ST_OK && rec.version.hlc > at.hlc) {
         engine_pin_release(&pin);
         newest = false;
-        st = store__find(v, key, at, &rec, &pin, err);
+        st = find(v, key, at, cached, &rec, &pin, err);
     }
     if (st == ST_OK && !alive(s, &rec, VERSION_NONE))
         st = absent(err);
@@ -90,8 +96,8 @@ static enum status get_present(struct store *s, struct bytes key, uint64_t hash,
     return st;
 }
 
-enum status store_get(struct store *s, struct bytes key, struct version at, struct buf *buf,
-                      struct record *ret, struct err *err)
+static inline enum status get(struct store *s, struct bytes key, struct version at, bool cached,
+                              struct buf *buf, struct record *ret, struct err *err)
 {
     ASSERT(key.len > STORE_ROUTE_BYTES);
     if (version_is_none(at)) {
@@ -104,14 +110,14 @@ enum status store_get(struct store *s, struct bytes key, struct version at, stru
             *ret = rec;
             return ST_OK;
         }
-        return get_present(s, key, hash, buf, ret, err);
+        return get_present(s, key, hash, cached, buf, ret, err);
     }
 
     unsigned stripe;
     struct view *v = store__view_pin(s, &stripe);
     struct engine_pin pin = {0};
     struct record rec;
-    enum status st = store__find(v, key, at, &rec, &pin, err);
+    enum status st = find(v, key, at, cached, &rec, &pin, err);
     enum status horizon = store__check_horizon(s, key, at, err);
     if (horizon != ST_OK)
         st = horizon;
@@ -122,6 +128,18 @@ enum status store_get(struct store *s, struct bytes key, struct version at, stru
     engine_pin_release(&pin);
     view_unpin(v, stripe);
     return st;
+}
+
+enum status store_get(struct store *s, struct bytes key, struct version at, struct buf *buf,
+                      struct record *ret, struct err *err)
+{
+    return get(s, key, at, false, buf, ret, err);
+}
+
+enum status store_get_cached(struct store *s, struct bytes key, struct version at, struct buf *buf,
+                             struct record *ret, struct err *err)
+{
+    return get(s, key, at, true, buf, ret, err);
 }
 
 static enum status in_future(uint64_t ms, uint64_t ahead_ms, struct err *err)

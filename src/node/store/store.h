@@ -57,6 +57,9 @@ struct store_options {
     size_t table_bytes;              /* 0 = 128 MiB */
     uint64_t log_bytes;              /* live log that forces a checkpoint; 0 = 1 GiB */
     uint32_t checkpoint_interval_ms; /* 0 = 300,000; UINT32_MAX = never by time */
+    /* Gets of absent keys before a filter for them is thought of, and how many keys are walked in
+     * one go while it is made; 0 = 20,000 and 50,000. */
+    uint32_t absent_misses, absent_slice;
     bool read_only, must_exist;
     bool no_thread; /* no housekeeping threads (the simulator calls store_tick) */
 };
@@ -83,6 +86,10 @@ enum status store_collection_open(struct store *s, struct bytes name, struct byt
 /* The id a name had at a time. NOT_FOUND: none. */
 enum status store_collection_at(struct store *s, struct bytes name, struct version at,
                                 uint32_t *ret_id, struct err *err) WARN_UNUSED;
+/* The same where memory can tell: of a collection of the present that was there at `at`, which is a
+ * moment fixed by store_fix_moment. false: ask store_collection_at. */
+bool store_collection_known_at(struct store *s, struct bytes name, struct version at,
+                               uint32_t *ret_id);
 enum status store_collection_drop(struct store *s, struct bytes name, struct bytes writer,
                                   struct err *err) WARN_UNUSED;
 uint32_t collection_id(const struct collection *c);
@@ -109,6 +116,11 @@ struct store_iter;
 enum status store_collections(struct store *s, struct store_iter **ret,
                               struct err *err) WARN_UNUSED;
 enum status store_snapshots(struct store *s, struct store_iter **ret, struct err *err) WARN_UNUSED;
+/* The same behind a name. */
+enum status store_collections_after(struct store *s, struct bytes name, struct store_iter **ret,
+                                    struct err *err) WARN_UNUSED;
+enum status store_snapshots_after(struct store *s, struct bytes name, struct store_iter **ret,
+                                  struct err *err) WARN_UNUSED;
 
 /* ---- moments ---- */
 
@@ -124,6 +136,11 @@ enum status store_fix_moment(struct store *s, struct version at, struct err *err
  * expired. */
 enum status store_get(struct store *s, struct bytes key, struct version at, struct buf *buf,
                       struct record *ret, struct err *err) WARN_UNUSED;
+/* The same from memory alone, for threads that must not wait for a disk: cache, tables, and what the
+ * engine has in its block cache. TIMED_OUT, as in engine.h: the disk would have to be asked. (After
+ * a drain that a crash cut short the engine may read a row beside all the same.) */
+enum status store_get_cached(struct store *s, struct bytes key, struct version at, struct buf *buf,
+                             struct record *ret, struct err *err) WARN_UNUSED;
 
 struct store_scan {
     struct engine_interval in;
@@ -142,6 +159,9 @@ enum status store_scan(struct store *s, const struct store_scan *q, struct store
  */
 enum status store_history(struct store *s, struct bytes key, uint64_t limit,
                           struct store_iter **ret, struct err *err) WARN_UNUSED;
+/* The same from the newest version at or below `from` on; none = the present. */
+enum status store_history_from(struct store *s, struct bytes key, struct version from,
+                               uint64_t limit, struct store_iter **ret, struct err *err) WARN_UNUSED;
 /* 1, 0 = end, < 0 = minus a status. */
 int store_iter_next(struct store_iter *it, struct store_row *ret, struct err *err) WARN_UNUSED;
 void store_iter_close(struct store_iter *it);
@@ -228,6 +248,7 @@ struct store_stats {
     struct wal_stats wal;
     uint64_t writes, commits, groups, table_bytes, table_versions, checkpoints;
     uint64_t applied_index, persisted_index, watchers, collections;
+    uint64_t filter_bytes; /* memory of the filters of absent keys */
     struct version newest;
     bool poisoned;
 };
