@@ -6,8 +6,11 @@ static void on_applied(void *arg, const struct entry_op *op, const struct record
 {
     struct store *s = arg;
     counter_add(s->m_writes, 1);
+    uint64_t hash = cache_hash(op->key);
+    if (rec->kind == RECORD_PUT)
+        absent_no_more(s, hash);
     if (s->cache)
-        cache_update(s->cache, cache_hash(op->key), op->key, rec);
+        cache_update(s->cache, hash, op->key, rec);
     if (route_is_catalog(op->key))
         store__catalog_applied(s, op, rec->version);
 }

@@ -156,6 +156,7 @@ void store_stats(struct store *s, struct store_stats *ret)
     st.groups = atomic_load(&s->m_groups->value);
     st.checkpoints = atomic_load(&s->m_checkpoints->value);
     st.applied_index = atomic_load(&s->applied_index);
+    st.filter_bytes = atomic_load_explicit(&s->absent.bytes, memory_order_relaxed);
     st.persisted_index = atomic_load(&s->persisted_index);
     st.watchers = (uint64_t)atomic_load(&s->watchers);
     st.collections = store_collection_count(s);
@@ -164,6 +165,7 @@ void store_stats(struct store *s, struct store_stats *ret)
     gauge_set(s->m_table_bytes, (int64_t)st.table_bytes);
     gauge_set(s->m_log_bytes, (int64_t)st.wal.bytes);
     gauge_set(s->m_applied, (int64_t)st.applied_index);
+    gauge_set(s->m_filter_bytes, (int64_t)st.filter_bytes);
     gauge_set(s->m_cache_bytes, (int64_t)st.cache.bytes);
     *ret = st;
 }

@@ -253,6 +253,8 @@ static uint64_t tick_drain(struct store *s)
             return RETRY_MS;
         }
     }
+    if (absent__tick(s))
+        return 0;
     /* With nothing to drain the next write pokes; else time and the log's size are looked at. */
     return checkpoint_pending(s) ? LOOK_MS : UINT64_MAX;
 }

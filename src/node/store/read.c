@@ -80,6 +80,8 @@ static enum status get_present(struct store *s, struct bytes key, uint64_t hash,
     struct record rec;
     enum status st = find(v, key, VERSION_MAX, cached, &rec, &pin, err);
     bool newest = true;
+    if (st == ST_NOT_FOUND)
+        absent__count(s, stripe);
     if (st == ST_OK && rec.version.hlc > at.hlc) {
         engine_pin_release(&pin);
         newest = false;
@@ -104,6 +106,8 @@ static inline enum status get(struct store *s, struct bytes key, struct version 
         uint64_t hash = cache_hash(key);
         uint64_t visible = atomic_load_explicit(&s->visible_hlc, memory_order_acquire);
         struct record rec;
+        if (absent_surely(s, hash))
+            return absent(err);
         if (s->cache && cache_get(s->cache, hash, key, buf, &rec) && rec.version.hlc <= visible) {
             if (!alive(s, &rec, VERSION_NONE))
                 return absent(err);

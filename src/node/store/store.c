@@ -4,7 +4,12 @@
 #include "base/log.h"
 #include <inttypes.h>
 
-enum { DEFAULT_SYNC_MS = 1000, DEFAULT_CHECKPOINT_MS = 300000 };
+enum {
+    DEFAULT_SYNC_MS = 1000,
+    DEFAULT_CHECKPOINT_MS = 300000,
+    DEFAULT_ABSENT_MISSES = 20000,
+    DEFAULT_ABSENT_SLICE = 50000,
+};
 
 static enum status join(const struct store *s, const char *name, struct buf *out, struct err *err)
 {
@@ -59,9 +64,11 @@ static enum status make_metrics(struct store *s, struct err *err)
     s->m_applied =
         metrics_gauge(m, "varve_applied_index", NULL, "Index of the last applied log entry.");
     s->m_cache_bytes = metrics_gauge(m, "varve_cache_bytes", NULL, "Memory of the hot cache.");
+    s->m_filter_bytes =
+        metrics_gauge(m, "varve_filter_bytes", NULL, "Memory of the filters of absent keys.");
     if (!s->m_writes || !s->m_commits || !s->m_groups || !s->m_checkpoints || !s->m_sync_ns ||
         !s->m_drain_ns || !s->m_table_bytes || !s->m_log_bytes || !s->m_applied ||
-        !s->m_cache_bytes)
+        !s->m_cache_bytes || !s->m_filter_bytes)
         return err_set(err, ST_NO_MEMORY, "no memory for metrics");
     return ST_OK;
 }
@@ -70,6 +77,7 @@ static void store_free(struct store *s)
 {
     if (!s)
         return;
+    absent__deinit(s);
     store__install_view(s, NULL);
     if (s->engine)
         s->engine->ops->close(s->engine);
@@ -256,6 +264,10 @@ static void set_defaults(struct store_options *o)
         o->log_bytes = UINT64_C(1) << 30;
     if (!o->checkpoint_interval_ms)
         o->checkpoint_interval_ms = DEFAULT_CHECKPOINT_MS;
+    if (!o->absent_misses)
+        o->absent_misses = DEFAULT_ABSENT_MISSES;
+    if (!o->absent_slice)
+        o->absent_slice = DEFAULT_ABSENT_SLICE;
 }
 
 static void stop_threads(struct store *s)

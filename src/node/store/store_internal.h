@@ -12,6 +12,7 @@
 #include "base/env/thread.h"
 #include "node/range/range.h"
 #include "node/store/store.h"
+#include "storage/filter/filter.h"
 
 /* What a reader reads from: frozen in composition, so that one reference pins everything. */
 struct snap {
@@ -73,6 +74,20 @@ struct catalog {
     _Atomic uint32_t last_id;
 };
 
+/* absent.c: a filter that knows which keys are certainly absent. All but `asked`, `adding` and
+ * `added` are the housekeeping thread's. */
+struct filter_made;
+struct absent {
+    _Atomic(struct filter *) asked;  /* complete: readers believe it; NULL: none */
+    _Atomic(struct filter *) adding; /* applied writes go into it: the same, or one being made */
+    _Atomic uint64_t added;          /* about how many keys it holds */
+    uint64_t room;                   /* for how many it was made */
+    struct filter_made *made;        /* all there ever were */
+    _Atomic size_t bytes;            /* theirs */
+    struct store_iter *walk;         /* over the keys, while one is being made */
+    uint64_t misses_then;            /* when it was last tried */
+};
+
 struct store {
     struct env *env;
     char *dir;
@@ -84,10 +99,12 @@ struct store {
     struct range range;
     struct range_scratch scratch;
     struct catalog catalog;
+    struct absent absent;
 
     struct {
         _Alignas(64) struct env_spin lock;
-        struct view *view; /* the same in every stripe, but while one is being installed */
+        struct view *view;       /* the same in every stripe, but while one is being installed */
+        _Atomic uint64_t misses; /* gets that the engine answered with "absent" */
     } views[VIEW_STRIPES];
     struct env_mutex view_change; /* whoever makes a new view from the present one */
     _Atomic uint64_t visible_hlc; /* origin is 0 while there is one region */
@@ -132,7 +149,7 @@ struct store {
     struct metrics *metrics;
     struct counter *m_writes, *m_commits, *m_groups, *m_checkpoints;
     struct histogram *m_sync_ns, *m_drain_ns;
-    struct gauge *m_table_bytes, *m_log_bytes, *m_applied, *m_cache_bytes;
+    struct gauge *m_table_bytes, *m_log_bytes, *m_applied, *m_cache_bytes, *m_filter_bytes;
 };
 
 struct store_iter_ops {
@@ -188,6 +205,28 @@ void store__poke(struct store *s);
 /* The two housekeeping threads: a sync that was promised within a second cannot wait for a drain. */
 void store__keep_log(void *arg);
 void store__keep_engine(void *arg);
+
+/* absent.c */
+void absent__deinit(struct store *s);
+/* A get of the present found nothing in tables and engine. */
+void absent__count(struct store *s, unsigned stripe);
+/* By the housekeeping thread: true when there is more to do at once. */
+bool absent__tick(struct store *s);
+/* Certainly no version of the key is live. */
+static inline bool absent_surely(const struct store *s, uint64_t hash)
+{
+    const struct filter *f = atomic_load_explicit(&s->absent.asked, memory_order_acquire);
+    return f && !filter_may_have(f, hash);
+}
+/* By the leader, of a key that is put, before that is visible. */
+static inline void absent_no_more(struct store *s, uint64_t hash)
+{
+    struct filter *f = atomic_load_explicit(&s->absent.adding, memory_order_relaxed);
+    if (f && !filter_may_have(f, hash)) {
+        filter_add(f, hash);
+        atomic_fetch_add_explicit(&s->absent.added, 1, memory_order_relaxed);
+    }
+}
 
 /* catalog.c */
 enum status store__catalog_load(struct store *s, struct err *err) WARN_UNUSED;

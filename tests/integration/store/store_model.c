@@ -210,6 +210,13 @@ void model_check(const struct model *m, struct store *s, struct env *env, struct
     }
 }
 
+void model_check_present(const struct model *m, struct store *s, struct env *env)
+{
+    uint64_t now_ms = env_now_ms(env);
+    for (uint8_t key = 0; key < MODEL_KEYS; key++)
+        check_get(m, s, key, VERSION_NONE, now_ms);
+}
+
 size_t model_surviving(const struct model *m, struct store *s)
 {
     struct version newest = store_visible(s);

@@ -43,6 +43,8 @@ const struct model_op *model_find(const struct model *m, uint8_t key, struct ver
  * histories with parents, the change feed. Fails the running cmocka test at the first difference.
  */
 void model_check(const struct model *m, struct store *s, struct env *env, struct test_rng *rng);
+/* Every key, by gets of the present alone. */
+void model_check_present(const struct model *m, struct store *s, struct env *env);
 /* How many of the model's writes, from the start, the store has; fails when it has one that follows
  * a missing one. */
 size_t model_surviving(const struct model *m, struct store *s);

@@ -28,6 +28,8 @@ void world_init(struct world *w, uint64_t seed)
         .table_bytes = test_rng_chance(&w->rng, 1, 3) ? 32 * 1024 : 1 << 20,
         .wal = {.segment_bytes = 128 * 1024, .first_segment_bytes = 64 * 1024},
         .checkpoint_interval_ms = UINT32_MAX,
+        .absent_misses = 1 + (uint32_t)test_rng_below(&w->rng, 20),
+        .absent_slice = 1 + (uint32_t)test_rng_below(&w->rng, 8),
         .no_thread = true,
     };
     model_init(&w->m);

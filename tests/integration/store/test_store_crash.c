@@ -19,7 +19,11 @@ static void step(struct world *w)
     } else if (what < 78) {
         world_checkpoint(w);
     } else if (what < 84) {
+        /* What is absent is asked for, so that filters are made between writes. */
+        model_check_present(&w->m, w->s, w->env);
         (void)store_tick(w->s);
+        (void)store_tick(w->s);
+        model_check_present(&w->m, w->s, w->env);
     } else if (what < 88) {
         sim_advance_ms(w->env, test_rng_below(&w->rng, 100));
     } else if (what < 90) {

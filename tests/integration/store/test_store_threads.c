@@ -29,6 +29,8 @@ static void open_it(struct fixture *f, struct env *env, enum store_sync sync, co
                               .engine_open = engine_mem_open,
                               .cache_bytes = 1 << 20,
                               .table_bytes = 256 * 1024,
+                              .absent_misses = 100,
+                              .absent_slice = 20,
                               .wal = {.segment_bytes = 1 << 20},
                               .sync = sync};
     enum status st = store_open(env, f->dir, &o, &f->s, &err);
@@ -262,6 +264,51 @@ static void test_batches_are_seen_whole_beside_checkpoints(void **state)
     close_it(&f);
 }
 
+/* ---- absent keys, while filters of them are made ---- */
+
+/* Keys that were asked for in vain are put, and from then on are there. */
+static void look_then_put(void *arg)
+{
+    struct fixture *f = arg;
+    static _Atomic unsigned next;
+    unsigned me = atomic_fetch_add(&next, 1);
+    struct buf buf = BUF_INIT;
+    struct err err;
+    char name[32];
+    uint8_t space[64];
+    err_init(&err);
+    for (unsigned i = 0; i < 40 * ROUNDS; i++) {
+        struct record rec;
+        struct version v;
+        snprintf(name, sizeof(name), "k%u-%u", me, i % (10 * ROUNDS));
+        struct bytes key = key_of(f, name, space);
+        bool put_before = i >= 10 * ROUNDS;
+        enum status st = store_get(f->s, key, VERSION_NONE, &buf, &rec, &err);
+        EXPECT(f, st == (put_before ? ST_OK : ST_NOT_FOUND));
+        if (!put_before) {
+            struct entry_op op = {.key = key, .kind = RECORD_PUT, .value = BYTES_LIT("v")};
+            EXPECT(f, put(f, &op, 1, NULL, &v) == ST_OK);
+            EXPECT(f, store_get(f->s, key, VERSION_NONE, &buf, &rec, &err) == ST_OK);
+        }
+    }
+    buf_deinit(&buf);
+}
+
+static void test_what_was_put_is_never_absent(void **state)
+{
+    (void)state;
+    static struct fixture f;
+    f = (struct fixture){0};
+    struct env_thread threads[THREADS];
+    open_it(&f, env_linux(), STORE_SYNC_OFF, "absent");
+    run(&f, look_then_put, threads, THREADS);
+    join(threads, THREADS);
+    struct store_stats stats;
+    store_stats(f.s, &stats);
+    assert_true(stats.filter_bytes > 0); /* or nothing was tested */
+    close_it(&f);
+}
+
 /* ---- a world whose syncs take a second ---- */
 
 struct slow_env {
@@ -352,6 +399,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_compare_and_set_counts_exactly),
         cmocka_unit_test(test_batches_are_seen_whole_beside_checkpoints),
+        cmocka_unit_test(test_what_was_put_is_never_absent),
         cmocka_unit_test(test_cached_gets_do_not_wait_for_a_sync),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
