@@ -190,6 +190,9 @@ static enum status copy(struct engine *engine, const char *dir, struct err *err)
     rocks__let_go(e);
     if (message)
         return rocks__error(message, "copy", err);
+    st = rocks__manifest_note(e, dir, err);
+    if (st != ST_OK)
+        return st;
     snprintf(path, sizeof(path), "%s/engine.format", e->dir);
     st = env_read_file(e->env, path, 64, &format, err);
     snprintf(path, sizeof(path), "%s/engine.format", dir);

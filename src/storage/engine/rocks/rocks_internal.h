@@ -3,6 +3,7 @@
  * DIR/engine.format   "varve-rocks 2\n" (1: marks without counts), written before the rest (a copy: after it)
  * DIR/rocks/          RocksDB; column families default (live), past, when
  * DIR/incoming/       sorted files being made; emptied at open
+ * DIR/manifest.end    up to where RocksDB's manifest is sure (see rocks_manifest.c)
  *
  * 1. Rows come in as sorted files only (see rocks_sink.c): no memtable, no RocksDB log, nothing to
  * flush.
@@ -28,7 +29,8 @@ typedef struct rocksdb_readoptions_t rocksdb_readoptions_t;
 typedef struct rocksdb_snapshot_t rocksdb_snapshot_t;
 typedef struct rocksdb_livefiles_t rocksdb_livefiles_t;
 
-enum { ROCKS_DIR_MAX = 4096, ROCKS_CACHE_DEFAULT = 32 << 20, ROCKS_FILES_DEFAULT = 256 };
+enum { ROCKS_DIR_MAX = 4096, ROCKS_PATH_MAX = ROCKS_DIR_MAX + 300, ROCKS_MANIFEST_NAME = 32 };
+enum { ROCKS_CACHE_DEFAULT = 32 << 20, ROCKS_FILES_DEFAULT = 256 };
 
 struct rocks {
     struct engine base;
@@ -90,12 +92,23 @@ void rocks__close(struct engine *e);
 /* rocks_logs.c: removes the empty logs of earlier opens, when the DB has just been opened. */
 void rocks__logs_clear(struct rocks *e);
 
-/* rocks_doubt.c: around the linking of files, of which a failure may leave the manifest naming files
- * that are gone. */
-enum status rocks__doubt_begin(struct rocks *e, struct err *err) WARN_UNUSED;
-void rocks__doubt_end(struct rocks *e);
-/* Whether opening failed for nothing but such files. `message`: RocksDB's. */
-bool rocks__doubt_explains(struct rocks *e, const char *message);
+/* rocks_manifest.c: how far the manifest is sure, and what to do about the rest of it. */
+struct rocks_cut {
+    char path[ROCKS_PATH_MAX];
+    uint64_t bound, end; /* nothing below `bound` is taken off; the file ends at `end` now */
+    bool begun;
+    struct buf tail; /* what lay behind the bound */
+};
+/* Syncs the manifest in `dir` (the engine's folder or a copy's) and notes up to where it is sure. A
+ * commit that was noted so is never taken off. */
+enum status rocks__manifest_note(struct rocks *e, const char *dir, struct err *err) WARN_UNUSED;
+/* CORRUPT: what was sure is damaged. */
+enum status rocks__manifest_check(struct rocks *e, struct err *err) WARN_UNUSED;
+/* Opening failed with RocksDB's `message`: takes a change off the manifest's end. false: that would
+ * not explain it. `c`: zero at first. */
+bool rocks__manifest_cut(struct rocks *e, struct rocks_cut *c, const char *message);
+/* Afterwards: puts the manifest back when opening failed all the same. */
+void rocks__manifest_settle(struct rocks *e, struct rocks_cut *c, bool opened);
 
 /* rocks_snapshot.c */
 enum status rocks__publish(struct rocks *e, struct err *err) WARN_UNUSED;

@@ -53,16 +53,54 @@ static enum status check_format(struct rocks *e, struct err *err)
     return st;
 }
 
-/* At the last state of which all files are there. */
-static void open_before_doubt(struct rocks *e, const char *path, const char *const *names,
-                              const rocksdb_options_t *const *options, char **message)
+static void open_now(struct rocks *e, const char *path, const char *const *names,
+                     const rocksdb_options_t *const *options, char **message)
 {
-    rocksdb_options_t *o = rocksdb_options_create();
-    rocksdb_get_options_from_string(e->db_options, "best_efforts_recovery=true", o, message);
-    if (!*message)
-        e->db =
-            rocksdb_open_column_families(o, path, ENGINE_FAMILIES, names, options, e->cf, message);
-    rocksdb_options_destroy(o);
+    if (e->options.read_only)
+        e->db = rocksdb_open_for_read_only_column_families(e->db_options, path, ENGINE_FAMILIES,
+                                                           names, options, e->cf, 0, message);
+    else
+        e->db = rocksdb_open_column_families(e->db_options, path, ENGINE_FAMILIES, names, options,
+                                             e->cf, message);
+}
+
+/* Again and again while changes that never came to an end can be taken off the manifest. Of several
+ * messages the first counts: later ones would tell of what was left out. */
+static void open_somehow(struct rocks *e, const char *path, const char *const *names,
+                         const rocksdb_options_t *const *options, char **ret_message)
+{
+    struct rocks_cut cut = {0};
+    char *message = NULL, *first = NULL;
+    open_now(e, path, names, options, &message);
+    while (message && !e->options.read_only && rocks__manifest_cut(e, &cut, message)) {
+        if (!first)
+            first = message;
+        else
+            rocksdb_free(message);
+        message = NULL;
+        open_now(e, path, names, options, &message);
+    }
+    rocks__manifest_settle(e, &cut, message == NULL);
+    if (message && first) {
+        rocksdb_free(message);
+        *ret_message = first;
+    } else {
+        rocksdb_free(first);
+        *ret_message = message;
+    }
+}
+
+/* Reads alone may not mend anything. */
+static enum status open_failed(struct rocks *e, char *message, struct err *err)
+{
+    char detail[ERR_DETAIL_MAX];
+    bool torn = e->options.read_only && strstr(message, "MANIFEST-");
+    e->db = NULL;
+    enum status st = rocks__error(message, "open", err);
+    if (!torn)
+        return st;
+    snprintf(detail, sizeof(detail), "%s", err->detail);
+    return err_set(err, st, "%s (if a power cut left it so, opening for writing mends it)", detail);
 }
 
 enum status rocks__db_open(struct rocks *e, struct err *err)
@@ -71,31 +109,23 @@ enum status rocks__db_open(struct rocks *e, struct err *err)
     char path[ROCKS_DIR_MAX];
     char *message = NULL;
     enum status st = format_path(e, path, "rocks");
+    if (st == ST_OK)
+        st = rocks__manifest_check(e, err);
     if (st != ST_OK)
         return st;
     const rocksdb_options_t *options[ENGINE_FAMILIES];
     for (int f = 0; f < ENGINE_FAMILIES; f++)
         options[f] = e->cf_options[f];
+    open_somehow(e, path, names, options, &message);
+    if (message)
+        return open_failed(e, message, err);
     if (e->options.read_only)
-        e->db = rocksdb_open_for_read_only_column_families(e->db_options, path, ENGINE_FAMILIES,
-                                                           names, options, e->cf, 0, &message);
-    else
-        e->db = rocksdb_open_column_families(e->db_options, path, ENGINE_FAMILIES, names, options,
-                                             e->cf, &message);
-    if (message && !e->options.read_only && rocks__doubt_explains(e, message)) {
-        log_at(LOG_WARN, "engine", "going back to before a linking of files that failed",
-               LOG_FSTR("dir", e->dir), LOG_FSTR("why", message));
-        rocksdb_free(message);
-        message = NULL;
-        open_before_doubt(e, path, names, options, &message);
-    }
-    if (!message) {
-        if (!e->options.read_only)
-            rocks__logs_clear(e);
         return ST_OK;
-    }
-    e->db = NULL;
-    return rocks__error(message, "open", err);
+    rocks__logs_clear(e);
+    st = rocks__manifest_note(e, e->dir, err);
+    if (st != ST_OK)
+        rocks__db_close(e);
+    return st;
 }
 
 void rocks__db_close(struct rocks *e)
@@ -202,8 +232,6 @@ enum status engine_rocks_open(struct env *env, const char *dir, const struct eng
     /* After the open, so that the folder's lock is ours. */
     if (st == ST_OK && !e->options.read_only)
         st = rocks__incoming_clear(e, err);
-    if (st == ST_OK && !e->options.read_only)
-        rocks__doubt_end(e);
     if (st == ST_OK)
         st = rocks__publish(e, err);
     if (st != ST_OK) {
