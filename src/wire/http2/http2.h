@@ -85,10 +85,10 @@ struct h2_options {
     /* Queued to send by one stream (64 KiB): from there on h2_write answers OVERLOADED. One write
      * may go over it. */
     uint32_t send_queue_bytes;
-    /* Frames made ahead of the socket (64 KiB; one frame, at most 16 KiB, may go over it). While
-     * that much waits, h2_wants_input is false. */
+    /* Frames made ahead of the socket (64 KiB; one frame, at most 16 KiB, may go over it). */
     uint32_t output_bytes;
-    /* Control frames that wait to be made (1000). */
+    /* Frames without body bytes that wait to be made, above one for each stream (1000). From half of
+     * it on h2_wants_input is false; who goes on cuts off. */
     uint32_t output_frames;
     /* A header list: sum of names, values and 32 each (32 KiB), number of fields (128). A request
      * over it is answered 431 by itself; four times as much cuts off. */
@@ -150,7 +150,8 @@ void h2_conn_free(struct h2_conn *c);
  * OVERLOADED (a breach), NO_MEMORY, CLOSED (after a failure). */
 enum status h2_recv(struct h2_conn *c, struct bytes in, uint64_t now_ms,
                     struct err *err) WARN_UNUSED;
-/* False: stop reading from the socket until output has gone out. */
+/* False: stop reading from the socket until output has gone out (the peer asks for answers and does
+ * not read them). */
 bool h2_wants_input(const struct h2_conn *c);
 /* Makes frames, up to output_bytes, and lends them until the next call on the connection. Empty:
  * there is nothing to send. Errors: NO_MEMORY (the connection has failed). */

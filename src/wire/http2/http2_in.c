@@ -1,0 +1,297 @@
+/* http2_in.c - what nghttp2 tells about received frames: limits are counted, streams told.
+ *
+ * A callback that returns NGHTTP2_ERR_CALLBACK_FAILURE stops nghttp2 for good; h2_recv then finds
+ * the reason in the connection.
+ */
+#include "wire/http2/http2_internal.h"
+
+#include "base/assert.h"
+
+enum { STATUS_TOO_LARGE_HEADERS = 431 };
+
+static struct h2_stream *stream_of(struct h2_conn *c, int32_t id)
+{
+    return nghttp2_session_get_stream_user_data(c->session, id);
+}
+
+static int no_memory(struct h2_conn *c)
+{
+    return h2__fail(c, ST_NO_MEMORY, H2_INTERNAL_ERROR, "no memory for a stream");
+}
+
+/* Frames that may come at any rate as long as they carry something are not counted here. */
+static int count_frame(struct h2_conn *c, const nghttp2_frame_hd *hd)
+{
+    const bool ack = hd->flags & NGHTTP2_FLAG_ACK;
+    switch (hd->type) {
+    case NGHTTP2_HEADERS:
+        return 0;
+    case NGHTTP2_DATA:
+        if (hd->length || (hd->flags & NGHTTP2_FLAG_END_STREAM))
+            return 0;
+        return h2__count(c, &c->empty_frames, c->o.empty_frames, H2_BREACH_EMPTY_FRAMES);
+    case NGHTTP2_SETTINGS:
+        return ack ? 0 : h2__count(c, &c->settings, c->o.settings, H2_BREACH_SETTINGS);
+    case NGHTTP2_PING:
+        return ack ? 0 : h2__count(c, &c->pings, c->o.pings, H2_BREACH_PINGS);
+    case NGHTTP2_RST_STREAM:
+        return h2__count(c, &c->resets, c->o.resets, H2_BREACH_RESETS);
+    case NGHTTP2_WINDOW_UPDATE:
+        return h2__count(c, &c->window_updates, c->o.window_updates, H2_BREACH_WINDOW_UPDATES);
+    case NGHTTP2_CONTINUATION:
+        return ++c->block_continuations > c->o.continuation_frames
+                   ? h2__breach(c, H2_BREACH_CONTINUATIONS, H2_ENHANCE_YOUR_CALM)
+                   : 0;
+    default: /* PRIORITY, PRIORITY_UPDATE, GOAWAY, PUSH_PROMISE, what we do not know */
+        return h2__count(c, &c->empty_frames, c->o.empty_frames, H2_BREACH_EMPTY_FRAMES);
+    }
+}
+
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
+{
+    struct h2_conn *c = arg;
+    c->stats.frames_in++;
+    if (hd->type == NGHTTP2_HEADERS) {
+        c->block_since_ms = c->now_ms ? c->now_ms : 1;
+        c->block_continuations = 0;
+        c->block_bytes = 0;
+    }
+    if (nghttp2_session_get_outbound_queue_size(session) >
+        (size_t)c->o.output_frames + c->o.max_streams)
+        return h2__breach(c, H2_BREACH_OUTPUT_FRAMES, H2_ENHANCE_YOUR_CALM);
+    return count_frame(c, hd);
+}
+
+static int refuse(struct h2_conn *c, int32_t id)
+{
+    if (nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, id, H2_REFUSED_STREAM) != 0)
+        return no_memory(c);
+    return 0;
+}
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+    struct h2_conn *c = arg;
+    const int32_t id = frame->hd.stream_id;
+    if (frame->hd.type != NGHTTP2_HEADERS)
+        return 0;
+    if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
+        struct h2_stream *s = stream_of(c, id);
+        if (s)
+            s->in_trailers = s->headers_done;
+        return 0;
+    }
+    if (c->held >= c->o.max_held_streams)
+        return refuse(c, id);
+    struct h2_stream *s = h2__stream_new(c, (uint32_t)id);
+    if (!s)
+        return no_memory(c);
+    int rc = nghttp2_session_set_stream_user_data(session, id, s);
+    ASSERT(rc == 0);
+    c->open++;
+    c->stats.streams_opened++;
+    return 0;
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name,
+                     nghttp2_rcbuf *value, uint8_t flags, void *arg)
+{
+    (void)session;
+    (void)flags;
+    struct h2_conn *c = arg;
+    struct h2_stream *s = stream_of(c, frame->hd.stream_id);
+    uint64_t size =
+        nghttp2_rcbuf_get_buf(name).len + nghttp2_rcbuf_get_buf(value).len + H2_HEADER_OVERHEAD;
+    c->block_bytes += size;
+    if (c->block_bytes > (uint64_t)c->o.header_list_bytes * H2_HARD_FACTOR)
+        return h2__breach(c, H2_BREACH_HEADER_BLOCK, H2_ENHANCE_YOUR_CALM);
+    if (!s || s->released || s->too_large)
+        return 0;
+    s->list_bytes += size;
+    if (s->list_bytes > c->o.header_list_bytes ||
+        s->headers.n + s->trailers.n >= c->o.header_count) {
+        s->too_large = true;
+        return 0;
+    }
+    return h2__store_header(s, name, value) == ST_OK ? 0 : no_memory(c);
+}
+
+/* The sending side ends with this response; the owner never hears of the request. */
+static int answer_too_large(struct h2_conn *c, struct h2_stream *s)
+{
+    nghttp2_nv status = {(uint8_t *)(uintptr_t) ":status", (uint8_t *)(uintptr_t) "431", 7, 3,
+                         NGHTTP2_NV_FLAG_NONE};
+    _Static_assert(STATUS_TOO_LARGE_HEADERS == 431, "the text above");
+    s->responded = s->send_ended = true;
+    if (nghttp2_submit_response(c->session, (int32_t)s->id, &status, 1, NULL) != 0)
+        return no_memory(c);
+    return 0;
+}
+
+static void tell_end(struct h2_conn *c, struct h2_stream *s)
+{
+    s->ended = true;
+    if (s->announced && !s->released && c->events->end)
+        c->events->end(c->arg, s);
+}
+
+static int first_headers(struct h2_conn *c, struct h2_stream *s, bool end)
+{
+    if (s->too_large && c->server) {
+        s->ended = end;
+        return answer_too_large(c, s);
+    }
+    if (s->too_large) {
+        h2_reset(s, H2_ENHANCE_YOUR_CALM);
+        return 0;
+    }
+    if (s->reset_by_us)
+        return 0;
+    if (!c->server && s->status < 200) {
+        h2__forget_headers(s);
+        return 0;
+    }
+    s->headers_done = true;
+    if (c->server) {
+        s->announced = true;
+        c->held++;
+    }
+    if (!s->released)
+        c->events->headers(c->arg, s, end);
+    return 0;
+}
+
+static int on_headers(struct h2_conn *c, const nghttp2_frame *frame)
+{
+    struct h2_stream *s = stream_of(c, frame->hd.stream_id);
+    const bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+    c->block_since_ms = 0;
+    if (!s)
+        return 0;
+    int rc = 0;
+    if (!s->in_trailers)
+        rc = first_headers(c, s, end);
+    else if (s->too_large)
+        h2_reset(s, H2_ENHANCE_YOUR_CALM);
+    else if (s->announced && !s->released && c->events->trailers)
+        c->events->trailers(c->arg, s);
+    if (rc == 0 && end && s->headers_done && !s->reset_by_us)
+        tell_end(c, s);
+    return rc;
+}
+
+static int on_data_frame(struct h2_conn *c, const nghttp2_frame *frame)
+{
+    struct h2_stream *s = stream_of(c, frame->hd.stream_id);
+    const bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+    /* Padding alone carries nothing. */
+    if (!end && frame->hd.length && frame->hd.length == frame->data.padlen)
+        return h2__count(c, &c->empty_frames, c->o.empty_frames, H2_BREACH_EMPTY_FRAMES);
+    if (end && s && !s->reset_by_us)
+        tell_end(c, s);
+    return 0;
+}
+
+static int on_ping(struct h2_conn *c, const nghttp2_frame *frame)
+{
+    uint64_t payload = 0;
+    if (!(frame->hd.flags & NGHTTP2_FLAG_ACK))
+        return 0;
+    for (size_t i = 0; i < sizeof frame->ping.opaque_data; i++)
+        payload = payload << 8 | frame->ping.opaque_data[i];
+    if (payload == H2_PING_KEEPALIVE)
+        c->keepalive_out = false;
+    else if (payload == H2_PING_SHUTDOWN)
+        h2__finish_shutdown(c);
+    else if (c->events->pong)
+        c->events->pong(c->arg, payload);
+    return 0;
+}
+
+static int take_frame(struct h2_conn *c, const nghttp2_frame *frame)
+{
+    switch (frame->hd.type) {
+    case NGHTTP2_HEADERS:
+        return on_headers(c, frame);
+    case NGHTTP2_DATA:
+        return on_data_frame(c, frame);
+    case NGHTTP2_SETTINGS:
+        if (!(frame->hd.flags & NGHTTP2_FLAG_ACK))
+            c->peer_settings = true;
+        return 0;
+    case NGHTTP2_PING:
+        return on_ping(c, frame);
+    case NGHTTP2_GOAWAY:
+        c->goaway_received = true;
+        if (c->events->goaway)
+            c->events->goaway(c->arg, (uint32_t)frame->goaway.last_stream_id,
+                              frame->goaway.error_code);
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+    (void)session;
+    struct h2_conn *c = arg;
+    int rc = take_frame(c, frame);
+    return c->status == ST_OK ? rc : NGHTTP2_ERR_CALLBACK_FAILURE; /* an event may have aborted */
+}
+
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
+                   size_t len, void *arg)
+{
+    (void)flags;
+    struct h2_conn *c = arg;
+    struct h2_stream *s = stream_of(c, id);
+    if (len == 0)
+        return 0;
+    if (!s || !s->announced || s->released || s->reset_by_us) {
+        if (nghttp2_session_consume(session, id, len) != 0)
+            return no_memory(c);
+        return 0;
+    }
+    s->unconsumed += len;
+    c->unconsumed += len;
+    c->events->data(c->arg, s, BYTES(data, len));
+    return c->status == ST_OK ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *arg)
+{
+    (void)session;
+    struct h2_conn *c = arg;
+    struct h2_stream *s = stream_of(c, id);
+    if (!s)
+        return 0;
+    c->open--;
+    c->stats.streams_reset += code != H2_NO_ERROR;
+    if (c->open == 0)
+        c->idle_since_ms = c->now_ms;
+    h2__stream_closed(s, s->reset_by_us && s->code ? s->code : code);
+    return 0;
+}
+
+static int on_invalid(nghttp2_session *session, const nghttp2_frame *frame, int error, void *arg)
+{
+    (void)session;
+    (void)frame;
+    struct h2_conn *c = arg;
+    /* Kept in case that nghttp2 ends the connection for it (on_sent in http2_out.c). */
+    c->last_invalid = error;
+    c->block_since_ms = 0;
+    return 0;
+}
+
+void h2__callbacks_in(nghttp2_session_callbacks *cb)
+{
+    nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
+    nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback2(cb, on_header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
+    nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_close);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid);
+}

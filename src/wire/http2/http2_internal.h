@@ -1,0 +1,158 @@
+/* http2_internal.h - what a connection is made of.
+ *
+ * Invariants:
+ * 1. A stream is in `streams` from its making until both the protocol has closed it and its owner
+ *    has let go (a stream that was never announced has no owner); then it goes to `spare`.
+ * 2. `unconsumed` of a stream is what the peer has sent, our windows have counted, and nobody has
+ *    given back; the connection's is the sum. What is left when a stream closes or is released goes
+ *    back to the connection's window.
+ * 3. A stream's sending side is a queue of pieces, then END_STREAM or trailers. nghttp2 asks for
+ *    body bytes (on_read); when there are none it is told DEFERRED, and `deferred` says that it
+ *    must be woken.
+ * 4. Once `status` is not OK nothing is fed to nghttp2 any more.
+ */
+#ifndef VARVE_WIRE_HTTP2_HTTP2_INTERNAL_H
+#define VARVE_WIRE_HTTP2_HTTP2_INTERNAL_H
+
+#include "base/arena.h"
+#include "base/list.h"
+#include "wire/http2/http2.h"
+
+#include <nghttp2/nghttp2.h>
+
+enum {
+    H2_INLINE_HEADERS = 12, /* more, and longer ones, go to the stream's arena */
+    H2_INLINE_TEXT = 448,
+    H2_INLINE_BODY = 448, /* queued bytes kept in the stream itself */
+    H2_INLINE_TRAILERS = 4,
+    H2_PIECE_BYTES = 4096, /* room of a piece of copied bytes, at least */
+    H2_FRAME_HEAD = 9,
+    H2_SPARE_STREAMS = 64,
+    H2_SUBMIT_HEADERS = 24,     /* more are put together on the heap */
+    H2_SHUTDOWN_PING_MS = 1000, /* how long a graceful shutdown waits for the peer's answer */
+    H2_TRIM_MS = 1000,          /* so long without traffic: memory is given back */
+    H2_HEADER_OVERHEAD = 32,    /* RFC 9113, 6.5.2 */
+    H2_HARD_FACTOR = 4,         /* header_list_bytes times this cuts off */
+    H2_TINY_DATA = 64,
+};
+/* Payloads of our own PINGs; owners' may be the same, they are told apart by `*_ping_out`. */
+#define H2_PING_KEEPALIVE UINT64_C(0x7661727665000001)
+#define H2_PING_SHUTDOWN  UINT64_C(0x7661727665000002)
+
+/* A run of queued body bytes: a part of a blob, or copied bytes with room for more behind them. */
+struct h2_piece {
+    struct h2_piece *next;
+    struct blob *blob;
+    uint8_t *data;
+    uint8_t *start;   /* of the room for copied bytes */
+    size_t len, room; /* room: from start; 0 for a blob */
+};
+
+struct h2_block {
+    struct wire_header *v;
+    size_t n, cap;
+};
+
+struct h2_stream {
+    struct list link;  /* conn->streams or conn->spare */
+    struct list ready; /* conn->ready, while `writable` is to be called */
+    struct h2_conn *conn;
+    void *user;
+    uint32_t id, code;
+    bool announced, released, closed, ended, reset_by_us;
+    bool telling;      /* `closed` is being called */
+    bool too_large;    /* the request's headers: answered 431 */
+    bool in_trailers;  /* the block being received */
+    bool headers_done; /* received */
+    bool responded;    /* headers submitted */
+    bool send_ended;   /* END_STREAM or trailers follow the queue */
+    bool deferred;
+    bool wants_writable; /* a write was refused */
+    uint64_t unconsumed;
+
+    struct h2_block headers, trailers;
+    struct bytes method, path, scheme, authority;
+    unsigned status;
+    uint64_t list_bytes;
+
+    struct h2_piece *head, *tail;
+    size_t queued;
+    nghttp2_nv *out_trailers;
+    size_t out_trailers_n;
+
+    struct arena arena; /* what does not fit below */
+    size_t text_used;
+    struct h2_piece inline_piece;
+    struct wire_header inline_headers[H2_INLINE_HEADERS];
+    nghttp2_nv inline_trailers[H2_INLINE_TRAILERS];
+    uint8_t inline_text[H2_INLINE_TEXT];
+    uint8_t inline_body[H2_INLINE_BODY];
+};
+
+struct h2_conn {
+    nghttp2_session *session;
+    const struct h2_events *events;
+    void *arg;
+    struct h2_options o;
+    bool server, freed, closing, calling; /* calling: inside of nghttp2; closing: h2_conn_free */
+    enum status status;
+    enum h2_breach breach;
+    char detail[160];
+
+    struct list streams, spare;
+    uint32_t spare_n, held, open; /* held: not released; open: by the protocol */
+    uint64_t unconsumed, queued;
+    struct list ready; /* streams whose owner is to be told that it may write */
+
+    uint8_t *out;
+    size_t out_off, out_len, out_cap;
+
+    uint64_t now_ms, created_ms, last_in_ms, idle_since_ms, last_traffic_ms;
+    uint64_t block_since_ms; /* a header block is being received since then; 0: none */
+    uint32_t block_continuations;
+    uint64_t block_bytes;
+    uint64_t ping_sent_ms, shutdown_sent_ms;
+    int last_invalid; /* error of nghttp2 for the last frame that was wrong */
+    bool mute;        /* not even GOAWAY can be said any more */
+    bool peer_settings, keepalive_out, shutdown_started, shutdown_final, goaway_received;
+
+    struct wire_bucket resets, refused, settings, pings, empty_frames, window_updates, tiny_windows;
+    struct h2_stats stats;
+    size_t memory;
+};
+
+/* http2_limits.c */
+void h2__options(struct h2_options *o, const struct h2_options *from);
+void h2__buckets(struct h2_conn *c);
+/* The connection has failed: says GOAWAY with `code`, keeps the reason. Returns what a callback of
+ * nghttp2 must return to stop it. */
+int h2__fail(struct h2_conn *c, enum status st, uint32_t code, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+int h2__breach(struct h2_conn *c, enum h2_breach breach, uint32_t code);
+/* Takes one from the bucket; 0, or what h2__breach returns. */
+int h2__count(struct h2_conn *c, struct wire_bucket *b, struct wire_rate rate,
+              enum h2_breach breach);
+
+/* http2_stream.c */
+struct h2_stream *h2__stream_new(struct h2_conn *c, uint32_t id); /* NULL: no memory */
+void h2__stream_closed(struct h2_stream *s, uint32_t code);
+void h2__stream_free(struct h2_stream *s); /* to the spare ones, or the heap */
+void h2__spare_free(struct h2_conn *c, uint32_t keep);
+enum status h2__store_header(struct h2_stream *s, nghttp2_rcbuf *name, nghttp2_rcbuf *value);
+void h2__forget_headers(struct h2_stream *s);
+void *h2__stream_alloc(struct h2_stream *s, size_t size, size_t align);
+void h2__conn_release(struct h2_conn *c); /* frees it once it is freed and no stream is left */
+
+/* http2_in.c, http2_out.c: what nghttp2 calls */
+void h2__callbacks_in(nghttp2_session_callbacks *cb);
+void h2__callbacks_out(nghttp2_session_callbacks *cb);
+void h2__queue_clear(struct h2_stream *s);
+enum status h2__status_of(int nghttp2_error);
+void h2__finish_shutdown(struct h2_conn *c);
+
+/* Memory for nghttp2 and for us, counted. */
+void *h2__alloc(struct h2_conn *c, size_t size);
+void *h2__realloc(struct h2_conn *c, void *p, size_t size);
+void h2__free(struct h2_conn *c, void *p);
+
+#endif
