@@ -4,62 +4,36 @@
 varve_status varve_collection_drop(varve *db, const char *collection, const varve_write_options *o)
 {
     struct err *err = embed__err();
-    struct write_settings s;
+    struct command_options options;
     if (!db)
         return embed__done(embed__null("db", err));
-    enum status st = embed__check_name(collection, "collection", err);
+    enum status st = embed__options(o, &options, err);
     if (st == ST_OK)
-        st = embed__settings(db, o, &s, err);
-    if (st == ST_OK && s.ttl_ms)
-        st = err_set(err, ST_INVALID_ARGUMENT, "options.ttl_ms: a drop does not expire");
-    if (st == ST_OK)
-        st = store_collection_drop(db->store, BYTES_STR(collection), s.writer, err);
+        st = command_collection_drop(&db->on, embed__name(collection), &options, err);
     return embed__done(st);
 }
 
 /* ---- snapshots ---- */
 
-static enum status snapshot_create(struct varve *db, const char *name, const varve_at *at,
-                                   varve_version *ret, struct err *err)
-{
-    struct version when;
-    if (!db)
-        return embed__null("db", err);
-    enum status st = embed__check_name(name, "snapshot", err);
-    if (st == ST_OK)
-        st = embed__moment(db, at, &when, err);
-    if (st == ST_OK && version_is_none(when)) {
-        when = store_visible(db->store);
-        if (version_is_none(when)) /* nothing was ever written: the moment before everything */
-            when.hlc = 1;
-        st = store_fix_moment(db->store, when, err);
-    }
-    /* "All of a millisecond" is a millisecond's last version of any region; what is shown and kept
-     * is that version alone, and it sees as much while there is one region. */
-    if (when.origin == UINT32_MAX)
-        when.origin = 0;
-    if (st == ST_OK)
-        st = store_snapshot_create(db->store, BYTES_STR(name), when, err);
-    if (st == ST_OK && ret)
-        *ret = embed__public(when);
-    return st;
-}
-
 varve_status varve_snapshot_create(varve *db, const char *name, const varve_at *at,
                                    varve_version *ret)
 {
-    return embed__done(snapshot_create(db, name, at, ret, embed__err()));
+    struct err *err = embed__err();
+    struct version v;
+    if (!db)
+        return embed__done(embed__null("db", err));
+    struct command_at when = embed__at(at);
+    enum status st = command_snapshot_create(&db->on, embed__name(name), &when, &v, err);
+    if (st == ST_OK && ret)
+        *ret = embed__public(v);
+    return embed__done(st);
 }
 
 varve_status varve_snapshot_delete(varve *db, const char *name)
 {
     struct err *err = embed__err();
-    if (!db)
-        return embed__done(embed__null("db", err));
-    enum status st = embed__check_name(name, "snapshot", err);
-    if (st == ST_OK)
-        st = store_snapshot_delete(db->store, BYTES_STR(name), err);
-    return embed__done(st);
+    return embed__done(db ? command_snapshot_delete(&db->on, embed__name(name), err)
+                          : embed__null("db", err));
 }
 
 /* ---- retention ---- */
@@ -69,11 +43,8 @@ varve_status varve_retention_set(varve *db, const char *collection, const varve_
     struct err *err = embed__err();
     if (!db || !r)
         return embed__done(embed__null(db ? "r" : "db", err));
-    enum status st = embed__check_name(collection, "collection", err);
     struct collection_settings settings = {.max_age_ms = r->max_age_ms, .max_count = r->max_count};
-    if (st == ST_OK)
-        st = store_settings_set(db->store, BYTES_STR(collection), &settings, err);
-    return embed__done(st);
+    return embed__done(command_retention_set(&db->on, embed__name(collection), &settings, err));
 }
 
 varve_status varve_retention_get(varve *db, const char *collection, varve_retention *ret)
@@ -82,9 +53,7 @@ varve_status varve_retention_get(varve *db, const char *collection, varve_retent
     struct collection_settings settings;
     if (!db || !ret)
         return embed__done(embed__null(db ? "ret" : "db", err));
-    enum status st = embed__check_name(collection, "collection", err);
-    if (st == ST_OK)
-        st = store_settings_get(db->store, BYTES_STR(collection), &settings, err);
+    enum status st = command_retention_get(&db->on, embed__name(collection), &settings, err);
     if (st == ST_OK)
         *ret =
             (varve_retention){.max_age_ms = settings.max_age_ms, .max_count = settings.max_count};
@@ -95,13 +64,10 @@ varve_status varve_vacuum(varve *db, const char *collection, varve_progress_fn p
                           varve_vacuum_result *ret)
 {
     struct err *err = embed__err();
-    struct store_vacuum_result r = {0};
+    struct store_vacuum_result r;
     if (!db)
         return embed__done(embed__null("db", err));
-    enum status st = collection ? embed__check_name(collection, "collection", err) : ST_OK;
-    if (st == ST_OK)
-        st = store_vacuum(db->store, collection ? BYTES_STR(collection) : BYTES_EMPTY, progress,
-                          arg, &r, err);
+    enum status st = command_vacuum(&db->on, embed__name(collection), progress, arg, &r, err);
     if (st == ST_OK && ret)
         *ret = (varve_vacuum_result){r.rows_seen, r.versions_removed, r.bytes_removed, r.expired};
     return embed__done(st);
@@ -133,7 +99,7 @@ varve_status varve_verify(varve *db, void (*report)(void *arg, const varve_findi
 {
     struct err *err = embed__err();
     struct verifying v = {report, progress, arg};
-    return embed__done(db ? store_verify(db->store, on_finding, on_progress, &v, err)
+    return embed__done(db ? store_verify(db->on.store, on_finding, on_progress, &v, err)
                           : embed__null("db", err));
 }
 
@@ -151,11 +117,11 @@ varve_status varve_verify_dir(const char *dir, void (*report)(void *arg, const v
 varve_status varve_checkpoint(varve *db)
 {
     struct err *err = embed__err();
-    return embed__done(db ? store_checkpoint(db->store, err) : embed__null("db", err));
+    return embed__done(db ? store_checkpoint(db->on.store, err) : embed__null("db", err));
 }
 
 varve_status varve_compact(varve *db)
 {
     struct err *err = embed__err();
-    return embed__done(db ? store_compact(db->store, err) : embed__null("db", err));
+    return embed__done(db ? store_compact(db->on.store, err) : embed__null("db", err));
 }

@@ -6,20 +6,16 @@ static enum status feed_for(struct varve *db, const char *token, const varve_cha
 {
     varve_changes_options o;
     enum status st = embed__sized(&o, sizeof(o), given, "options", err);
-    if (st == ST_OK && o.collection)
-        st = embed__check_name(o.collection, "options.collection", err);
-    if (st == ST_OK && o.prefix.len > 0 && !o.collection)
-        st = err_set(err, ST_INVALID_ARGUMENT, "options.prefix: it needs options.collection");
-    if (st == ST_OK && o.prefix.len > 0 && !o.prefix.data)
-        st = embed__null("options.prefix", err);
+    if (st == ST_OK && o.collection && !*o.collection)
+        st = err_set(err, ST_INVALID_ARGUMENT, "options.collection: the name is empty");
     if (st != ST_OK)
         return st;
-    struct feed_options fo = {.collection = o.collection ? BYTES_STR(o.collection) : BYTES_EMPTY,
-                              .prefix =
-                                  o.prefix.len ? BYTES(o.prefix.data, o.prefix.len) : BYTES_EMPTY,
-                              .limit = o.limit,
-                              .values = o.values};
-    return feed_open(db->store, token ? BYTES_STR(token) : BYTES_EMPTY, &fo, ret, err);
+    struct command_changes c = {.token = embed__name(token),
+                                .options = {.collection = embed__name(o.collection),
+                                            .prefix = BYTES(o.prefix.data, o.prefix.len),
+                                            .limit = o.limit,
+                                            .values = o.values}};
+    return command_changes(&db->on, &c, ret, err);
 }
 
 static enum status iter_for(struct varve *db, const char *token, const varve_changes_options *o,
@@ -67,7 +63,7 @@ varve_status varve_watch_open(varve *db, const char *token, const varve_changes_
         return embed__done(st);
     }
     feed_rest(w->row->feed);
-    store_watchers_add(db->store, 1);
+    store_watchers_add(db->on.store, 1);
     *ret = w;
     return VARVE_OK;
 }
@@ -76,7 +72,7 @@ void varve_watch_close(varve_watch *w)
 {
     if (!w)
         return;
-    store_watchers_add(w->row->db->store, -1);
+    store_watchers_add(w->row->db->on.store, -1);
     varve_iter_close(w->row);
     mem_free(w);
 }
@@ -86,7 +82,7 @@ void varve_watch_cancel(varve_watch *w)
     if (!w)
         return;
     atomic_store(&w->cancelled, true);
-    store_wake_watchers(w->row->db->store);
+    store_wake_watchers(w->row->db->on.store);
 }
 
 const char *varve_watch_token(const varve_watch *w)
@@ -110,7 +106,7 @@ int varve_watch_next(varve_watch *w, int64_t timeout_ms, const varve_iter **ret_
     if (!w || !ret_row)
         return -(int)embed__done(embed__null(w ? "ret_row" : "w", err));
     varve_iter *it = w->row;
-    uint64_t start = timeout_ms > 0 ? env_mono_ns(it->db->env) : 0;
+    uint64_t start = timeout_ms > 0 ? env_mono_ns(it->db->on.env) : 0;
     for (;;) {
         struct feed_row row;
         it->has_row = false;
@@ -129,11 +125,11 @@ int varve_watch_next(varve_watch *w, int64_t timeout_ms, const varve_iter **ret_
         }
         uint64_t left = timeout_ms == 0 || feed_limit_reached(it->feed)
                             ? 0
-                            : left_ms(it->db->env, timeout_ms, start);
+                            : left_ms(it->db->on.env, timeout_ms, start);
         if (left == 0)
             return 0;
         if (!feed_wait(it->feed, left, &w->cancelled) && timeout_ms >= 0 &&
-            left_ms(it->db->env, timeout_ms, start) == 0)
+            left_ms(it->db->on.env, timeout_ms, start) == 0)
             return 0;
     }
 }

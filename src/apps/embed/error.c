@@ -8,8 +8,27 @@ STATUS_TABLE(X)
 #undef X
 _Static_assert((int)VERSION_TEXT_MAX == (int)VARVE_VERSION_TEXT_MAX,
                "texts of versions have one size");
-_Static_assert((int)RECORD_RAW == (int)VARVE_RAW && (int)RECORD_DOC == (int)VARVE_DOC,
+_Static_assert((int)RECORD_RAW == (int)VARVE_RAW && (int)RECORD_DOC == (int)VARVE_DOC &&
+                   (int)COMMAND_RAW == (int)VARVE_RAW && (int)COMMAND_DOC == (int)VARVE_DOC &&
+                   (int)COMMAND_JSON == (int)VARVE_JSON,
                "types have one number");
+_Static_assert((int)COMMAND_AT_NOW == (int)VARVE_AT_NOW &&
+                   (int)COMMAND_AT_VERSION == (int)VARVE_AT_VERSION &&
+                   (int)COMMAND_AT_TIME == (int)VARVE_AT_TIME &&
+                   (int)COMMAND_AT_SNAPSHOT == (int)VARVE_AT_SNAPSHOT,
+               "moments have one number");
+_Static_assert((int)STORE_SYNC_DEFAULT == (int)VARVE_SYNC_DEFAULT &&
+                   (int)STORE_SYNC_ALWAYS == (int)VARVE_SYNC_ALWAYS &&
+                   (int)STORE_SYNC_INTERVAL == (int)VARVE_SYNC_INTERVAL &&
+                   (int)STORE_SYNC_OFF == (int)VARVE_SYNC_OFF,
+               "sync modes have one number");
+_Static_assert((int)STORE_REQUIRE_ABSENT == (int)VARVE_REQUIRE_ABSENT &&
+                   (int)STORE_REQUIRE_PRESENT == (int)VARVE_REQUIRE_PRESENT &&
+                   (int)STORE_REQUIRE_VERSION == (int)VARVE_REQUIRE_VERSION,
+               "requirements have one number");
+_Static_assert((int)DOC_DIFF_PATHS == (int)VARVE_DIFF_PATHS &&
+                   (int)DOC_DIFF_JSON_PATCH == (int)VARVE_DIFF_JSON_PATCH,
+               "formats of differences have one number");
 
 static _Thread_local struct err last;
 

@@ -29,9 +29,8 @@ static enum status pick_engine(const char *name, struct store_options *so, struc
 
 static enum status translate(const varve_options *o, struct store_options *so, struct err *err)
 {
-    enum status st = embed__check_sync(o->sync, "option sync", err);
-    if (st != ST_OK)
-        return st;
+    if ((unsigned)o->sync > (unsigned)VARVE_SYNC_OFF)
+        return err_set(err, ST_INVALID_ARGUMENT, "option sync: %d is no sync mode", (int)o->sync);
     if (o->table_bytes && o->table_bytes < TABLE_MIN)
         return err_set(err, ST_INVALID_ARGUMENT, "option table_bytes: %zu is below the least, %d",
                        o->table_bytes, TABLE_MIN);
@@ -54,18 +53,12 @@ static enum status translate(const varve_options *o, struct store_options *so, s
     };
     return pick_engine(o->engine, so, err);
 }
-_Static_assert((int)STORE_SYNC_DEFAULT == (int)VARVE_SYNC_DEFAULT &&
-                   (int)STORE_SYNC_ALWAYS == (int)VARVE_SYNC_ALWAYS &&
-                   (int)STORE_SYNC_INTERVAL == (int)VARVE_SYNC_INTERVAL &&
-                   (int)STORE_SYNC_OFF == (int)VARVE_SYNC_OFF,
-               "sync modes have one number");
-
 static void handle_free(struct varve *db)
 {
     if (!db)
         return;
-    if (db->writer.len)
-        mem_free((void *)(uintptr_t)db->writer.data);
+    if (db->on.writer.len)
+        mem_free((void *)(uintptr_t)db->on.writer.data);
     mem_free(db);
 }
 
@@ -87,20 +80,21 @@ static enum status open_folder(const char *dir, const varve_options *options, va
     struct varve *db = mem_zalloc(sizeof(*db));
     if (!db)
         return err_set(err, ST_NO_MEMORY, "no memory for a handle");
-    db->env = env_linux();
-    db->writer = BYTES_EMPTY;
-    struct bytes writer = BYTES_EMPTY;
-    if (o.writer)
-        st = embed__check_writer(o.writer, &writer, err);
+    db->on.env = env_linux();
+    db->on.writer = BYTES_EMPTY;
+    struct bytes writer = o.writer ? BYTES_STR(o.writer) : BYTES_EMPTY;
+    if (writer.len > RECORD_WRITER_MAX)
+        st = err_set(err, ST_TOO_LARGE, "writer: it has %zu bytes, over the limit of %d",
+                     writer.len, RECORD_WRITER_MAX);
     if (st == ST_OK && writer.len) {
         void *copy = mem_memdup(writer.data, writer.len);
         if (copy)
-            db->writer = BYTES(copy, writer.len);
+            db->on.writer = BYTES(copy, writer.len);
         else
             st = err_set(err, ST_NO_MEMORY, "no memory for a handle");
     }
     if (st == ST_OK)
-        st = store_open(db->env, dir, &so, &db->store, err);
+        st = store_open(db->on.env, dir, &so, &db->on.store, err);
     if (st != ST_OK) {
         handle_free(db);
         return st;
@@ -120,7 +114,7 @@ varve_status varve_close(varve *db)
         return VARVE_OK;
     DASSERT(atomic_load(&db->open) ==
             0); /* an iterator or watcher is still open: the caller's error */
-    enum status st = store_close(db->store, embed__err());
+    enum status st = store_close(db->on.store, embed__err());
     handle_free(db);
     return embed__done(st);
 }

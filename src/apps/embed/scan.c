@@ -123,134 +123,45 @@ const char *varve_iter_token(const varve_iter *it)
     return it && it->feed ? feed_token(it->feed) : "";
 }
 
-/* ---- bounds ---- */
-
-struct bounds {
-    struct buf lower, upper; /* routing keys */
-    bool empty;
-};
-
-static void bounds_deinit(struct bounds *b)
-{
-    buf_deinit(&b->lower);
-    buf_deinit(&b->upper);
-}
-
-static enum status bound(struct buf *out, uint32_t id, struct bytes key, struct err *err)
-{
-    uint8_t route[STORE_ROUTE_BYTES];
-    embed__put_id(route, id);
-    buf_clear(out);
-    if (buf_append(out, route, sizeof(route)) != ST_OK ||
-        buf_append(out, key.data, key.len) != ST_OK)
-        return err_set(err, ST_NO_MEMORY, "no memory for a scan");
-    return ST_OK;
-}
-
-/* One more than a key may have, so that "behind this key" can always be said: the key with a zero
- * byte after it. */
-static enum status check_bound(varve_bytes b, const char *what, struct err *err)
-{
-    if (b.len > STORE_KEY_MAX + 1)
-        return err_set(err, ST_TOO_LARGE, "%s: it has %zu bytes, over the limit of %d (64 KiB)",
-                       what, b.len, STORE_KEY_MAX);
-    return b.data || !b.len ? ST_OK : embed__null(what, err);
-}
-
-/* The first key behind all that start with `prefix` (routing key and all: the id itself never is
- * all 0xff). */
-static void successor(struct buf *prefix)
-{
-    while (prefix->len > 0 && prefix->data[prefix->len - 1] == 0xff)
-        prefix->len--;
-    ASSERT(prefix->len > 0);
-    prefix->data[prefix->len - 1]++;
-}
-
-static enum status bounds_make(const varve_scan_options *o, uint32_t id, struct bounds *b,
-                               struct err *err)
-{
-    struct bytes prefix = BYTES(o->prefix.data, o->prefix.len);
-    struct bytes from = BYTES(o->from.data, o->from.len), to = BYTES(o->to.data, o->to.len);
-    enum status st = bound(&b->lower, id, bytes_cmp(from, prefix) > 0 ? from : prefix, err);
-    if (st == ST_OK)
-        st = bound(&b->upper, id, prefix, err);
-    if (st != ST_OK)
-        return st;
-    successor(&b->upper);
-    if (to.len > 0) {
-        struct bytes end = {b->upper.data, b->upper.len};
-        struct buf stop = BUF_INIT;
-        st = bound(&stop, id, to, err);
-        if (st == ST_OK && bytes_cmp(buf_bytes(&stop), end) < 0) {
-            buf_deinit(&b->upper);
-            b->upper = stop;
-        } else {
-            buf_deinit(&stop);
-        }
-    }
-    b->empty = bytes_cmp(buf_bytes(&b->lower), buf_bytes(&b->upper)) >= 0;
-    return st;
-}
-
 /* ---- openers ---- */
 
-static enum status check_scan(struct varve *db, const char *collection,
-                              const varve_scan_options *given, varve_iter **ret,
-                              varve_scan_options *o, struct err *err)
+static enum status opened(struct varve *db, const char *collection, struct store_iter *rows,
+                          bool keys_only, varve_iter **ret, struct err *err)
 {
-    if (!db || !ret)
-        return embed__null(db ? "ret" : "db", err);
-    enum status st = embed__check_name(collection, "collection", err);
-    if (st == ST_OK)
-        st = embed__sized(o, sizeof(*o), given, "options", err);
-    if (st == ST_OK)
-        st = check_bound(o->prefix, "options.prefix", err);
-    if (st == ST_OK)
-        st = check_bound(o->from, "options.from", err);
-    if (st == ST_OK)
-        st = check_bound(o->to, "options.to", err);
-    return st;
+    varve_iter *it = embed__iter_new(db, err);
+    if (!it) {
+        store_iter_close(rows);
+        return ST_NO_MEMORY;
+    }
+    memcpy(it->name, collection, strlen(collection));
+    it->skip = STORE_ROUTE_BYTES;
+    it->keys_only = keys_only;
+    it->rows = rows;
+    *ret = it;
+    return ST_OK;
 }
 
 static enum status scan(struct varve *db, const char *collection, const varve_scan_options *given,
                         varve_iter **ret, struct err *err)
 {
     varve_scan_options o;
-    struct version at;
-    struct bounds b = {0};
-    uint32_t id;
-    enum status st = check_scan(db, collection, given, ret, &o, err);
-    if (st == ST_OK)
-        st = embed__moment(db, &o.at, &at, err);
+    struct store_iter *rows;
+    if (!db || !ret)
+        return embed__null(db ? "ret" : "db", err);
+    enum status st = embed__sized(&o, sizeof(o), given, "options", err);
     if (st != ST_OK)
         return st;
-    varve_iter *it = embed__iter_new(db, err);
-    if (!it)
-        return ST_NO_MEMORY;
-    memcpy(it->name, collection, strlen(collection));
-    it->skip = STORE_ROUTE_BYTES;
-    it->keys_only = o.keys_only;
-    st = embed__collection(db, collection, at, &id, err);
-    if (st == ST_NOT_FOUND) {
-        st = ST_OK; /* no rows */
-    } else if (st == ST_OK) {
-        st = bounds_make(&o, id, &b, err);
-        struct store_scan q = {.in = {buf_bytes(&b.lower), buf_bytes(&b.upper)},
-                               .at = at,
-                               .reverse = o.reverse,
-                               .keys_only = o.keys_only,
-                               .limit = o.limit};
-        if (st == ST_OK && !b.empty)
-            st = store_scan(db->store, &q, &it->rows, err);
-    }
-    bounds_deinit(&b);
-    if (st != ST_OK) {
-        varve_iter_close(it);
-        return st;
-    }
-    *ret = it;
-    return ST_OK;
+    struct command_at at = embed__at(&o.at);
+    struct command_scan c = {.collection = embed__name(collection),
+                             .at = &at,
+                             .options = {.prefix = BYTES(o.prefix.data, o.prefix.len),
+                                         .from = BYTES(o.from.data, o.from.len),
+                                         .to = BYTES(o.to.data, o.to.len),
+                                         .reverse = o.reverse,
+                                         .keys_only = o.keys_only,
+                                         .limit = o.limit}};
+    st = command_scan(&db->on, &c, &rows, err);
+    return st == ST_OK ? opened(db, collection, rows, o.keys_only, ret, err) : st;
 }
 
 varve_status varve_scan(varve *db, const char *collection, const varve_scan_options *o,
@@ -262,33 +173,13 @@ varve_status varve_scan(varve *db, const char *collection, const varve_scan_opti
 static enum status history(struct varve *db, const char *collection, const void *key,
                            size_t key_len, uint64_t limit, varve_iter **ret, struct err *err)
 {
-    uint32_t id;
-    struct route r;
+    struct store_iter *rows;
     if (!db || !ret)
         return embed__null(db ? "ret" : "db", err);
-    enum status st = embed__check_key(key, key_len, err);
-    if (st == ST_OK)
-        st = embed__check_name(collection, "collection", err);
-    if (st != ST_OK)
-        return st;
-    varve_iter *it = embed__iter_new(db, err);
-    if (!it)
-        return ST_NO_MEMORY;
-    memcpy(it->name, collection, strlen(collection));
-    it->skip = STORE_ROUTE_BYTES;
-    st = embed__collection(db, collection, VERSION_NONE, &id, err);
-    if (st == ST_NOT_FOUND) {
-        st = ST_OK; /* no rows */
-    } else if (st == ST_OK && (st = route_init(&r, id, key, key_len, err)) == ST_OK) {
-        st = store_history(db->store, r.key, limit, &it->rows, err);
-        route_deinit(&r);
-    }
-    if (st != ST_OK) {
-        varve_iter_close(it);
-        return st;
-    }
-    *ret = it;
-    return ST_OK;
+    struct command_history c = {
+        .collection = embed__name(collection), .key = BYTES(key, key_len), .limit = limit};
+    enum status st = command_history(&db->on, &c, &rows, err);
+    return st == ST_OK ? opened(db, collection, rows, false, ret, err) : st;
 }
 
 varve_status varve_history(varve *db, const char *collection, const void *key, size_t key_len,
@@ -308,7 +199,7 @@ static enum status list(struct varve *db,
     if (!it)
         return ST_NO_MEMORY;
     it->keys_only = true;
-    enum status st = open(db->store, &it->rows, err);
+    enum status st = open(db->on.store, &it->rows, err);
     if (st != ST_OK) {
         varve_iter_close(it);
         return st;

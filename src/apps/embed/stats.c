@@ -9,7 +9,7 @@ static enum status get_stats(struct varve *db, varve_stats *ret, struct err *err
     if (ret->size < sizeof(ret->size))
         return err_set(err, ST_INVALID_ARGUMENT,
                        "ret.size: it is %zu; set it to sizeof the structure", ret->size);
-    store_stats(db->store, &s);
+    store_stats(db->on.store, &s);
     varve_stats out = {
         .size = ret->size,
         .reads = s.cache.hits + s.cache.misses,
@@ -53,19 +53,15 @@ varve_status varve_get_stats(varve *db, varve_stats *ret)
 
 static enum status print_metrics(struct varve *db, char **ret, struct err *err)
 {
-    struct store_stats s;
     struct buf out = BUF_INIT;
     size_t len;
     if (!db || !ret)
         return embed__null(db ? "ret" : "db", err);
-    store_stats(db->store, &s); /* brings the gauges up to date */
-    enum status st = metrics_print(store_metrics(db->store), &out);
+    enum status st = command_metrics(&db->on, &out, err);
     if (st == ST_OK && !buf_cstr(&out))
-        st = ST_NO_MEMORY;
+        st = err_set(err, ST_NO_MEMORY, "no memory for the metrics");
     if (st == ST_OK)
         *ret = (char *)buf_steal(&out, &len);
-    else
-        err_set(err, st, "no memory for the metrics");
     buf_deinit(&out);
     return st;
 }

@@ -1,4 +1,4 @@
-/* batch.h - several writes gathered until varve_commit.
+/* batch.h - several writes gathered until command_commit.
  *
  * Keys and values are copied into an arena, each key with room before it for its routing prefix:
  * the collection's id is known only at commit, and may be another at the next. Names of collections
@@ -7,14 +7,13 @@
  * Owns: its memory. Promises: what was added passed its checks. Never: touches a store. Threads:
  * one owner.
  */
-#ifndef VARVE_APPS_EMBED_BATCH_H
-#define VARVE_APPS_EMBED_BATCH_H
+#ifndef VARVE_SERVE_COMMAND_BATCH_H
+#define VARVE_SERVE_COMMAND_BATCH_H
 
-#include "apps/embed/embed_internal.h"
+#include "serve/command/command_internal.h"
 
 struct batch_name {
-    const char *text;
-    size_t len;
+    struct bytes text;
     uint64_t hash;
     bool written; /* by an op, not only named by a requirement */
     /* at commit: */
@@ -30,7 +29,7 @@ struct batch_require {
     uint32_t name;
 };
 
-struct varve_batch {
+struct command_batch {
     struct arena arena;
     struct batch_name *names;
     size_t n_names, cap_names;

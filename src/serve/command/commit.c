@@ -4,17 +4,16 @@
  * collections that are there must still be, and for one that is missing its own record in the
  * catalog must still be absent. When that has changed on the way nothing is written, and all is
  * looked up anew. */
-#include "apps/embed/batch.h"
+#include "serve/command/batch.h"
 
 /* ---- names to collections ---- */
 
-static bool look_up(struct varve *db, struct varve_batch *b)
+static bool look_up(const struct command_db *db, struct command_batch *b)
 {
     bool all = true;
     for (size_t i = 0; i < b->n_names; i++) {
         struct batch_name *n = &b->names[i];
-        if (store_collection_find(db->store, BYTES(n->text, n->len), &n->collection, NULL) !=
-            ST_OK) {
+        if (store_collection_find(db->store, n->text, &n->collection, NULL) != ST_OK) {
             n->collection = NULL;
             all = false;
         }
@@ -22,15 +21,14 @@ static bool look_up(struct varve *db, struct varve_batch *b)
     return all;
 }
 
-static enum status make_missing(struct varve *db, struct varve_batch *b, struct bytes writer,
-                                struct err *err)
+static enum status make_missing(const struct command_db *db, struct command_batch *b,
+                                struct bytes writer, struct err *err)
 {
     for (size_t i = 0; i < b->n_names; i++) {
         struct batch_name *n = &b->names[i];
         if (n->collection || !n->written)
             continue;
-        enum status st =
-            store_collection_open(db->store, BYTES(n->text, n->len), writer, &n->collection, err);
+        enum status st = store_collection_open(db->store, n->text, writer, &n->collection, err);
         if (st != ST_OK)
             return st == ST_NOT_FOUND ? ST_CANCELLED : st; /* dropped again at once */
     }
@@ -41,12 +39,12 @@ static void set_prefix(struct bytes key, const struct collection *c)
 {
     /* The arena is the batch's own; a batch has one owner, and its keys are whole only while it is
      * committed. */
-    embed__put_id((uint8_t *)(uintptr_t)key.data, collection_id(c));
+    command__put_id((uint8_t *)(uintptr_t)key.data, collection_id(c));
 }
 
 /* ---- requirements, before anything is made for them ---- */
 
-static enum status holds(struct varve *db, const struct batch_require *r,
+static enum status holds(const struct command_db *db, const struct batch_require *r,
                          const struct batch_name *n, struct buf *scratch, bool *ret,
                          struct err *err)
 {
@@ -67,8 +65,8 @@ static enum status holds(struct varve *db, const struct batch_require *r,
 }
 
 /* A batch that cannot be written must not leave collections behind. */
-static enum status check_before(struct varve *db, struct varve_batch *b, size_t *ret_failed,
-                                struct err *err)
+static enum status check_before(const struct command_db *db, struct command_batch *b,
+                                size_t *ret_failed, struct err *err)
 {
     struct buf scratch = BUF_INIT;
     enum status st = ST_OK;
@@ -89,7 +87,7 @@ static enum status check_before(struct varve *db, struct varve_batch *b, size_t 
 
 /* ---- what the store is asked to write ---- */
 
-static enum status room(struct varve_batch *b, struct err *err)
+static enum status room(struct command_batch *b, struct err *err)
 {
     if (batch__grow((void **)&b->entry_ops, &b->cap_entry_ops, b->n_ops, sizeof(*b->entry_ops)) !=
             ST_OK ||
@@ -101,7 +99,7 @@ static enum status room(struct varve_batch *b, struct err *err)
     return ST_OK;
 }
 
-static enum status put_ops(struct varve *db, struct varve_batch *b, struct err *err)
+static enum status put_ops(const struct command_db *db, struct command_batch *b, struct err *err)
 {
     uint64_t now = 0;
     for (size_t i = 0; i < b->n_ops; i++) {
@@ -114,8 +112,9 @@ static enum status put_ops(struct varve *db, struct varve_batch *b, struct err *
             now = env_now_ms(db->env);
         b->entry_ops[i].expires_ms += now;
         if (b->entry_ops[i].expires_ms >>
-            EMBED_TIME_BITS) { /* rare: let the check find the words */
-            enum status st = embed__expiry(db, op->op.expires_ms, &b->entry_ops[i].expires_ms, err);
+            COMMAND_TIME_BITS) { /* rare: let the check find the words */
+            enum status st =
+                command__expiry(now, op->op.expires_ms, &b->entry_ops[i].expires_ms, err);
             if (st != ST_OK)
                 return st;
         }
@@ -124,12 +123,12 @@ static enum status put_ops(struct varve *db, struct varve_batch *b, struct err *
 }
 
 /* The key of a missing collection's record in the catalog, in the arena. */
-static enum status guard(struct varve_batch *b, struct batch_name *n, struct err *err)
+static enum status guard(struct command_batch *b, struct batch_name *n, struct err *err)
 {
     struct buf key = BUF_INIT;
     if (n->guard.len)
         return ST_OK;
-    enum status st = store_collection_key(BYTES(n->text, n->len), &key);
+    enum status st = store_collection_key(n->text, &key);
     void *copy = st == ST_OK ? arena_memdup(&b->arena, key.data, key.len) : NULL;
     if (copy)
         n->guard = BYTES(copy, key.len);
@@ -139,7 +138,7 @@ static enum status guard(struct varve_batch *b, struct batch_name *n, struct err
     return st;
 }
 
-static enum status put_requires(struct varve_batch *b, struct err *err)
+static enum status put_requires(struct command_batch *b, struct err *err)
 {
     for (size_t i = 0; i < b->n_requires; i++) {
         const struct batch_require *r = &b->requires[i];
@@ -160,8 +159,8 @@ static enum status put_requires(struct varve_batch *b, struct err *err)
     return ST_OK;
 }
 
-static enum status propose(struct varve *db, struct varve_batch *b, const struct write_settings *s,
-                           struct store_write *w, struct err *err)
+static enum status propose(const struct command_db *db, struct command_batch *b,
+                           const struct command_options *o, struct store_write *w, struct err *err)
 {
     enum status st = room(b, err);
     if (st == ST_OK)
@@ -178,8 +177,8 @@ static enum status propose(struct varve *db, struct varve_batch *b, const struct
                               .n_requires = b->n_requires,
                               .collections = b->collections,
                               .n_collections = n,
-                              .sync = s->sync};
-    st = entry_encode(b->entry_ops, b->n_ops, s->writer, &w->entry, err);
+                              .sync = o->sync};
+    st = entry_encode(b->entry_ops, b->n_ops, o->writer, &w->entry, err);
     if (st == ST_OK)
         st = store_propose(db->store, w, err);
     blob_unref(w->entry);
@@ -190,8 +189,8 @@ static enum status propose(struct varve *db, struct varve_batch *b, const struct
     return st;
 }
 
-static enum status try_commit(struct varve *db, struct varve_batch *b,
-                              const struct write_settings *s, varve_version *ret_version,
+static enum status try_commit(const struct command_db *db, struct command_batch *b,
+                              const struct command_options *o, struct version *ret_version,
                               size_t *ret_failed, struct err *err)
 {
     struct store_write w = {0};
@@ -200,44 +199,35 @@ static enum status try_commit(struct varve *db, struct varve_batch *b,
     if (!look_up(db, b)) {
         st = check_before(db, b, &failed, err);
         if (st == ST_OK)
-            st = make_missing(db, b, s->writer, err);
+            st = make_missing(db, b, o->writer, err);
     }
     if (st == ST_OK) {
-        st = propose(db, b, s, &w, err);
+        st = propose(db, b, o, &w, err);
         failed = w.failed;
     }
     if (st == ST_OK && ret_version)
-        *ret_version = embed__public(w.version);
+        *ret_version = w.version;
     if (st == ST_PRECONDITION_FAILED && ret_failed)
         *ret_failed = failed;
     return st;
 }
 
-static enum status commit(struct varve *db, struct varve_batch *b, const varve_write_options *o,
-                          varve_version *ret_version, size_t *ret_failed, struct err *err)
+enum status command_commit(const struct command_db *db, struct command_batch *b,
+                           const struct command_options *given, struct version *ret_version,
+                           size_t *ret_failed, struct err *err)
 {
-    struct write_settings s;
-    if (!db || !b)
-        return embed__null(db ? "b" : "db", err);
+    struct command_options o;
     if (b->n_ops == 0)
         return err_set(err, ST_INVALID_ARGUMENT, "b: the batch writes nothing");
-    enum status st = embed__settings(db, o, &s, err);
-    if (st == ST_OK && s.ttl_ms)
+    enum status st = command__options(db, given, &o, err);
+    if (st == ST_OK && o.ttl_ms)
         return err_set(err, ST_INVALID_ARGUMENT, "options.ttl_ms: in a batch each put has its own");
     if (st != ST_OK)
         return st;
-    for (int i = 0; i < WRITE_TRIES; i++)
-        if ((st = try_commit(db, b, &s, ret_version, ret_failed, err)) != ST_CANCELLED)
+    for (int i = 0; i < COMMAND_TRIES; i++)
+        if ((st = try_commit(db, b, &o, ret_version, ret_failed, err)) != ST_CANCELLED)
             return st;
     return err_set(
         err, st,
         "a collection of the batch is dropped or made again and again while it is committed");
-}
-
-varve_status varve_commit(varve *db, const varve_batch *b, const varve_write_options *o,
-                          varve_version *ret_version, size_t *ret_failed)
-{
-    /* To its owner a batch is unchanged by a commit; its scratch is not part of what it says. */
-    return embed__done(
-        commit(db, (struct varve_batch *)(uintptr_t)b, o, ret_version, ret_failed, embed__err()));
 }
