@@ -134,6 +134,11 @@ struct engine_verify {
     uint64_t findings; /* counted up */
     uint64_t done;     /* counted up */
 };
+/* Whether the rows fit each other, of all ranges, with every row of all families read once and none
+ * looked up: *ret false says that engine_view_verify must judge, not that there is a finding. Errors
+ * as there; rows that cannot be read are no error. */
+enum status engine_view_sound(struct engine_view *v, struct engine_verify *q, bool *ret,
+                              struct err *err) WARN_UNUSED;
 /* The rows against each other: live and past of all keys, when of the range. Answers OK also with
  * findings; errors only where it could not go on: CANCELLED, NO_MEMORY, IO_ERROR. */
 enum status engine_view_verify(struct engine_view *v, struct engine_verify *q,

@@ -11,6 +11,7 @@ struct backend {
                         struct engine **ret, struct err *err);
     enum status (*raw)(struct engine *e, enum engine_family f, struct bytes key,
                        const struct bytes *value, struct err *err);
+    struct engine_view *(*view)(struct engine_snapshot *s);
     void (*fail_step)(struct engine *e, int n); /* NULL: a commit is never half there */
 };
 extern const struct backend suite_backend;
@@ -27,5 +28,6 @@ void suite_copy(void **state);
 void suite_refusals(void **state);
 void suite_no_memory(void **state);
 void suite_verify_planted(void **state);
+void suite_verify_random(void **state);
 
 #endif

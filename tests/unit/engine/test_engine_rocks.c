@@ -10,7 +10,11 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-const struct backend suite_backend = {"rocks", 8, engine_rocks_open, engine_rocks_test_raw,
+const struct backend suite_backend = {"rocks",
+                                      8,
+                                      engine_rocks_open,
+                                      engine_rocks_test_raw,
+                                      engine_rocks_test_view,
                                       engine_rocks_test_fail_step};
 
 static void must(enum status st, const struct err *err)
@@ -384,6 +388,7 @@ int main(void)
         cmocka_unit_test(suite_refusals),
         cmocka_unit_test(suite_no_memory),
         cmocka_unit_test(suite_verify_planted),
+        cmocka_unit_test(suite_verify_random),
         cmocka_unit_test(disk_budget),
         cmocka_unit_test(bad_blocks),
         cmocka_unit_test(formats),

@@ -187,8 +187,13 @@ static enum status verify(struct engine *engine, uint64_t range,
         engine_verify_finding(&q, e->path, 0, "%s", err->detail);
         st = ST_OK;
     }
+    bool sound = false;
     if (st == ST_OK)
+        st = engine_view_sound(&s->view, &q, &sound, err);
+    if (st == ST_OK && !sound) {
+        q.total += q.done;
         st = engine_view_verify(&s->view, &q, err);
+    }
     mem__state_unref(s);
     mem__state_unref(again);
     if (st == ST_OK && q.findings)

@@ -133,3 +133,8 @@ enum status engine_mem_test_raw(struct engine *e, enum engine_family f, struct b
     mem__sink_free(s);
     return st;
 }
+
+struct engine_view *engine_mem_test_view(struct engine_snapshot *s)
+{
+    return &s->view;
+}

@@ -246,6 +246,11 @@ enum status engine_rocks_test_raw(struct engine *engine, enum engine_family f, s
     return st == ST_OK ? rocks__publish(e, err) : st;
 }
 
+struct engine_view *engine_rocks_test_view(struct engine_snapshot *s)
+{
+    return &s->view;
+}
+
 void engine_rocks_test_fail_step(struct engine *engine, int n)
 {
     ((struct rocks *)engine)->test_fail_step = n;
