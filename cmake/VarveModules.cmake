@@ -34,6 +34,7 @@ function(varve_module name)
   target_link_libraries(${target} PUBLIC ${deps} ${M_LIBS} varve_flags)
   set_property(GLOBAL APPEND PROPERTY VARVE_MODULES ${name})
   set_property(GLOBAL PROPERTY VARVE_MODULE_LIBS_${name} "${M_LIBS}")
+  set_property(GLOBAL PROPERTY VARVE_MODULE_DEPENDS_${name} "${M_DEPENDS}")
   file(RELATIVE_PATH place ${PROJECT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR})
   set_property(GLOBAL APPEND_STRING PROPERTY VARVE_INCLUDE_RULES "${name} ${place} ${M_DEPENDS}\n")
 

@@ -21,7 +21,7 @@ struct net_addr {
     uint8_t ip[16]; /* network order; IPv4 has the first 4 */
 };
 
-enum { NET_ADDR_TEXT = 64 }; /* "[ffff:...%4294967295]:65535" and its NUL */
+enum { NET_ADDR_TEXT = 80 }; /* "[ffff:...%4294967295]:65535" and its NUL */
 
 /* Takes numbers only: "1.2.3.4:80", "[::1]:80", "localhost:80" (127.0.0.1), ":80" and "*:80" (every
  * IPv6 and IPv4 address, "[::]"). Port 0: the system picks one. INVALID_ARGUMENT names the text. */
