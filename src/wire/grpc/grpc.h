@@ -21,6 +21,11 @@
 #include "wire/grpc/grpc_codec.h"
 #include "wire/http2/http2.h"
 
+enum {
+    GRPC_METADATA_MAX = 32, /* of one call's own, each way */
+    GRPC_PARTS_MAX = 15,
+};
+
 struct grpc_limits {
     size_t message_max;         /* a message, also once inflated; 0 = 32 MiB */
     size_t gzip_min;            /* smaller ones are not worth deflating; 0 = 1 KiB */
@@ -39,7 +44,7 @@ struct grpc_call {
     /* Private from here on. */
     struct grpc_decoder decoder;
     struct grpc_limits limits;
-    bool client, closed, headers_sent, send_ended, peer_takes_gzip, send_gzip;
+    bool client, closed, headers_sent, send_ended, peer_takes_gzip, send_gzip, not_grpc, reset;
     struct err failure; /* of the receiving side; the first stays */
 };
 
@@ -57,7 +62,7 @@ struct grpc_start {
     struct bytes authority; /* host:port */
     bool https;
     uint64_t timeout_ns; /* 0: none */
-    bool gzip;           /* deflate what is sent */
+    bool gzip;           /* deflate what is sent, and take answers deflated */
     const struct wire_header *metadata;
     size_t metadata_count;
     struct bytes user_agent; /* empty: left out */
@@ -84,11 +89,6 @@ enum grpc_next {
 /* The next message, lent until the next grpc_next or grpc_deinit. */
 enum grpc_next grpc_next(struct grpc_call *call, struct bytes *ret, struct err *err) WARN_UNUSED;
 
-/* One piece of a message: bytes that are copied, or a run of a blob that is referenced. */
-struct grpc_part {
-    struct bytes bytes;
-    struct blob *blob; /* not NULL: `bytes` lies in it, and is not copied */
-};
 /* Server: initial metadata now rather than with the first message. */
 enum status grpc_send_headers(struct grpc_call *call, const struct wire_header *metadata,
                               size_t n) WARN_UNUSED;
@@ -96,8 +96,8 @@ enum status grpc_send_headers(struct grpc_call *call, const struct wire_header *
  * queue is full: wait for `writable`; a message is never sent in part), CLOSED (the call has ended or
  * was cancelled), TOO_LARGE (4 GiB), NO_MEMORY. */
 enum status grpc_send(struct grpc_call *call, struct bytes message, bool last) WARN_UNUSED;
-enum status grpc_send_parts(struct grpc_call *call, const struct grpc_part *parts, size_t n,
-                            bool last) WARN_UNUSED;
+enum status grpc_send_parts(struct grpc_call *call, const struct h2_part *parts, size_t n,
+                            bool last) WARN_UNUSED;            /* at most GRPC_PARTS_MAX */
 enum status grpc_send_end(struct grpc_call *call) WARN_UNUSED; /* client: no more messages */
 /* Server: deflate messages from here on, if the peer takes that; before the first message. */
 void grpc_use_gzip(struct grpc_call *call);

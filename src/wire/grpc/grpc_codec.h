@@ -74,17 +74,23 @@ struct grpc_decoder {
     uint8_t prefix_len;
     struct grpc_message *partial, *taken;
     struct list ready;
-    size_t held; /* bytes of complete messages that were not taken, with their prefixes */
+    size_t prefix_owed;
+    struct buf inflated;
+    size_t inflated_paid;
 };
 void grpc_decoder_init(struct grpc_decoder *d, size_t message_max, struct wire_budget *budget);
 void grpc_decoder_deinit(struct grpc_decoder *d); /* takes a zeroed one */
 /* Takes all of `in`. Errors: TOO_LARGE (message_max), OVERLOADED (budget), CORRUPT (flag),
  * NO_MEMORY: the stream cannot go on, complete messages before it can still be taken. */
 enum status grpc_decoder_feed(struct grpc_decoder *d, struct bytes in, struct err *err) WARN_UNUSED;
-/* The next complete message, inflated, lent until the next call on `d`; *ret_any false: none is
- * there. *ret_wire: its size on the wire. Errors: TOO_LARGE, CORRUPT, OVERLOADED, NO_MEMORY. */
+/* The next complete message, inflated, lent until the next call of this or deinit; *ret_any false:
+ * none is there. *ret_owed: how many received bytes may now be given back to the peer's window.
+ * Errors: TOO_LARGE, CORRUPT, OVERLOADED, NO_MEMORY. */
 enum status grpc_decoder_next(struct grpc_decoder *d, bool *ret_any, struct bytes *ret,
-                              size_t *ret_wire, struct err *err) WARN_UNUSED;
+                              size_t *ret_owed, struct err *err) WARN_UNUSED;
+/* After feed and next: how many bytes of the message being put together may be given back: all, so
+ * that it can be larger than the window, unless others wait to be taken. */
+size_t grpc_decoder_owed(struct grpc_decoder *d);
 bool grpc_decoder_between(const struct grpc_decoder *d); /* not in the middle of a message */
 
 #endif

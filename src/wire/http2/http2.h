@@ -197,13 +197,17 @@ enum status h2_respond(struct h2_stream *s, unsigned status, const struct wire_h
                        size_t n, bool end) WARN_UNUSED;
 enum status h2_continue(struct h2_stream *s) WARN_UNUSED; /* server: 100, before h2_respond */
 
-/* Queues body bytes: all or none of them; `end`: the last ones (data may be empty then).
+/* A piece of a body: bytes that are copied, or a run of a blob that is referenced. */
+struct h2_part {
+    struct bytes bytes;
+    struct blob *blob; /* not NULL: `bytes` lies in it, and is not copied but kept by reference */
+};
+/* Queues body bytes: all of them or none; `end`: the last ones (there may be no bytes then).
  * Errors: OVERLOADED (the queue is full: wait for `writable`), CLOSED (the stream or its sending
  * side has ended), INVALID_ARGUMENT (no headers yet), NO_MEMORY. */
+enum status h2_write_parts(struct h2_stream *s, const struct h2_part *parts, size_t n,
+                           bool end) WARN_UNUSED;
 enum status h2_write(struct h2_stream *s, struct bytes data, bool end) WARN_UNUSED;
-/* The same without copying: takes its own reference. */
-enum status h2_write_blob(struct h2_stream *s, struct blob *blob, size_t offset, size_t len,
-                          bool end) WARN_UNUSED;
 /* Ends the sending side with trailers, after what is queued. Never OVERLOADED. */
 enum status h2_trailers(struct h2_stream *s, const struct wire_header *headers,
                         size_t n) WARN_UNUSED;

@@ -146,9 +146,16 @@ void h2__conn_release(struct h2_conn *c); /* frees it once it is freed and no st
 /* http2_in.c, http2_out.c: what nghttp2 calls */
 void h2__callbacks_in(nghttp2_session_callbacks *cb);
 void h2__callbacks_out(nghttp2_session_callbacks *cb);
-void h2__queue_clear(struct h2_stream *s);
+/* The source of a body; source->ptr is the stream. */
+ssize_t h2__on_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length,
+                    uint32_t *flags, nghttp2_data_source *source, void *arg);
 enum status h2__status_of(int nghttp2_error);
 void h2__finish_shutdown(struct h2_conn *c);
+
+/* http2_queue.c */
+enum status h2__queue_parts(struct h2_stream *s, const struct h2_part *parts, size_t n);
+void h2__queue_take(struct h2_stream *s, uint8_t *to, size_t n); /* moves the first n bytes */
+void h2__queue_clear(struct h2_stream *s);
 
 /* Memory for nghttp2 and for us, counted. */
 void *h2__alloc(struct h2_conn *c, size_t size);

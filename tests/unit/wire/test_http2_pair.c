@@ -285,7 +285,12 @@ static enum status write_some(struct world *w, struct h2_stream *s, const struct
         struct blob *b = blob_new(before + n + 3);
         assert_non_null(b);
         body_bytes(f, f->sent, b->data + before, n);
-        enum status st = h2_write_blob(s, b, before, n, end);
+        struct h2_part parts[3] = {
+            {.bytes = BYTES(b->data + before, n / 3)},
+            {.bytes = BYTES(b->data + before + n / 3, n / 3), .blob = b},
+            {.bytes = BYTES(b->data + before + n / 3 * 2, n - n / 3 * 2), .blob = b},
+        };
+        enum status st = h2_write_parts(s, parts, 3, end);
         blob_unref(b);
         return st;
     }
