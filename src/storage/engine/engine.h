@@ -150,8 +150,9 @@ struct engine_ops {
                           void *arg, const struct engine_mark *mark, struct err *err);
     /* A copy that opens as an engine, in a new folder, by hard links where it can. */
     enum status (*copy)(struct engine *e, const char *dir, struct err *err);
-    /* Checks checksums of everything, and the rows against each other: every live version has its
-     * when row, every retained when row resolves to a live or past version, parents chain. Answers
+    /* Checks checksums of everything, and the rows against each other: every version has its
+     * when row (past ones while no vacuum was cut), every retained when row resolves to a live or
+     * past version, parents chain. Answers
      * CORRUPT when there was a finding. */
     enum status (*verify)(struct engine *e, uint64_t range,
                           void (*report)(void *arg, const struct engine_finding *f),

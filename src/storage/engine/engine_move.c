@@ -252,6 +252,7 @@ struct ingest {
     struct buf last[ENGINE_FAMILIES], key, row;
     bool any[ENGINE_FAMILIES];
     bool deletes;
+    uint64_t versions, whens;
     struct engine_counts counts;
 };
 
@@ -277,15 +278,18 @@ static bool ingest_decode(struct ingest *g, uint8_t family, struct bytes key, st
             return false;
         *ret = rec.version;
         *ret_key = key;
+        g->versions++;
         return true;
     }
     if (family == ENGINE_PAST) {
         if (!engine_past_split(key, &prefix, ret) || !engine_past_decode(value, *ret, &rec))
             return false;
         g->deletes |= rec.kind == RECORD_DELETE;
+        g->versions += rec.kind != RECORD_FLOOR;
         *ret_key = buf_bytes(&g->key);
         return true;
     }
+    g->whens++;
     return engine_when_split(buf_bytes(&g->row), &range, ret, ret_key) &&
            engine_when_decode(value, *ret, &kind, &parent);
 }
@@ -348,8 +352,11 @@ enum status engine_ingest_rows(struct engine_view *v, uint64_t range,
     }
     if (st == ST_OK) {
         uint8_t flags = before ? before->flags : 0;
-        st = engine_sink_mark(sink, range, mark, g.deletes ? flags | ENGINE_MARK_DELETES : flags,
-                              &g.counts, err);
+        if (g.deletes)
+            flags |= ENGINE_MARK_DELETES;
+        if (g.versions != g.whens) /* a vacuum was cut where they come from */
+            flags |= ENGINE_MARK_CUT;
+        st = engine_sink_mark(sink, range, mark, flags, &g.counts, err);
     }
     for (int f = 0; f < ENGINE_FAMILIES; f++)
         buf_deinit(&g.last[f]);

@@ -28,6 +28,8 @@ enum {
     ENGINE_MARK_KEY_BYTES = 12,
     ENGINE_MARK_DELETES =
         1, /* mark flag: a delete was drained once, so past may hold a key's newest version */
+    ENGINE_MARK_CUT = 2, /* a vacuum is under way or was cut: past may hold versions without their
+                          * when rows */
 };
 
 const char *engine_family_name(enum engine_family f);

@@ -3,7 +3,9 @@
  * Versions of a key go from the oldest up, so a cut never leaves a gap in a chain; their when rows
  * go before them, so no when row ever points at nothing; a floor is written with the rows it stands
  * for (one family is all or nothing). What was cut is found again by the next vacuum, because that
- * looks at past alone. */
+ * looks at past alone. Meanwhile past has versions without when rows, which verify must not take for
+ * lost ones: the mark carries the flag CUT from before the first removal until after the last. Once
+ * left there by a cut it stays until a vacuum finds that all rows fit each other again. */
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "storage/engine/engine_write.h"
@@ -52,7 +54,8 @@ struct vacuum {
     struct gone gone[KEY_VERSIONS];
     struct buf prefix, key, row, value;
     uint64_t removed, bytes; /* waiting in the batch */
-    bool floored;            /* the key under the cursor has a floor row */
+    struct engine_counts committed;
+    bool floored; /* the key under the cursor has a floor row */
 };
 
 static enum status no_memory(struct err *err)
@@ -103,12 +106,30 @@ static enum status send(struct vacuum *v, enum engine_family f, struct ops *o, s
     return st;
 }
 
+/* Commits the mark alone when the flag changes. Marks that count nothing stay as they are, and are
+ * believed nothing. */
+static enum status set_cut(struct vacuum *v, bool cut, struct err *err)
+{
+    uint8_t flags = v->before.flags & (uint8_t)~ENGINE_MARK_CUT;
+    if (cut)
+        flags |= ENGINE_MARK_CUT;
+    if (!v->before.counts.known || flags == v->before.flags)
+        return ST_OK;
+    v->before.flags = flags;
+    enum status st =
+        engine_sink_mark(v->sink, v->range, &v->before.mark, flags, &v->committed, err);
+    return st == ST_OK ? v->sink->ops->commit(v->sink, err) : st;
+}
+
 static enum status batch_commit(struct vacuum *v, struct err *err)
 {
     if (v->past.n == 0)
         return ST_OK;
+    enum status st = set_cut(v, true, err);
+    if (st != ST_OK)
+        return st;
     qsort_r(v->when.list, v->when.n, sizeof(*v->when.list), when_cmp, &v->when);
-    enum status st = send(v, ENGINE_WHEN, &v->when, err);
+    st = send(v, ENGINE_WHEN, &v->when, err);
     if (st == ST_OK)
         st = send(v, ENGINE_PAST, &v->past, err);
     if (st == ST_OK && v->before.counts.known)
@@ -120,6 +141,7 @@ static enum status batch_commit(struct vacuum *v, struct err *err)
     buf_clear(&v->when.bytes);
     if (st != ST_OK)
         return st;
+    v->committed = v->before.counts;
     v->res.versions_removed += v->removed;
     v->res.bytes_removed += v->bytes;
     v->removed = v->bytes = 0;
@@ -338,8 +360,28 @@ static enum status vacuum_key(struct vacuum *v, struct engine_cursor *c, struct 
     return remove_run(v, &plan, v->gone, plan.n_gone, true, err);
 }
 
+static bool still_wanted(void *arg, uint64_t done, uint64_t total)
+{
+    const struct vacuum *v = arg;
+    (void)done, (void)total;
+    return !v->q->progress || v->q->progress(v->q->arg, 0, v->view->rows[ENGINE_PAST]);
+}
+
+/* Whether an earlier vacuum was cut, and what it left is still there. */
+static enum status find_cut(struct vacuum *v, bool *ret, struct err *err)
+{
+    struct engine_verify pass = {.range = v->range, .progress = still_wanted, .arg = v};
+    bool sound = true;
+    enum status st = ST_OK;
+    if (v->before.flags & ENGINE_MARK_CUT)
+        st = engine_view_sound(v->view, &pass, &sound, err);
+    *ret = !sound;
+    return st;
+}
+
 static enum status vacuum_interval(struct vacuum *v, struct err *err)
 {
+    bool cut = false;
     struct buf lower = BUF_INIT, upper = BUF_INIT;
     struct engine_cursor *c = NULL;
     struct bytes reserved = BYTES_LIT("\xff\xff\xff\xff");
@@ -349,6 +391,8 @@ static enum status vacuum_interval(struct vacuum *v, struct err *err)
         st = engine_past_prefix(&upper, to);
     if (st != ST_OK)
         st = no_memory(err);
+    if (st == ST_OK)
+        st = find_cut(v, &cut, err);
     struct engine_interval in = {buf_bytes(&lower), buf_bytes(&upper)};
     if (st == ST_OK && bytes_cmp(in.lower, in.upper) < 0) {
         st = v->view->ops->cursor(v->view, ENGINE_PAST, ENGINE_BULK, &in, &c, err);
@@ -366,6 +410,8 @@ static enum status vacuum_interval(struct vacuum *v, struct err *err)
     if (st == ST_OK || st == ST_CANCELLED) {
         struct err late;
         enum status end = batch_commit(v, st == ST_OK ? err : &late);
+        if (end == ST_OK && !cut)
+            end = set_cut(v, false, st == ST_OK ? err : &late);
         if (st == ST_OK)
             st = end;
     }
@@ -392,6 +438,7 @@ enum status engine_vacuum_rows(struct engine_view *view, uint64_t range,
     v->sink = sink;
     v->range = range;
     v->before = *m;
+    v->committed = m->counts;
     enum status st = vacuum_interval(v, err);
     if (st == ST_OK || st == ST_CANCELLED)
         *ret = v->res;

@@ -1,7 +1,8 @@
 /* engine_verify.c - the rows held against each other.
  *
- * One walk over live and past by key: every live version has its when row, past lies below live, a
- * key without a live row ends in a delete, each version's parent is the next older one. One walk
+ * One walk over live and past by key: every version has its when row (a past one need not after a
+ * vacuum that was cut), past lies below live, a key without a live row ends in a delete, each
+ * version's parent is the next older one. One walk
  * over the range's when rows: each finds its version, with the same kind and parent. Rows above the
  * mark are leftovers of a half drain and none of its business.
  *
@@ -31,8 +32,9 @@ struct verify {
     struct engine_cursor *live, *past, *when;
     struct buf key, prefix, row;
     uint64_t live_rows;
-    bool summing; /* nothing is looked up or reported */
-    bool odd;     /* something would have been */
+    bool vacuum_cut; /* or a drain, or nobody knows */
+    bool summing;    /* nothing is looked up or reported */
+    bool odd;        /* something would have been */
     struct sum versions, whens;
 };
 
@@ -119,8 +121,8 @@ static enum status when_row(struct verify *w, uint64_t range, struct version ver
     return st == ST_NOT_FOUND ? ST_OK : st;
 }
 
-static enum status check_live_when(struct verify *w, struct bytes key, struct version version,
-                                   struct err *err)
+static enum status check_has_when(struct verify *w, enum engine_family f, struct bytes key,
+                                  struct version version, struct err *err)
 {
     bool has = false, above = false;
     enum status st = ST_OK;
@@ -141,9 +143,9 @@ static enum status check_live_when(struct verify *w, struct bytes key, struct ve
     if (st != ST_OK)
         return st;
     if (!has)
-        found(w, ENGINE_LIVE, key, version, "has no when row");
+        found(w, f, key, version, "has no when row");
     else if (above)
-        found(w, ENGINE_LIVE, key, version, "lies above its range's mark");
+        found(w, f, key, version, "lies above its range's mark");
     return ST_OK;
 }
 
@@ -208,7 +210,7 @@ static enum status check_past_row(struct verify *w, struct chain *ch, struct ver
               "is the newest of a key without a live row, yet no delete");
     ch->any = true;
     chain_link(w, ch, ENGINE_PAST, key, &rec);
-    return ST_OK;
+    return w->vacuum_cut ? ST_OK : check_has_when(w, ENGINE_PAST, key, version, err);
 }
 
 /* The row of `live` under the cursor; w->key is its key. */
@@ -223,7 +225,7 @@ static enum status check_live_row(struct verify *w, struct chain *ch, struct err
         ch->live = (struct record){.version = VERSION_MAX};
     } else {
         chain_link(w, ch, ENGINE_LIVE, key, &ch->live);
-        st = check_live_when(w, key, ch->live.version, err);
+        st = check_has_when(w, ENGINE_LIVE, key, ch->live.version, err);
     }
     if (st == ST_OK)
         st = count_row(w, err);
@@ -426,6 +428,9 @@ static enum status sum_when(struct verify *w, struct err *err)
 static enum status verify_begin(struct verify *w, struct err *err)
 {
     struct engine_view *v = w->view;
+    w->vacuum_cut = v->n_halves > 0;
+    for (size_t i = 0; i < v->n_marks; i++)
+        w->vacuum_cut |= !v->marks[i].counts.known || (v->marks[i].flags & ENGINE_MARK_CUT);
     enum status st = v->ops->cursor(v, ENGINE_LIVE, ENGINE_BULK, NULL, &w->live, err);
     if (st == ST_OK)
         st = v->ops->cursor(v, ENGINE_PAST, ENGINE_BULK, NULL, &w->past, err);

@@ -118,6 +118,10 @@ static void no_when(struct engine *e)
 {
     del_when(e, "c", 3);
 }
+static void no_when_of_past(struct engine *e)
+{
+    del_when(e, "a", 1);
+}
 static void when_alone(struct engine *e)
 {
     put_when(e, "zz", 6, 0, RECORD_PUT);
@@ -242,6 +246,7 @@ static void when_short_key(struct engine *e)
 
 static const struct plant plants[] = {
     {"has no when row", no_when},
+    {"past: key a version", no_when_of_past},
     {"resolves to no live or past", when_alone},
     {"not the next older", past_lost},
     {"resolves to no live or past", oldest_lost},

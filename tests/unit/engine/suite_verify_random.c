@@ -168,9 +168,8 @@ static bool change(struct engine *e, struct test_rng *r, const struct rows *rows
     case 0: /* it is gone; a floor may, and nothing tells */
         if (f == ENGINE_LIVE && engine_key_reserved(key))
             return false;
-        *ret_found =
-            f == ENGINE_LIVE || (f == ENGINE_PAST && engine_past_split(key, &prefix, &version) &&
-                                 !version_is_none(version));
+        *ret_found = f != ENGINE_PAST ||
+                     (engine_past_split(key, &prefix, &version) && !version_is_none(version));
         raw(e, f, key, NULL);
         break;
     case 1: /* it says something else */
