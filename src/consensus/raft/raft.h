@@ -247,8 +247,8 @@ void raft_snapshot_chunk(struct raft *r, uint64_t id, enum status st, uint64_t o
                          struct bytes data, bool last);
 /* Answers raft_update.chunk. A failure gives the snapshot up; the leader begins again. */
 void raft_chunk_written(struct raft *r, uint64_t id, enum status st);
-/* Answers raft_update.install: OK = state, index, term and configuration are durable, and the log up
- * to `index`, or all of it if it did not fit, is void. */
+/* Answers raft_update.install. OK: state, index, term and configuration are durable, and the log
+ * up to the index, or all of it, is void. */
 void raft_installed(struct raft *r, uint64_t id, enum status st);
 /* The log up to `index` is not needed: it is applied and durable in the state machine. More than
  * that is ignored. */
@@ -292,8 +292,7 @@ struct raft_update {
     const struct raft_msg *now; /* may leave at once, beside the write */
     size_t n_now;
     const struct raft_msg *after; /* only when the ticket is done; never carry entries or chunks, so
-                                   * they may be copied as they are (answers to snapshots: without
-                                   * `snapshot`, see offset and hint) */
+                                   * they may be copied as they are */
     size_t n_after;
 
     const struct raft_entry *committed; /* to be applied in order; raft_applied answers */
@@ -308,13 +307,17 @@ struct raft_update {
 
     struct raft_fetch fetch; /* entries that are not cached */
     uint64_t want_snapshot;  /* not 0: make one that reaches at least this index */
-    uint64_t drop_snapshot;  /* not 0: the snapshot of this id is not sent any more */
+    uint64_t drop_snapshot;  /* not 0: the snapshot of this id is not sent, or received, any more;
+                             * wanting another one says the same of all before */
     struct raft_want_chunk { /* id 0 = none */
         uint64_t id, offset;
         size_t max_bytes;
     } want_chunk;
-    struct raft_chunk chunk;             /* store it; raft_chunk_written answers */
-    const struct raft_snapshot *install; /* all chunks are there; raft_installed answers */
+    struct raft_chunk chunk; /* store it; raft_chunk_written answers */
+    /* All chunks are there: replace the state, after all that was handed out to apply before;
+     * raft_installed answers. `install_keeps_log`: entries behind it stay, else the log is void. */
+    const struct raft_snapshot *install;
+    bool install_keeps_log;
 };
 /* Fills `ret` and answers true, or answers false when there is nothing. Nothing else may be called
  * on this group between this and raft_done. */
