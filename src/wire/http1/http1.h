@@ -2,8 +2,8 @@
  * 9112).
  *
  * One message at a time: after a request has ended, input is not taken until its response has been
- * ended (h1_end), so pipelined requests are answered in order and cost no memory. llhttp parses;
- * what it lets pass is looked at before it sees it (docs/decisions/0013).
+ * ended (h1_end), so pipelined requests are answered in order and cost no memory. llhttp parses
+ * heads; what it lets pass is looked at before it sees them (docs/decisions/0013).
  *
  *     used = h1_recv(c, bytes, now)  -> events; the rest is given again later
  *     h1_respond / h1_write / h1_end -> queued
