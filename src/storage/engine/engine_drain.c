@@ -247,6 +247,14 @@ struct engine_counts engine_counts_before(const struct engine_mark_row *before)
     return before ? before->counts : (struct engine_counts){.known = true};
 }
 
+enum status engine_sink_raw(struct engine_sink *sink, enum engine_family f, struct bytes key,
+                            const struct bytes *value, struct err *err)
+{
+    enum status st =
+        value ? sink->ops->put(sink, f, key, *value, err) : sink->ops->del(sink, f, key, err);
+    return st == ST_OK ? sink->ops->commit(sink, err) : st;
+}
+
 enum status engine_sink_mark(struct engine_sink *sink, uint64_t range,
                              const struct engine_mark *mark, uint8_t flags,
                              const struct engine_counts *counts, struct err *err)

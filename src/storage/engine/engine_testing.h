@@ -1,5 +1,5 @@
-/* engine_testing.h - what only tests may do to an engine: write and read raw rows, and make a
- * commit fail half way.
+/* engine_testing.h - what only tests may do to an engine: write raw rows, and make a commit fail
+ * half way.
  *
  * Owns: nothing. Promises: the rows go the same way as a drain's. Never: called by the product.
  * Threads: as drain.
@@ -14,9 +14,6 @@ enum status engine_mem_test_raw(struct engine *e, enum engine_family f, struct b
                                 const struct bytes *value, struct err *err) WARN_UNUSED;
 enum status engine_rocks_test_raw(struct engine *e, enum engine_family f, struct bytes key,
                                   const struct bytes *value, struct err *err) WARN_UNUSED;
-/* The rows of a snapshot as they are. */
-struct engine_view *engine_mem_test_view(struct engine_snapshot *s);
-struct engine_view *engine_rocks_test_view(struct engine_snapshot *s);
 /* From now on the nth family that a commit links in fails with IO_ERROR; 0 = none. */
 void engine_rocks_test_fail_step(struct engine *e, int n);
 

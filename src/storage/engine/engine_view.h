@@ -125,6 +125,27 @@ enum status engine_view_export(struct engine_view *v, uint64_t range,
                                const struct engine_interval *in, engine_export_fn fn, void *arg,
                                struct err *err) WARN_UNUSED;
 
+/* The same as operations of an engine whose engine_snapshot begins with its view. */
+static inline struct engine_view *engine_snapshot_view(struct engine_snapshot *s)
+{
+    return (struct engine_view *)(void *)s;
+}
+enum status engine_snapshot_get(struct engine *e, struct engine_snapshot *s, struct bytes key,
+                                struct version at, bool cache_only, struct record *ret,
+                                struct engine_pin *ret_pin, struct err *err) WARN_UNUSED;
+enum status engine_snapshot_scan(struct engine *e, struct engine_snapshot *s,
+                                 const struct engine_scan *q, struct engine_iter **ret,
+                                 struct err *err) WARN_UNUSED;
+enum status engine_snapshot_history(struct engine *e, struct engine_snapshot *s, struct bytes key,
+                                    struct version from, struct engine_iter **ret,
+                                    struct err *err) WARN_UNUSED;
+enum status engine_snapshot_changes(struct engine *e, struct engine_snapshot *s, uint64_t range,
+                                    struct version after, struct bytes after_key,
+                                    struct engine_iter **ret, struct err *err) WARN_UNUSED;
+enum status engine_snapshot_export(struct engine *e, struct engine_snapshot *s, uint64_t range,
+                                   const struct engine_interval *in, engine_export_fn fn, void *arg,
+                                   struct err *err) WARN_UNUSED;
+
 struct engine_verify {
     uint64_t range;
     void (*report)(void *arg, const struct engine_finding *f);

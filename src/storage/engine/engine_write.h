@@ -25,6 +25,9 @@ struct engine_sink_ops {
                           struct err *err); /* afterwards the sink takes rows again */
 };
 
+/* One row alone, committed: for tests. `value` NULL: removes it. */
+enum status engine_sink_raw(struct engine_sink *sink, enum engine_family f, struct bytes key,
+                            const struct bytes *value, struct err *err) WARN_UNUSED;
 /* The mark's row, which comes last in `live`. */
 enum status engine_sink_mark(struct engine_sink *sink, uint64_t range,
                              const struct engine_mark *mark, uint8_t flags,

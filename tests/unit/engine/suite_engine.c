@@ -611,7 +611,7 @@ static bool says_cut(struct world *w)
     struct engine_snapshot *s;
     struct err err;
     check_ok(w->e->ops->snapshot(w->e, &s, &err), &err);
-    const struct engine_mark_row *m = engine_view_mark(suite_backend.view(s), RANGE);
+    const struct engine_mark_row *m = engine_view_mark(engine_snapshot_view(s), RANGE);
     bool cut = m && m->flags & ENGINE_MARK_CUT;
     w->e->ops->snapshot_release(w->e, s);
     return cut;

@@ -11,7 +11,6 @@ struct backend {
                         struct engine **ret, struct err *err);
     enum status (*raw)(struct engine *e, enum engine_family f, struct bytes key,
                        const struct bytes *value, struct err *err);
-    struct engine_view *(*view)(struct engine_snapshot *s);
     void (*fail_step)(struct engine *e, int n); /* NULL: a commit is never half there */
 };
 extern const struct backend suite_backend;

@@ -81,11 +81,11 @@ static void judge(struct engine *e, bool *ret_sound, uint64_t *ret_findings)
     struct err err;
     struct engine_verify pass = {.range = RANGE}, walk = {.range = RANGE};
     must(e->ops->snapshot(e, &s, &err), &err);
-    must(engine_view_sound(suite_backend.view(s), &pass, ret_sound, &err), &err);
-    must(engine_view_verify(suite_backend.view(s), &walk, &err), &err);
+    must(engine_view_sound(engine_snapshot_view(s), &pass, ret_sound, &err), &err);
+    must(engine_view_verify(engine_snapshot_view(s), &walk, &err), &err);
     /* Ranges are looked at one by one there. */
     struct engine_verify second = {.range = OTHER};
-    must(engine_view_verify(suite_backend.view(s), &second, &err), &err);
+    must(engine_view_verify(engine_snapshot_view(s), &second, &err), &err);
     e->ops->snapshot_release(e, s);
     *ret_findings = walk.findings + second.findings;
     bool sound = e->ops->verify(e, RANGE, NULL, NULL, NULL, &err) == ST_OK;
@@ -99,7 +99,7 @@ static void read_rows(struct engine *e, struct rows *rows)
     rows->n = 0;
     must(e->ops->snapshot(e, &s, &err), &err);
     for (int f = 0; f < ENGINE_FAMILIES; f++) {
-        struct engine_view *v = suite_backend.view(s);
+        struct engine_view *v = engine_snapshot_view(s);
         struct engine_cursor *c = NULL;
         must(v->ops->cursor(v, (enum engine_family)f, 0, NULL, &c, &err), &err);
         must(c->ops->seek(c, BYTES_EMPTY, &err), &err);

@@ -1,8 +1,7 @@
 #include "support/cmocka.h"
 #include "unit/engine/suite_engine.h"
 
-const struct backend suite_backend = {
-    "mem", 30, engine_mem_open, engine_mem_test_raw, engine_mem_test_view, NULL};
+const struct backend suite_backend = {"mem", 30, engine_mem_open, engine_mem_test_raw, NULL};
 
 int main(void)
 {

@@ -10,11 +10,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-const struct backend suite_backend = {"rocks",
-                                      8,
-                                      engine_rocks_open,
-                                      engine_rocks_test_raw,
-                                      engine_rocks_test_view,
+const struct backend suite_backend = {"rocks", 8, engine_rocks_open, engine_rocks_test_raw,
                                       engine_rocks_test_fail_step};
 
 static void must(enum status st, const struct err *err)

@@ -6,6 +6,8 @@
 #include "base/env/thread.h"
 #include "storage/engine/engine_write.h"
 
+#include <stddef.h>
+
 struct mem_row {
     _Atomic uint64_t refs;
     size_t key_len, value_len;
@@ -32,6 +34,8 @@ struct engine_snapshot {
     struct mem_rows rows[ENGINE_FAMILIES];
     struct engine_mark_row *marks, *halves;
 };
+
+_Static_assert(offsetof(struct engine_snapshot, view) == 0, "engine_snapshot_view asks for it");
 
 struct mem_engine {
     struct engine base;

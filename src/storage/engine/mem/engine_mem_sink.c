@@ -127,14 +127,7 @@ enum status engine_mem_test_raw(struct engine *e, enum engine_family f, struct b
     struct engine_sink *s = mem__sink_new((struct mem_engine *)e);
     if (!s)
         return err_set(err, ST_NO_MEMORY, "mem: rows");
-    enum status st = value ? sink_put(s, f, key, *value, err) : sink_del(s, f, key, err);
-    if (st == ST_OK)
-        st = sink_commit(s, err);
+    enum status st = engine_sink_raw(s, f, key, value, err);
     mem__sink_free(s);
     return st;
-}
-
-struct engine_view *engine_mem_test_view(struct engine_snapshot *s)
-{
-    return &s->view;
 }

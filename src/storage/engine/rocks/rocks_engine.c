@@ -127,44 +127,6 @@ static enum status ingest(struct engine *engine, uint64_t range, const struct en
     return write_end(e, &w, st, err);
 }
 
-static enum status get(struct engine *engine, struct engine_snapshot *s, struct bytes key,
-                       struct version at, bool cache_only, struct record *ret,
-                       struct engine_pin *ret_pin, struct err *err)
-{
-    (void)engine;
-    return engine_view_get(&s->view, key, at, cache_only, ret, ret_pin, err);
-}
-
-static enum status scan(struct engine *engine, struct engine_snapshot *s,
-                        const struct engine_scan *q, struct engine_iter **ret, struct err *err)
-{
-    (void)engine;
-    return engine_view_scan(&s->view, q, ret, err);
-}
-
-static enum status history(struct engine *engine, struct engine_snapshot *s, struct bytes key,
-                           struct version from, struct engine_iter **ret, struct err *err)
-{
-    (void)engine;
-    return engine_view_history(&s->view, key, from, ret, err);
-}
-
-static enum status changes(struct engine *engine, struct engine_snapshot *s, uint64_t range,
-                           struct version after, struct bytes after_key, struct engine_iter **ret,
-                           struct err *err)
-{
-    (void)engine;
-    return engine_view_changes(&s->view, range, after, after_key, ret, err);
-}
-
-static enum status export_rows(struct engine *engine, struct engine_snapshot *s, uint64_t range,
-                               const struct engine_interval *in, engine_export_fn fn, void *arg,
-                               struct err *err)
-{
-    (void)engine;
-    return engine_view_export(&s->view, range, in, fn, arg, err);
-}
-
 /* The format file comes last: a copy that was cut does not open. */
 static enum status copy(struct engine *engine, const char *dir, struct err *err)
 {
@@ -274,12 +236,12 @@ const struct engine_ops rocks__ops = {
     .drain = drain,
     .snapshot = rocks__snapshot,
     .snapshot_release = rocks__snapshot_release,
-    .get = get,
-    .scan = scan,
-    .history = history,
-    .changes = changes,
+    .get = engine_snapshot_get,
+    .scan = engine_snapshot_scan,
+    .history = engine_snapshot_history,
+    .changes = engine_snapshot_changes,
     .vacuum = vacuum,
-    .export_rows = export_rows,
+    .export_rows = engine_snapshot_export,
     .ingest = ingest,
     .copy = copy,
     .verify = rocks__verify,

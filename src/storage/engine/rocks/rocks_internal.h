@@ -19,6 +19,8 @@
 #include "base/env/thread.h"
 #include "storage/engine/engine_write.h"
 
+#include <stddef.h>
+
 /* Only the .c files of this folder include RocksDB's header. */
 typedef struct rocksdb_t rocksdb_t;
 typedef struct rocksdb_cache_t rocksdb_cache_t;
@@ -70,6 +72,8 @@ struct engine_snapshot {
     rocksdb_readoptions_t *read[ROCKS_READS];
     struct engine_mark_row *marks, *halves; /* owned; the view borrows */
 };
+
+_Static_assert(offsetof(struct engine_snapshot, view) == 0, "engine_snapshot_view asks for it");
 
 /* rocks_error.c: the status of RocksDB's message, which is kept in err and freed. `message` not
  * NULL. */

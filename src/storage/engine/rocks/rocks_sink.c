@@ -239,16 +239,9 @@ enum status engine_rocks_test_raw(struct engine *engine, enum engine_family f, s
     struct engine_sink *s = rocks__sink_new(e);
     if (!s)
         return no_memory(err);
-    enum status st = value ? sink_put(s, f, key, *value, err) : sink_del(s, f, key, err);
-    if (st == ST_OK)
-        st = sink_commit(s, err);
+    enum status st = engine_sink_raw(s, f, key, value, err);
     rocks__sink_free(s);
     return st == ST_OK ? rocks__publish(e, err) : st;
-}
-
-struct engine_view *engine_rocks_test_view(struct engine_snapshot *s)
-{
-    return &s->view;
 }
 
 void engine_rocks_test_fail_step(struct engine *engine, int n)
