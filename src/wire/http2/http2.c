@@ -80,6 +80,9 @@ static void set_options(nghttp2_option *o, const struct h2_conn *c)
     nghttp2_option_set_max_outbound_ack(o, c->o.output_frames);
     /* Those of nghttp2 come after ours, which have names. */
     nghttp2_option_set_stream_reset_rate_limit(o, UINT32_MAX, UINT32_MAX);
+    /* Frames of types that nghttp2 does not know are thrown away; asked for, they are counted. */
+    for (unsigned type = NGHTTP2_CONTINUATION + 1; type <= UINT8_MAX; type++)
+        nghttp2_option_set_user_recv_extension_type(o, (uint8_t)type);
     nghttp2_option_set_max_continuations(o, (size_t)c->o.continuation_frames + 1);
 }
 

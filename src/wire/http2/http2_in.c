@@ -285,6 +285,27 @@ static int on_invalid(nghttp2_session *session, const nghttp2_frame *frame, int 
     return 0;
 }
 
+static int on_extension_bytes(nghttp2_session *session, const nghttp2_frame_hd *hd,
+                              const uint8_t *data, size_t len, void *arg)
+{
+    (void)session;
+    (void)hd;
+    (void)data;
+    (void)len;
+    (void)arg;
+    return 0;
+}
+
+static int on_extension(nghttp2_session *session, void **payload, const nghttp2_frame_hd *hd,
+                        void *arg)
+{
+    (void)session;
+    (void)payload;
+    (void)hd;
+    (void)arg;
+    return NGHTTP2_ERR_CANCEL; /* thrown away (RFC 9113, 5.5) */
+}
+
 void h2__callbacks_in(nghttp2_session_callbacks *cb)
 {
     nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
@@ -293,5 +314,7 @@ void h2__callbacks_in(nghttp2_session_callbacks *cb)
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_close);
+    nghttp2_session_callbacks_set_on_extension_chunk_recv_callback(cb, on_extension_bytes);
+    nghttp2_session_callbacks_set_unpack_extension_callback(cb, on_extension);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid);
 }
