@@ -1,0 +1,185 @@
+/* What the doors need beyond what the library's own tests hold: requirements on puts and deletes,
+ * bounds on answers, the table of verbs, and the fields that refusals name. */
+#include "command_world.h"
+
+static struct command_put put_of(const char *collection, const char *key, const char *value)
+{
+    return (struct command_put){.collection = BYTES_STR(collection),
+                                .key = BYTES_STR(key),
+                                .value = {COMMAND_RAW, BYTES_STR(value)}};
+}
+
+static void requirements_of_one_write(void **state)
+{
+    struct world w;
+    struct version v = VERSION_NONE, first, seen = {77, 7};
+    (void)state;
+    world_init(&w, 1);
+    struct command_put p = put_of("a", "k", "1");
+    struct command_delete d = {.collection = BYTES_LIT("a"), .key = BYTES_LIT("k")};
+
+    /* Nothing there: what needs the key fails, and makes no collection. */
+    p.require.what = STORE_REQUIRE_PRESENT;
+    assert_fails(&w, command_put(&w.db, &p, &seen, &w.err), ST_PRECONDITION_FAILED, "absent");
+    assert_true(version_is_none(seen));
+    p.require = (struct command_require){STORE_REQUIRE_VERSION, {5, 0}};
+    assert_fails(&w, command_put(&w.db, &p, &seen, &w.err), ST_PRECONDITION_FAILED, "absent");
+    d.require.what = STORE_REQUIRE_PRESENT;
+    assert_fails(&w, command_delete(&w.db, &d, &v, &w.err), ST_PRECONDITION_FAILED, "absent");
+    assert_int_equal(store_collection_count(w.db.store), 0);
+
+    p.require = command_expect(VERSION_NONE);
+    assert_ok(&w, command_put(&w.db, &p, &first, &w.err));
+    assert_fails(&w, command_put(&w.db, &p, &seen, &w.err), ST_PRECONDITION_FAILED, "");
+    assert_int_equal(version_cmp(seen, first), 0);
+    p.require.what = STORE_REQUIRE_PRESENT;
+    assert_ok(&w, command_put(&w.db, &p, &v, &w.err));
+
+    /* Delete: only the version that is meant. */
+    d.require = command_expect(first);
+    assert_fails(&w, command_delete(&w.db, &d, &seen, &w.err), ST_PRECONDITION_FAILED, "");
+    assert_int_equal(version_cmp(seen, v), 0);
+    d.require = command_expect(v);
+    assert_ok(&w, command_delete(&w.db, &d, &v, &w.err));
+    assert_fails(&w, command_delete(&w.db, &d, &seen, &w.err), ST_PRECONDITION_FAILED, "");
+    assert_true(version_is_none(seen));
+    d.require = (struct command_require){0};
+    seen = (struct version){77, 7};
+    assert_fails(&w, command_delete(&w.db, &d, &seen, &w.err), ST_NOT_FOUND, "no such key");
+    assert_int_equal(seen.hlc, 77); /* untouched */
+
+    d.require.what = STORE_REQUIRE_ABSENT;
+    assert_fails(&w, command_delete(&w.db, &d, &v, &w.err), ST_INVALID_ARGUMENT, "require.what: ");
+    p.require.what = STORE_REQUIRE_EXACT;
+    assert_fails(&w, command_put(&w.db, &p, &v, &w.err), ST_INVALID_ARGUMENT, "require: what: ");
+    p.require = (struct command_require){STORE_REQUIRE_VERSION, VERSION_NONE};
+    assert_fails(&w, command_put(&w.db, &p, &v, &w.err), ST_INVALID_ARGUMENT, "require: version: ");
+    world_deinit(&w);
+}
+
+static void what_is_not_there_yet_is_refused(void **state)
+{
+    struct world w;
+    struct version v;
+    struct command_options o = {.request_id = BYTES_LIT("r-1")};
+    struct command_put p = put_of("a", "k", "1");
+    struct command_delete d = {.collection = BYTES_LIT("a"), .key = BYTES_LIT("k"), .options = o};
+    struct command_restore r = {
+        .collection = BYTES_LIT("a"), .key = BYTES_LIT("k"), .at = {.kind = COMMAND_AT_TIME}};
+    struct command_batch *b = command_batch_new();
+    (void)state;
+    world_init(&w, 1);
+    p.options = r.options = o;
+    assert_fails(&w, command_put(&w.db, &p, &v, &w.err), ST_UNIMPLEMENTED, "options.request_id: ");
+    assert_fails(&w, command_delete(&w.db, &d, &v, &w.err), ST_UNIMPLEMENTED, "request_id");
+    assert_fails(&w, command_restore(&w.db, &r, &v, &w.err), ST_UNIMPLEMENTED, "request_id");
+    assert_ok(&w, command_batch_put(b, p.collection, p.key, p.value, 0, &w.err));
+    assert_fails(&w, command_commit(&w.db, b, &o, &v, NULL, &w.err), ST_UNIMPLEMENTED,
+                 "request_id");
+    assert_fails(&w, command_collection_drop(&w.db, BYTES_LIT("a"), &o, &w.err), ST_UNIMPLEMENTED,
+                 "request_id");
+    assert_int_equal(store_collection_count(w.db.store), 0);
+    command_batch_free(b);
+    world_deinit(&w);
+}
+
+static void answers_of_many_keys_are_bounded(void **state)
+{
+    struct world w;
+    struct version v;
+    struct command_key keys[] = {{BYTES_LIT("a"), BYTES_LIT("k")},
+                                 {BYTES_LIT("none"), BYTES_LIT("k")},
+                                 {BYTES_LIT("a"), BYTES_LIT("l")}};
+    struct command_got got[3] = {0};
+    struct command_get_many c = {.keys = keys, .n = 3};
+    struct command_put p = put_of("a", "k", "12345"), q = put_of("a", "l", "67");
+    (void)state;
+    world_init(&w, 1);
+    assert_ok(&w, command_put(&w.db, &p, &v, &w.err));
+    struct command_at then = {.kind = COMMAND_AT_VERSION, .version = v};
+    assert_ok(&w, command_put(&w.db, &q, &v, &w.err));
+    assert_ok(&w, command_get_many(&w.db, &c, got, &w.err));
+    assert_true(got[0].st == ST_OK && got[1].st == ST_NOT_FOUND && got[2].st == ST_OK);
+    assert_true(bytes_eq(got[2].rec.value, BYTES_LIT("67")));
+    size_t all = got[0].rec.value.len + got[2].rec.value.len + 2 * strlen("tester");
+    c.max_bytes = all;
+    assert_ok(&w, command_get_many(&w.db, &c, got, &w.err));
+    c.max_bytes = all - 1;
+    assert_fails(&w, command_get_many(&w.db, &c, got, &w.err), ST_TOO_LARGE, "keys: ");
+    c = (struct command_get_many){.keys = keys, .n = 3, .at = &then};
+    assert_ok(&w, command_get_many(&w.db, &c, got, &w.err));
+    assert_true(got[0].st == ST_OK && got[2].st == ST_NOT_FOUND);
+    keys[1].key = BYTES_EMPTY;
+    assert_fails(&w, command_get_many(&w.db, &c, got, &w.err), ST_INVALID_ARGUMENT,
+                 "keys[1]: key: ");
+    for (int i = 0; i < 3; i++)
+        buf_deinit(&got[i].buf);
+    world_deinit(&w);
+}
+
+static void a_batch_names_its_collections(void **state)
+{
+    struct world w;
+    struct command_batch *b = command_batch_new();
+    struct bytes name;
+    bool written;
+    struct command_value v = {COMMAND_RAW, BYTES_LIT("v")};
+    (void)state;
+    world_init(&w, 1);
+    assert_false(command_batch_name(b, 0, &name, &written));
+    assert_ok(&w, command_batch_require(b, BYTES_LIT("read"), BYTES_LIT("k"),
+                                        command_expect(VERSION_NONE), &w.err));
+    assert_ok(&w, command_batch_put(b, BYTES_LIT("ab"), BYTES_LIT("k"), v, 0, &w.err));
+    assert_ok(&w, command_batch_put(b, BYTES_LIT("a"), BYTES_LIT("k"), v, 0, &w.err));
+    assert_ok(&w, command_batch_delete(b, BYTES_LIT("ab"), BYTES_LIT("l"), &w.err));
+    assert_true(command_batch_name(b, 0, &name, &written));
+    assert_true(bytes_eq(name, BYTES_LIT("read")) && !written);
+    assert_true(command_batch_name(b, 1, &name, &written));
+    assert_true(bytes_eq(name, BYTES_LIT("ab")) && written);
+    assert_true(command_batch_name(b, 2, &name, &written));
+    assert_true(bytes_eq(name, BYTES_LIT("a")) && written);
+    assert_false(command_batch_name(b, 3, &name, &written));
+    command_batch_free(b);
+    world_deinit(&w);
+}
+
+static void the_table_and_the_fields(void **state)
+{
+    struct err err;
+    (void)state;
+    for (int v = 0; v < COMMAND_VERBS; v++) {
+        enum command_access access = command_verb_access((enum command_verb)v);
+        assert_true(access == COMMAND_READ || access == COMMAND_WRITE || access == COMMAND_ADMIN);
+        assert_true(strlen(command_verb_name((enum command_verb)v)) > 2);
+    }
+    assert_string_equal(command_verb_name(COMMAND_COMPARE_AND_SET), "compare_and_set");
+    assert_string_equal(command_verb_name(COMMAND_VERBS), "?");
+    assert_int_equal(command_verb_access(COMMAND_GET), COMMAND_READ);
+    assert_int_equal(command_verb_access(COMMAND_RESTORE), COMMAND_WRITE);
+    assert_int_equal(command_verb_access(COMMAND_VACUUM), COMMAND_ADMIN);
+
+    err_set(&err, ST_INVALID_ARGUMENT, "options.ttl_ms: a delete does not expire");
+    assert_true(bytes_eq(command_field(&err), BYTES_LIT("options.ttl_ms")));
+    err_set(&err, ST_TOO_LARGE, "keys[12]: key: it has 70000 bytes");
+    assert_true(bytes_eq(command_field(&err), BYTES_LIT("keys[12]")));
+    err_set(&err, ST_INVALID_ARGUMENT, "version a 0001: the value is raw bytes");
+    assert_int_equal(command_field(&err).len, 0);
+    err_set(&err, ST_NOT_FOUND, "key: none");
+    assert_int_equal(command_field(&err).len, 0);
+    err_set(&err, ST_INVALID_ARGUMENT, ": ");
+    assert_int_equal(command_field(&err).len, 0);
+    err_init(&err);
+    assert_int_equal(command_field(&err).len, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(requirements_of_one_write),
+        cmocka_unit_test(what_is_not_there_yet_is_refused),
+        cmocka_unit_test(answers_of_many_keys_are_bounded),
+        cmocka_unit_test(a_batch_names_its_collections),
+        cmocka_unit_test(the_table_and_the_fields),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
