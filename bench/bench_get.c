@@ -1,7 +1,6 @@
 /* Gets of 1 M keys of 16 B + 100 B by Zipf 0.99: all cached (1 and 2 threads), a cache of 10 % of
- * the data, missing keys, beside RocksDB reading from its block cache. `cold`: run in a memory
- * cgroup of a quarter of the data with nothing cached (tools/in-memory-limit), keys drawn evenly.
- * Usage: bench_get [cached|tenth|missing|cold|all] [million keys] [million gets] */
+ * the data, missing keys, beside RocksDB reading from its block cache (cold gets: bench_cold).
+ * Usage: bench_get [cached|tenth|missing|all] [million keys] [million gets] */
 #include "bench/bench_peer.h"
 #include "bench/bench_zipf.h"
 
@@ -85,37 +84,31 @@ static double measure(struct peer *p, const struct bench_zipf *z, uint64_t keys,
 }
 
 /* Rounds in turn, and medians: this machine's speed wanders by tens of percent from second to
- * second. With `apart`, one database is measured and closed before the other is opened, so that
- * they do not share a small memory. */
+ * second. */
 static void compare(const char *title, uint64_t keys, uint64_t gets, size_t cache, enum how how,
-                    double goal, bool apart)
+                    double goal)
 {
     char *dirs[] = {bench_scratch("varve"), bench_scratch("rocks")};
-    /* In a small memory the tables must be small too. */
-    struct peer_config c = {
-        .sync = PEER_OFF, .cache_bytes = cache, .table_bytes = apart ? 8u << 20 : 0};
+    struct peer_config c = {.sync = PEER_OFF, .cache_bytes = cache};
     struct bench_zipf z;
     struct peer *p[2] = {NULL, NULL};
     double one[2][ROUNDS], two[2][ROUNDS];
     uint64_t sums[2], warm;
     printf("\n%s (cache %zu MiB)\n", title, cache >> 20);
     bench_zipf_init(&z, keys, BENCH_ZIPF_THETA, 1);
-    for (int turn = 0; turn < (apart ? 2 : 1); turn++) {
-        int from = apart ? turn : 0, to = apart ? turn + 1 : 2;
-        for (int i = from; i < to; i++) {
-            p[i] = i ? peer_rocks(dirs[i], &c) : peer_varve(dirs[i], &c);
-            fill(p[i], keys);
-            (void)measure(p[i], &z, keys, gets, how, 1, &warm); /* warms caches; not counted */
-        }
-        for (int r = 0; r < ROUNDS; r++) {
-            for (int i = from; i < to; i++)
-                one[i][r] = measure(p[i], &z, keys, gets / ROUNDS, how, 1, &sums[i]);
-            for (int i = from; i < to; i++)
-                two[i][r] = measure(p[i], &z, keys, gets / ROUNDS, how, 2, &warm);
-        }
-        for (int i = from; i < to; i++)
-            peer_close(p[i]);
+    for (int i = 0; i < 2; i++) {
+        p[i] = i ? peer_rocks(dirs[i], &c) : peer_varve(dirs[i], &c);
+        fill(p[i], keys);
+        (void)measure(p[i], &z, keys, gets, how, 1, &warm); /* warms caches; not counted */
     }
+    for (int r = 0; r < ROUNDS; r++) {
+        for (int i = 0; i < 2; i++)
+            one[i][r] = measure(p[i], &z, keys, gets / ROUNDS, how, 1, &sums[i]);
+        for (int i = 0; i < 2; i++)
+            two[i][r] = measure(p[i], &z, keys, gets / ROUNDS, how, 2, &warm);
+    }
+    peer_close(p[0]);
+    peer_close(p[1]);
     double ratio[2] = {bench_median(one[0], ROUNDS), bench_median(one[1], ROUNDS)};
     printf("median of %d rounds in turn, M/s: varve %.3f and with 2 threads %.3f, RocksDB %.3f and "
            "%.3f\n",
@@ -140,13 +133,10 @@ int main(int argc, char **argv)
     bench_machine("bench_get: gets of 16 B + 100 B");
     size_t data = (size_t)keys * 116;
     if (all || !strcmp(which, "cached"))
-        compare("all cached, Zipf 0.99", keys, gets, data * 4, ZIPF, 3, false);
+        compare("all cached, Zipf 0.99", keys, gets, data * 4, ZIPF, 3);
     if (all || !strcmp(which, "tenth"))
-        compare("a cache of 10 % of the data, Zipf 0.99", keys, gets / 4, data / 10, ZIPF, 0,
-                false);
+        compare("a cache of 10 % of the data, Zipf 0.99", keys, gets / 4, data / 10, ZIPF, 0);
     if (all || !strcmp(which, "missing"))
-        compare("missing keys", keys, gets / 4, data * 4, MISSING, 0.8, false);
-    if (!strcmp(which, "cold"))
-        compare("cold, drawn evenly", keys, gets / 16, 8u << 20, UNIFORM, 0.9, true);
+        compare("missing keys", keys, gets / 4, data * 4, MISSING, 0.8);
     return 0;
 }

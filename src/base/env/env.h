@@ -48,6 +48,9 @@ struct env_ops {
                            struct err *err);
     enum status (*sync)(struct env_file *f,
                         struct err *err); /* fdatasync: data and the size that reaches it */
+    /* Begins to write out what lies there, so that a later sync finds less to do. Promises nothing.
+     */
+    void (*write_behind)(struct env_file *f, uint64_t off, uint64_t len);
     enum status (*truncate)(struct env_file *f, uint64_t size, struct err *err);
     enum status (*size)(struct env_file *f, uint64_t *ret, struct err *err);
 
@@ -123,6 +126,10 @@ static inline enum status env_pwrite(struct env_file *f, uint64_t off, const voi
 static inline enum status env_sync(struct env_file *f, struct err *err)
 {
     return f->ops->sync(f, err);
+}
+static inline void env_write_behind(struct env_file *f, uint64_t off, uint64_t len)
+{
+    f->ops->write_behind(f, off, len);
 }
 static inline enum status env_truncate(struct env_file *f, uint64_t size, struct err *err)
 {

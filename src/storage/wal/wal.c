@@ -43,6 +43,7 @@ static enum status fill_options(struct wal *w, const struct wal_options *o, stru
     w->o.first_segment_bytes = w->o.first_segment_bytes / WAL_SEG_PAGE * WAL_SEG_PAGE;
     if (w->o.spare_segments == 0)
         w->o.spare_segments = 1;
+    w->keep_spares = w->o.spare_segments;
     return ST_OK;
 }
 
@@ -108,6 +109,7 @@ enum status wal_close(struct wal *w, struct err *err)
             st = wal_sync(w, err);
         if (st == ST_OK)
             st = wal__idle_marker(w, err);
+        wal__spares_trim(w);
         /* Without room for it the window of wal_format.h stays open, and nothing is lost. */
         if (st == ST_DISK_FULL)
             st = ST_OK;

@@ -6,6 +6,9 @@
 /* Payloads up to this many bytes are copied beside their headers: one long write beats many short
  * pieces. */
 enum { COPY_MAX = 2048, SCRATCH_KEEP = 4 * 1024 * 1024 };
+/* Where syncs are rare the disk is kept busy meanwhile, or the sync at a segment's end would hold up
+ * its writer for the whole of it. */
+enum { WRITE_BEHIND = 4 * 1024 * 1024 };
 static const uint8_t zeros[WAL_GROUP_HEADER];
 
 enum status wal__erase(struct wal *w, struct err *err)
@@ -111,6 +114,17 @@ static enum status find_room(struct wal *w, uint64_t need, bool house, struct er
     return wal__roll(w, need, house, err);
 }
 
+static void write_behind(struct wal *w, const struct wal__seg *seg, struct wal_pos synced)
+{
+    uint64_t from = w->behind.epoch == seg->h.epoch ? w->behind.offset : 0;
+    if (synced.epoch == seg->h.epoch && synced.offset > from)
+        from = synced.offset;
+    if (seg->end - from < WRITE_BEHIND)
+        return;
+    env_write_behind(seg->file, from, seg->end - from);
+    w->behind = (struct wal_pos){seg->h.epoch, seg->end};
+}
+
 static void account(struct wal *w, struct wal__seg *seg, const struct wal_record *r, size_t n,
                     const struct wal_group_header *g)
 {
@@ -167,6 +181,7 @@ enum status wal__append_group(struct wal *w, const struct wal_record *records, s
     env_mutex_lock(&w->state);
     account(w, seg, records, n, &g);
     env_mutex_unlock(&w->state);
+    write_behind(w, seg, g.mark);
     return ST_OK;
 }
 

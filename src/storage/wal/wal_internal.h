@@ -64,6 +64,7 @@ struct wal {
     struct wal__seg *half; /* its header may name the next epoch: undo that before anything else */
     bool erase; /* a failed group may lie at the end of the log: erase it before anything else */
     struct wal_pos mark;     /* in the newest group */
+    struct wal_pos behind;   /* so far the system was told to begin writing */
     struct wal_pos data_end; /* behind the newest group that has records */
     struct buf scratch;      /* headers and small payloads of the group being written */
     struct bytes *parts;     /* what is handed to pwritev */
@@ -71,6 +72,8 @@ struct wal {
 
     /* Under `state`. */
     struct wal__segs segs, spares;
+    size_t keep_spares; /* so many at most are kept; more than options.spare_segments while
+                           releases free several at once */
     struct wal__range *ranges;
     size_t n_ranges, cap_ranges;
     struct wal__map range_at; /* range -> place in ranges[] + 1 */
@@ -129,6 +132,8 @@ enum status wal__append_group(struct wal *w, const struct wal_record *records, s
 enum status wal__erase(struct wal *w, struct err *err);
 /* Writes and syncs the idle marker when everything is synced and none follows it yet. */
 enum status wal__idle_marker(struct wal *w, struct err *err);
+/* wal_maintain.c: gives up all spares above options.spare_segments, as far as that goes. */
+void wal__spares_trim(struct wal *w);
 
 /* wal_scan.c: reading a log front to back; recovery and verification are its two callers. */
 struct wal__window {

@@ -2,6 +2,10 @@
 
 #include "base/alloc.h"
 
+/* A release that frees several segments at once (a checkpoint does) will be followed by as much new
+ * log: giving them up would be to write everything twice, as zeros first. */
+enum { KEEP_SPARES_MAX = 4 };
+
 /* The oldest epoch still needed: what lies below is released by all its ranges and not being
  * verified. */
 static uint64_t wanted_low(struct wal *w)
@@ -90,6 +94,10 @@ static enum status recycle(struct wal *w, uint64_t low, struct err *err)
         w->low_synced = low;
     bool room = wal__segs_reserve(&w->spares, n);
     if (room) {
+        size_t keep = n < KEEP_SPARES_MAX ? n : KEEP_SPARES_MAX;
+        if (keep + 1 < w->keep_spares)
+            keep = w->keep_spares - 1;
+        w->keep_spares = keep > w->o.spare_segments ? keep : w->o.spare_segments;
         memcpy(w->spares.v + w->spares.n, w->segs.v, n * sizeof *w->segs.v);
         w->spares.n += n;
         wal__segs_remove(&w->segs, 0, n);
@@ -106,7 +114,7 @@ static struct wal__seg *surplus(struct wal *w)
     uint64_t want = wal__next_size(w);
     for (size_t i = 0; i < w->spares.n && !found; i++) {
         uint64_t bytes = w->spares.v[i]->h.bytes;
-        if (bytes < want || bytes > w->o.segment_bytes || w->spares.n > w->o.spare_segments) {
+        if (bytes < want || bytes > w->o.segment_bytes || w->spares.n > w->keep_spares) {
             found = w->spares.v[i];
             wal__segs_remove(&w->spares, i, 1);
             w->total_bytes -= bytes;
@@ -124,6 +132,16 @@ static enum status shrink(struct wal *w, struct err *err)
         wal__seg_free(s);
     }
     return st;
+}
+
+void wal__spares_trim(struct wal *w)
+{
+    struct err ignored; /* what stays is found by the next opening */
+    env_mutex_lock(&w->state);
+    w->keep_spares = w->o.spare_segments;
+    env_mutex_unlock(&w->state);
+    enum status st = shrink(w, &ignored);
+    (void)st;
 }
 
 static enum status make_spares(struct wal *w, struct err *err)
