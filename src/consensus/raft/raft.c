@@ -53,7 +53,7 @@ enum status raft_new(struct raft_store *s, const struct raft_init *init, struct 
                        (unsigned long long)init->group);
     }
     r->conf = r->prev = init->conf;
-    r->conf_index = r->prev_index = init->compacted;
+    r->conf_index = r->prev_index = init->applied;
     raft__use_conf(r, &r->conf);
     list_init(&r->ready_link);
     list_init(&r->cache_link);
@@ -160,7 +160,7 @@ enum status raft_load(struct raft *r, const struct raft_entry *e, struct err *er
     st = raft__log_append(r, e->term, e->kind, e->payload, true, false);
     if (st == ST_OVERLOADED)
         st = raft__log_append(r, e->term, e->kind, e->payload, false, false);
-    if (st == ST_OK && e->kind == RAFT_ENTRY_CONF)
+    if (st == ST_OK && e->kind == RAFT_ENTRY_CONF && e->index > r->applied)
         st = raft__set_conf(r, &c, e->index);
     if (st != ST_OK)
         return no_memory(r, st, err);
@@ -186,7 +186,7 @@ enum status raft_load_bad(struct raft *r, uint64_t term, uint64_t index, struct 
             return no_memory(r, st, err);
         loaded(r);
     }
-    if (raft__add_bad(r, term, index, true) != ST_OK)
+    if (raft__add_bad(r, term, index) != ST_OK)
         return err_set(err, ST_TOO_LARGE, "group %llu: more than %d rotten entries",
                        (unsigned long long)r->group, RAFT_BAD_MAX);
     return ST_OK;

@@ -149,7 +149,7 @@ struct raft_options {        /* 0 = the default in brackets */
     size_t max_apply_bytes; /* handed out to apply in one update; one entry always goes [4 MiB] */
     size_t max_chunk_bytes; /* of a snapshot [256 KiB] */
     uint32_t max_reads;     /* waiting in one group [4096] */
-    uint32_t max_tickets;   /* not done, of one group [64] */
+    uint32_t max_tickets;   /* not done, of one group [32] */
     bool no_quiesce;        /* groups never sleep */
     bool apply_unsynced;    /* hand out committed entries before they are durable here: only for a
                           * state machine that is lost with the process, or waits by itself */
@@ -179,11 +179,12 @@ struct raft_init {
     uint64_t group, replica;
     void *user;                  /* raft_user */
     struct raft_hard_state hard; /* as last made durable; zeros for a new replica */
-    /* Where the log begins: everything up to here is in the state machine only. Zeros and the first
-     * members' configuration for a new group; an empty one for a replica that will be told. */
+    /* Where the log begins; zeros when nothing was compacted yet. */
     uint64_t compacted, compacted_term;
-    struct raft_conf conf; /* in force at `compacted` */
-    uint64_t applied;      /* >= compacted */
+    /* What the state machine has durably, and the configuration in force there: the first members' of
+     * a new group, an empty one for a replica that will be told. */
+    uint64_t applied; /* >= compacted */
+    struct raft_conf conf;
 };
 /* A stopped replica: raft_load brings its log, raft_start lets it take part.
  * Errors: INVALID_ARGUMENT (names the field), NO_MEMORY. */
@@ -337,7 +338,7 @@ struct raft_status {
     uint64_t uncommitted_bytes, bad; /* bad: quarantined entries */
     enum raft_role role;
     bool asleep, transferring;
-    uint64_t conf_index; /* of the configuration in force; 0 or `compacted`: the first one */
+    uint64_t conf_index; /* of the configuration in force, or where the replica began */
     size_t memory_bytes; /* of this group alone, cache blocks included */
 };
 void raft_status(const struct raft *r, struct raft_status *ret);

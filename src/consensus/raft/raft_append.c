@@ -91,8 +91,12 @@ static bool inflight_full(const struct raft *r, const struct raft__peer *p)
 
 void raft__want_fetch(struct raft *r, uint64_t from, uint64_t to)
 {
-    if (r->fetch.id || r->store->now < r->fetch_at)
+    if (r->fetch.id)
         return;
+    if (r->store->now < r->fetch_at) {
+        r->retry = true;
+        return;
+    }
     r->fetch = (struct raft_fetch){++r->fetch_no, from, to, r->store->o.max_append_bytes};
     r->fetch_shown = false;
 }

@@ -190,7 +190,8 @@ enum status raft__on_prevote(struct raft *r, const struct raft_msg *m)
     raft__wake(r); /* a sleeping leader shows itself; a sleeping follower begins to listen */
     bool free_vote = m->term > r->term || r->vote == m->from || (r->vote == 0 && r->leader == 0);
     bool grant = !sticky && free_vote && m->term >= r->term && up_to_date(r, m);
-    struct raft_msg *a = raft__send(r, RAFT_MSG_PREVOTE_RESP, m->from, m->from_store, false);
+    struct raft_msg *a = raft__send(r, RAFT_MSG_PREVOTE_RESP, m->from, m->from_store,
+                                    !grant && !raft__hard_durable(r));
     if (!a)
         return ST_OVERLOADED;
     if (grant)

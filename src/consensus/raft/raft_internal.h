@@ -127,7 +127,6 @@ struct raft__fifo { /* of reads */
 
 struct raft__bad {
     uint64_t index, term;
-    bool unread; /* never read since the start: it may be a configuration */
 };
 
 /* A snapshot under way; made only while there is one. */
@@ -345,8 +344,8 @@ enum status raft__lead_append(struct raft *r, uint8_t kind, struct bytes payload
 enum status raft__on_repair(struct raft *r, const struct raft_msg *m);
 enum status raft__on_repair_resp(struct raft *r, const struct raft_msg *m);
 bool raft__is_bad(const struct raft *r, uint64_t index);
-uint64_t raft__first_bad(const struct raft *r); /* that matters; UINT64_MAX: none */
-enum status raft__add_bad(struct raft *r, uint64_t term, uint64_t index, bool unread);
+uint64_t raft__first_bad(const struct raft *r); /* above applied; UINT64_MAX: none */
+enum status raft__add_bad(struct raft *r, uint64_t term, uint64_t index);
 void raft__drop_bad(struct raft *r, uint64_t from, uint64_t to);
 /* The sound payload of a quarantined entry came. */
 enum status raft__mend(struct raft *r, const struct raft_entry *e) WARN_UNUSED;

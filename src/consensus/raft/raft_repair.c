@@ -22,20 +22,20 @@ uint64_t raft__first_bad(const struct raft *r)
     uint64_t first = UINT64_MAX;
     for (unsigned i = 0; i < r->n_bad; i++) {
         const struct raft__bad *b = &r->bad[i];
-        /* What is applied is in the state machine, unless it may be a configuration. */
-        if (b->index < first && (b->index > r->applied || b->unread))
+        /* What is applied is in the state machine. */
+        if (b->index < first && b->index > r->applied)
             first = b->index;
     }
     return first;
 }
 
-enum status raft__add_bad(struct raft *r, uint64_t term, uint64_t index, bool unread)
+enum status raft__add_bad(struct raft *r, uint64_t term, uint64_t index)
 {
     if (raft__is_bad(r, index))
         return ST_OK;
     if (r->n_bad == RAFT_BAD_MAX)
         return ST_TOO_LARGE;
-    r->bad[r->n_bad++] = (struct raft__bad){index, term, unread};
+    r->bad[r->n_bad++] = (struct raft__bad){index, term};
     r->repair_at = r->store->now;
     return ST_OK;
 }

@@ -34,7 +34,7 @@ static enum status fill_options(struct raft_options *o, struct err *err)
     o->max_apply_bytes = or_size(o->max_apply_bytes, 4 * 1024 * 1024);
     o->max_chunk_bytes = or_size(o->max_chunk_bytes, 256 * 1024);
     o->max_reads = or32(o->max_reads, 4096);
-    o->max_tickets = or32(o->max_tickets, 64);
+    o->max_tickets = or32(o->max_tickets, 32);
     return ST_OK;
 }
 

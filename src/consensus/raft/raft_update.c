@@ -293,7 +293,7 @@ static void unreadable(struct raft *r, uint64_t from)
             raft__snap_start(r, p);
     }
     if (from > r->apply_sent && raft__term_at(&r->log, from))
-        (void)raft__add_bad(r, raft__term_at(&r->log, from), from, false);
+        (void)raft__add_bad(r, raft__term_at(&r->log, from), from);
 }
 
 void raft_fetched(struct raft *r, uint64_t id, enum status st, const struct raft_entry *entries,
@@ -317,7 +317,7 @@ void raft_fetched(struct raft *r, uint64_t id, enum status st, const struct raft
         r->n_fetched = n;
     }
     if (st == ST_CORRUPT && raft__term_at(&r->log, from + n)) {
-        if (raft__add_bad(r, raft__term_at(&r->log, from + n), from + n, false) != ST_OK)
+        if (raft__add_bad(r, raft__term_at(&r->log, from + n), from + n) != ST_OK)
             r->fetch_at = r->store->now + r->store->o.heartbeat_ms;
     } else if (st == ST_NOT_FOUND || (st == ST_OK && n == 0)) {
         unreadable(r, from);

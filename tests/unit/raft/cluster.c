@@ -236,7 +236,9 @@ void net_deliver(struct cluster *c, size_t at)
             st = raft_store_beat(n->rs, &p.beat);
         else
             st = raft_step(n->r, &p.m);
-        DEMAND(c, st == ST_OK || st == ST_PRECONDITION_FAILED || st == ST_OVERLOADED,
+        DEMAND(c,
+               st == ST_OK || st == ST_PRECONDITION_FAILED || st == ST_OVERLOADED ||
+                   st == ST_NO_MEMORY,
                "%s from %llu to %llu answered %s", raft_msg_name(p.m.type), (ull)from, (ull)to,
                status_name(st));
         check_commits(c, n);
@@ -369,7 +371,6 @@ static void do_install(struct node *n)
         d->last = index;
     d->compacted = index;
     d->compacted_term = s->term;
-    d->compacted_conf = s->conf;
     d->ckpt = d->older = (struct ckpt){index, s->term, hash, s->conf};
     n->applied = n->to_apply = index;
     n->hash = hash;
@@ -396,7 +397,7 @@ static void start_raft(struct node *n)
                           .hard = d->hs,
                           .compacted = d->compacted,
                           .compacted_term = d->compacted_term,
-                          .conf = d->compacted_conf,
+                          .conf = d->ckpt.conf,
                           .applied = d->ckpt.index};
     DEMAND(c, raft_new(n->rs, &i, &n->r, &err) == ST_OK, "%s", err.detail);
     for (uint64_t k = d->compacted + 1; k <= d->last; k++) {
@@ -424,7 +425,6 @@ void node_start_new(struct node *n, uint64_t replica, const struct raft_conf *co
     d->last = d->compacted = d->compacted_term = 0;
     d->hs = (struct raft_hard_state){0};
     d->ckpt = d->older = (struct ckpt){.conf = *conf};
-    d->compacted_conf = *conf;
     n->replica = replica;
     n->exists = true;
     start_raft(n);
@@ -677,7 +677,6 @@ void node_checkpoint(struct node *n, bool compact)
     }
     d->compacted = k->index;
     d->compacted_term = k->term;
-    d->compacted_conf = k->conf;
 }
 
 bool node_propose(struct node *n, uint64_t *ret_index)

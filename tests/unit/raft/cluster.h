@@ -40,7 +40,6 @@ struct d_op { /* written, not synced */
 struct disk {
     struct raft_hard_state hs;
     uint64_t compacted, compacted_term;
-    struct raft_conf compacted_conf;
     uint64_t last;
     struct d_entry *e; /* by index */
     struct ckpt ckpt, older;

@@ -37,13 +37,17 @@ static bool one_rotten(const struct cluster *c)
     return false;
 }
 
-/* One copy at a time, and only if a good one is elsewhere. */
+/* The fault atlas: one copy at a time, of an entry that is committed and of which a good copy is
+ * elsewhere; nobody compacts it away meanwhile. (An entry that only its rotten holder ever had, or
+ * that is only in states, blocks elections that need the holder's vote: README.md.) */
 static void rot(struct cluster *c, struct node *n)
 {
     const struct disk *d = &n->d;
     if (d->last == d->compacted || one_rotten(c) || !in_conf(&c->conf_at_max, n->replica))
         return;
     uint64_t i = d->compacted + 1 + test_rng_below(&c->rng, d->last - d->compacted);
+    if (i > c->commit_max || d->e[i].term != c->applied_term[i])
+        return;
     for (unsigned s = 1; s <= c->n; s++) {
         const struct disk *o = &c->nodes[s].d;
         if (s != n->store && in_conf(&c->conf_at_max, c->nodes[s].replica) && i > o->compacted &&
@@ -88,7 +92,7 @@ static void cut(struct cluster *c)
 static void change(struct cluster *c)
 {
     struct node *n = cluster_leader(c);
-    if (!n)
+    if (!n || one_rotten(c)) /* who has the sound copy must not be removed */
         return;
     uint64_t voters[STORES_MAX], learners[STORES_MAX], index;
     size_t nv = 0, nl = 0;
@@ -196,7 +200,7 @@ static void step(struct cluster *c, const struct mix *m, uint32_t total, bool ro
     else if (turn(&x, m->heal))
         memset(c->cut, 0, sizeof c->cut);
     else if (turn(&x, m->checkpoint))
-        n->up ? node_checkpoint(n, test_rng_chance(&c->rng, 1, 2)) : (void)0;
+        n->up ? node_checkpoint(n, test_rng_chance(&c->rng, 1, 2) && !one_rotten(c)) : (void)0;
     else if (turn(&x, m->transfer))
         transfer(c);
     else if (turn(&x, m->change))
@@ -256,6 +260,9 @@ static void heal_and_agree(struct cluster *c)
             print_error("    member %llu flags %u\n",
                         (ull)raft_configuration(c->nodes[s].r)->member[k].replica,
                         raft_configuration(c->nodes[s].r)->member[k].flags);
+        for (uint64_t k = c->nodes[s].d.compacted + 1; k <= c->nodes[s].d.last; k++)
+            if (c->nodes[s].d.e[k].bad)
+                print_error("    rotten: %llu\n", (ull)k);
         struct raft_peer_status ps[16];
         size_t np = raft_peers(c->nodes[s].r, ps, 16);
         for (size_t k = 0; k < np; k++)
