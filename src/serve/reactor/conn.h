@@ -21,7 +21,7 @@ struct conn_proto {
     const char *name;
     /* The connection is there and its filter's handshake is done (conn_alpn is known). Makes the
      * protocol's state and puts it in place (conn_set_state). An error closes the connection;
-     * on_closed is then not called. `arg` is reactors_listen's. */
+     * on_closed is then not called, nor is it when the handshake failed (but see reactor_connect). `arg` is reactors_listen's. */
     enum status (*on_open)(struct conn *c, void *arg);
     /* Bytes, borrowed until the return. Returns how many were taken; when some were left, reading
      * pauses and the rest comes again, with what came after it, after conn_resume. To wait for more
@@ -32,6 +32,10 @@ struct conn_proto {
     void (*on_eof)(struct conn *c);
     /* Output fell to the low-water mark after conn_writable had said no. May be NULL. */
     void (*on_writable)(struct conn *c);
+    /* After the fibers of the round, once for each connection that called conn_want_output: the
+     * moment to turn what protocol and fibers have ready into bytes (conn_send), so that all of it
+     * leaves together. May be NULL. */
+    void (*on_output)(struct conn *c);
     /* The time set by conn_set_tick has come. May be NULL. */
     void (*on_tick)(struct conn *c, uint64_t now_ns);
     /* The reactor stops: take no new requests, tell the peer (GOAWAY, Connection: close), and
@@ -51,8 +55,8 @@ void conn_set_proto(struct conn *c, const struct conn_proto *proto, void *state)
 struct reactor *conn_reactor(const struct conn *c);
 uint64_t conn_id(const struct conn *c); /* unique in the process's life: for logs */
 void conn_ref(struct conn *c);
-void conn_unref(struct conn *c); /* takes NULL */
-bool conn_is_open(const struct conn *c);
+void conn_unref(struct conn *c);         /* takes NULL */
+bool conn_is_open(const struct conn *c); /* output is still taken */
 
 /* --- output; sent at the end of the round --- */
 
@@ -63,6 +67,8 @@ enum status conn_send(struct conn *c, struct bytes data) WARN_UNUSED;
  * called once they are not needed any more, also when this call fails. */
 enum status conn_send_ref(struct conn *c, struct bytes data, void (*release)(void *arg),
                           void *arg) WARN_UNUSED;
+/* on_output follows in this round, or in the next when called from on_output. */
+void conn_want_output(struct conn *c);
 bool conn_writable(const struct conn *c); /* queued <= output.send_high_bytes, and open */
 size_t conn_queued(const struct conn *c);
 /* Parks the current fiber until conn_writable, the connection is gone (CLOSED), or the deadline
@@ -74,7 +80,9 @@ enum status conn_wait_writable(struct conn *c, uint64_t deadline_ns) WARN_UNUSED
 void conn_pause(struct conn *c);  /* no on_data until conn_resume; does not count calls */
 void conn_resume(struct conn *c); /* what was left comes again in a coming round */
 /* A request holds `bytes` of memory from here on. Over request_conn_bytes reading pauses until
- * enough was given back; over request_bytes: OVERLOADED, nothing is charged. */
+ * enough was given back; over request_bytes: OVERLOADED, nothing is charged. So that a pause ends,
+ * charge what is complete and at work; what is incomplete the protocol bounds itself (size limits,
+ * flow control). */
 enum status conn_charge(struct conn *c, size_t bytes, struct err *err) WARN_UNUSED;
 void conn_uncharge(struct conn *c, size_t bytes); /* also after the connection is gone */
 
@@ -103,8 +111,8 @@ struct conn_filter_ops {
     /* Gives clear bytes, as many as fit; *ret_len = 0: none now. *ret_eof: the peer ended well. */
     enum status (*read)(void *f, uint8_t *to, size_t cap, size_t *ret_len, bool *ret_eof,
                         struct buf *out, struct err *err);
-    /* Keeps a copy of what `in` has left unread: the borrowing ends. NO_MEMORY. */
-    enum status (*keep)(void *f);
+    /* Keeps a copy of what `in` has left unread, *ret_len bytes: the borrowing ends. NO_MEMORY. */
+    enum status (*keep)(void *f, size_t *ret_len);
     bool (*ready)(const void *f); /* the handshake is done */
     /* Seals clear bytes, appending to `out`. Only when ready. */
     enum status (*seal)(void *f, struct bytes clear, struct buf *out, struct err *err);
@@ -121,7 +129,9 @@ struct conn_filter_maker {
     const struct conn_filter_ops *ops;
     void *arg;
 };
-bool conn_is_secure(const struct conn *c);        /* a filter stands between */
+bool conn_is_secure(const struct conn *c); /* a filter stands between */
+/* The filter, for whoever made it; NULL when it has none or another kind of. */
+void *conn_filter(const struct conn *c, const struct conn_filter_ops *ops);
 const char *conn_alpn(const struct conn *c);      /* "" without a filter */
 const char *conn_peer_name(const struct conn *c); /* "" without a filter; lives as long as c */
 

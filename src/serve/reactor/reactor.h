@@ -37,7 +37,7 @@ struct reactor_options {
     /* Nothing came and nothing went, and the protocol has no request: closed. 0: 5 min;
      * UINT64_MAX: never. */
     uint64_t idle_timeout_ms;
-    /* Output waits and the peer took nothing for so long: cut. 0: 30 s. */
+    /* Output waits and the peer took nothing for so long, at most twice that: cut. 0: 30 s. */
     uint64_t send_timeout_ms;
     /* From the accept until the filter's handshake is done and the protocol has called conn_settled
      * (its first complete request or preface). 0: 10 s. */

@@ -162,6 +162,16 @@ size_t loop_conns(const struct loop *l)
     return l->n_conns;
 }
 
+size_t loop_listeners(const struct loop *l)
+{
+    size_t n = 0;
+    list_foreach (it, &l->listeners) {
+        (void)it;
+        n++;
+    }
+    return n;
+}
+
 size_t loop_queued_bytes(const struct loop *l)
 {
     return l->queued;

@@ -67,6 +67,8 @@ size_t loop_conns(const struct loop *l);      /* connections alive */
 size_t loop_queued_bytes(const struct loop *l); /* output of all connections not yet sent */
 size_t loop_kept_bytes(const struct loop *l);   /* input that paused connections keep */
 
+size_t loop_listeners(const struct loop *l); /* alive, those that are closing too */
+
 /* --- messages from other threads --- */
 
 /* Runs fn(arg) on the loop's thread in a coming round, in order for one sender. Never blocks.

@@ -1,0 +1,733 @@
+/* Reactors on both loops, against blocking sockets of the test's own thread: rounds, back-pressure,
+ * bounds, timeouts, stopping. */
+#include "base/alloc.h"
+#include "serve/reactor/conn.h"
+#include "support/cmocka.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static enum loop_kind kind_now;
+
+/* --- clients --- */
+
+static int dial(const struct net_addr *a)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(a->port)};
+    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    struct timeval patience = {.tv_sec = 20};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    assert_int_equal(connect(fd, (const struct sockaddr *)(const void *)&in, sizeof in), 0);
+    return fd;
+}
+
+/* The end of an io_uring interrupts the thread that made it (task work of its last reference), and a
+ * recv with a timeout is not begun again by the kernel. */
+static ssize_t get(int fd, void *to, size_t len)
+{
+    ssize_t n;
+    do
+        n = recv(fd, to, len, 0);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
+static void say(int fd, const char *text)
+{
+    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+static void hear(int fd, const char *text)
+{
+    char got[4096];
+    size_t want = strlen(text), n = 0;
+    while (n < want) {
+        ssize_t r = get(fd, got + n, want - n);
+        if (r <= 0)
+            fail_msg("heard \"%.*s\", then %s; wanted \"%s\"", (int)n, got,
+                     r ? strerror(errno) : "the end", text);
+        n += (size_t)r;
+    }
+    assert_memory_equal(got, text, want);
+}
+
+/* The connection ends, politely or not. */
+static void hear_end(int fd)
+{
+    char c[1000];
+    ssize_t r;
+    while ((r = get(fd, c, sizeof c)) > 0)
+        ;
+    if (r < 0 && errno != ECONNRESET)
+        fail_msg("the connection does not end: %s", strerror(errno));
+    close(fd);
+}
+
+/* --- a server: lines, each answered by a fiber --- */
+
+struct server {
+    struct reactors *g;
+    struct net_addr addr;
+    _Atomic unsigned opened, closed, fibers_done, drained;
+    _Atomic unsigned group; /* requests that stood with the first when it went on */
+    _Atomic int last_why;
+    _Atomic bool gate;
+    _Atomic size_t stream_bytes;
+    _Atomic size_t most_queued;
+};
+
+struct session {
+    struct server *sv;
+    char line[64];
+    size_t len;
+    bool draining;
+    unsigned working;
+};
+
+struct request {
+    struct conn *c;
+    char line[64];
+};
+
+static unsigned waiting_group; /* one reactor's thread only */
+
+static void finish_if_drained(struct conn *c)
+{
+    struct session *s = conn_state(c);
+    if (s->draining && s->working == 0)
+        conn_finish(c);
+}
+
+static void stream(struct conn *c, struct server *sv)
+{
+    static const char block[10000];
+    for (size_t n = 0; n < sv->stream_bytes; n += sizeof block) {
+        if (conn_wait_writable(c, UINT64_MAX) || conn_send(c, BYTES(block, sizeof block)))
+            return;
+        size_t queued = conn_queued(c);
+        if (queued > atomic_load(&sv->most_queued))
+            atomic_store(&sv->most_queued, queued);
+    }
+}
+
+static void answer(void *arg)
+{
+    struct request *q = arg;
+    struct conn *c = q->c;
+    struct reactor *r = conn_reactor(c);
+    struct server *sv = reactor_ctx(r);
+    assert_ptr_equal(r, reactor_current());
+    if (!strcmp(q->line, "group")) {
+        bool leads = waiting_group++ == 0;
+        if (leads) {
+            fiber_yield();
+            atomic_store(&sv->group, waiting_group);
+            waiting_group = 0;
+        }
+    } else if (!strcmp(q->line, "wait")) {
+        while (!atomic_load(&sv->gate))
+            reactor_yield(r);
+    } else if (!strcmp(q->line, "stream")) {
+        stream(c, sv);
+    }
+    char out[80];
+    int n = snprintf(out, sizeof out, "<%s>", q->line);
+    if (conn_is_open(c)) {
+        enum status st = conn_send(c, BYTES(out, (size_t)n));
+        assert_true(st == ST_OK || st == ST_OVERLOADED);
+    }
+    atomic_fetch_add(&sv->fibers_done, 1);
+    conn_uncharge(c, 100);
+    conn_busy(c, -1);
+    if (conn_is_open(c)) {
+        struct session *s = conn_state(c);
+        s->working--;
+        finish_if_drained(c);
+    }
+    conn_unref(c);
+    free(q);
+}
+
+static enum status on_open(struct conn *c, void *arg)
+{
+    struct server *sv = arg;
+    assert_non_null(sv);
+    struct session *s = calloc(1, sizeof *s);
+    if (!s)
+        return ST_NO_MEMORY;
+    s->sv = sv;
+    conn_set_state(c, s);
+    atomic_fetch_add(&sv->opened, 1);
+    return ST_OK;
+}
+
+static size_t other_data(struct conn *c, struct bytes data)
+{
+    enum status st = conn_send(c, BYTES_LIT("other:"));
+    assert_int_equal(st ? st : conn_send(c, data), ST_OK);
+    return data.len;
+}
+
+static void on_closed(struct conn *c, enum status why)
+{
+    struct session *s = conn_state(c);
+    assert_false(conn_is_open(c));
+    assert_int_equal(conn_send(c, BYTES_LIT("x")), ST_CLOSED);
+    atomic_store(&s->sv->last_why, (int)why);
+    atomic_fetch_add(&s->sv->closed, 1);
+    free(s);
+}
+
+static void on_drain(struct conn *c)
+{
+    struct session *s = conn_state(c);
+    s->draining = true;
+    atomic_fetch_add(&s->sv->drained, 1);
+    finish_if_drained(c);
+}
+
+static const struct conn_proto other = {
+    .name = "other", .on_open = on_open, .on_data = other_data, .on_closed = on_closed};
+
+static void line(struct conn *c, struct session *s)
+{
+    struct request *q = calloc(1, sizeof *q);
+    assert_non_null(q);
+    q->c = c;
+    memcpy(q->line, s->line, s->len);
+    s->len = 0;
+    conn_settled(c);
+    if (!strcmp(q->line, "other")) {
+        conn_set_proto(c, &other, s);
+    } else if (!strcmp(q->line, "abort")) {
+        conn_abort(c, ST_CORRUPT);
+    } else if (!strcmp(q->line, "bye")) {
+        assert_int_equal(conn_send(c, BYTES_LIT("<bye>")), ST_OK);
+        conn_finish(c);
+        assert_int_equal(conn_send(c, BYTES_LIT("more")), ST_CLOSED);
+    } else if (q->line[0] == 'q' && q->line[1] == 'q') {
+        assert_int_equal(conn_send(c, BYTES(q->line, 32)), ST_OK); /* without a fiber */
+    } else if (conn_charge(c, 100, NULL)) {
+        assert_int_equal(conn_send(c, BYTES_LIT("<full>")), ST_OK);
+    } else {
+        enum status st = reactor_spawn(conn_reactor(c), answer, q, NULL);
+        if (st) {
+            assert_int_equal(st, ST_OVERLOADED);
+            assert_int_equal(conn_send(c, BYTES_LIT("<busy>")), ST_OK);
+            conn_uncharge(c, 100);
+            free(q);
+            return;
+        }
+        conn_ref(c);
+        conn_busy(c, 1);
+        s->working++;
+        return;
+    }
+    free(q);
+}
+
+/* Stops after a line that makes something else of the connection. */
+static size_t on_data(struct conn *c, struct bytes data)
+{
+    struct session *s = conn_state(c);
+    for (size_t i = 0; i < data.len; i++) {
+        if (data.data[i] != '\n') {
+            assert_true(s->len < sizeof s->line);
+            s->line[s->len++] = (char)data.data[i];
+            continue;
+        }
+        line(c, s);
+        if (conn_proto_of(c) == &other || !conn_is_open(c))
+            return i + 1;
+    }
+    return data.len;
+}
+
+static const struct conn_proto lines = {.name = "lines",
+                                        .on_open = on_open,
+                                        .on_data = on_data,
+                                        .on_drain = on_drain,
+                                        .on_closed = on_closed};
+
+static void up_with(struct server *sv, unsigned n, enum reactors_spread spread,
+                    const struct conn_proto *proto, struct reactor_options o)
+{
+    struct err err;
+    err_init(&err);
+    o.loop = kind_now;
+    if (reactors_start(env_linux(), n, &o, &sv->g, &err))
+        fail_msg("reactors_start: %s", err.detail);
+    for (unsigned i = 0; i < n; i++)
+        reactors_set_ctx(sv->g, i, sv);
+    struct net_addr any;
+    assert_int_equal(net_addr_parse("127.0.0.1:0", &any, NULL), ST_OK);
+    if (reactors_listen(sv->g, &any, spread, proto, sv, NULL, &sv->addr, &err))
+        fail_msg("reactors_listen: %s", err.detail);
+}
+
+static void up(struct server *sv, struct reactor_options o)
+{
+    *sv = (struct server){0};
+    up_with(sv, 1, REACTORS_REUSEPORT, &lines, o);
+}
+
+static struct reactor_stats stats(struct server *sv, unsigned i)
+{
+    struct reactor_stats st;
+    reactor_stats_of(reactors_at(sv->g, i), &st);
+    return st;
+}
+
+static void down(struct server *sv)
+{
+    (void)reactors_stop(sv->g, 0);
+    for (unsigned i = 0; i < reactors_count(sv->g); i++) {
+        struct reactor_stats st = stats(sv, i);
+        assert_int_equal(st.conns, 0);
+        assert_int_equal(st.fibers, 0);
+        assert_int_equal(st.request_bytes, 0);
+        assert_int_equal(st.output_bytes, 0);
+        assert_int_equal(st.kept_bytes, 0);
+    }
+    assert_int_equal(atomic_load(&sv->opened), atomic_load(&sv->closed));
+    reactors_free(sv->g);
+}
+
+static void until(_Atomic unsigned *v, unsigned n)
+{
+    for (unsigned ms = 0; atomic_load(v) < n; ms++) {
+        if (ms > 20000)
+            fail_msg("%u of %u in 20 s", atomic_load(v), n);
+        env_sleep_ms(env_linux(), 1);
+    }
+}
+
+#define AWAIT(cond)                                                                                \
+    for (unsigned ms_ = 0; !(cond); ms_++) {                                                       \
+        if (ms_ > 20000)                                                                           \
+            fail_msg("not in 20 s: %s", #cond);                                                    \
+        env_sleep_ms(env_linux(), 1);                                                              \
+    }
+
+/* --- tests --- */
+
+static void test_serve_reactor_requests(void **state)
+{
+    (void)state;
+    struct server sv;
+    up(&sv, (struct reactor_options){0});
+    int fd = dial(&sv.addr);
+    say(fd, "hello\nwor");
+    hear(fd, "<hello>");
+    say(fd, "ld\n");
+    hear(fd, "<world>");
+    /* All of one read are in the group of the fiber that yields once. */
+    say(fd, "group\ngroup\ngroup\ngroup\ngroup\n");
+    for (unsigned i = 0; i < 5; i++)
+        hear(fd, "<group>");
+    assert_int_equal(atomic_load(&sv.group), 5);
+    AWAIT(stats(&sv, 0).bytes_in == 12 + 30);
+    assert_int_equal(stats(&sv, 0).accepted, 1);
+    say(fd, "bye\nignored\n");
+    hear(fd, "<bye>");
+    hear_end(fd);
+    until(&sv.closed, 1);
+    assert_int_equal(atomic_load(&sv.last_why), ST_OK);
+    fd = dial(&sv.addr);
+    say(fd, "other\nx");
+    hear(fd, "other:x");
+    shutdown(fd, SHUT_WR); /* no on_eof: it finishes */
+    hear_end(fd);
+    fd = dial(&sv.addr);
+    say(fd, "abort\n");
+    hear_end(fd);
+    until(&sv.closed, 3);
+    assert_int_equal(atomic_load(&sv.last_why), ST_CORRUPT);
+    down(&sv);
+}
+
+static void test_serve_reactor_yield(void **state)
+{
+    (void)state;
+    struct server sv;
+    up(&sv, (struct reactor_options){0});
+    int busy = dial(&sv.addr), fd = dial(&sv.addr);
+    say(busy, "wait\n"); /* runs in every round from now on */
+    for (unsigned i = 0; i < 50; i++) {
+        say(fd, "quick\n");
+        hear(fd, "<quick>");
+    }
+    atomic_store(&sv.gate, true);
+    hear(busy, "<wait>");
+    close(busy);
+    close(fd);
+    down(&sv);
+}
+
+static void test_serve_reactor_slow_reader(void **state)
+{
+    (void)state;
+    struct server sv;
+    up(&sv, (struct reactor_options){.output = {.send_high_bytes = 100000}});
+    sv.stream_bytes = 20000000;
+    int fd = dial(&sv.addr), quick = dial(&sv.addr);
+    say(fd, "stream\n");
+    for (unsigned i = 0; i < 50; i++) { /* nobody else waits */
+        say(quick, "quick\n");
+        hear(quick, "<quick>");
+    }
+    static char in[100000];
+    size_t got = 0;
+    while (got < sv.stream_bytes) {
+        ssize_t n = get(fd, in, sizeof in);
+        assert_true(n > 0);
+        got += (size_t)n;
+    }
+    if (got == sv.stream_bytes)
+        hear(fd, "<stream>");
+    assert_true(atomic_load(&sv.most_queued) <= 110000);
+    assert_true(atomic_load(&sv.most_queued) >= 100000);
+    /* A stream whose reader goes away ends. */
+    say(fd, "stream\n");
+    hear(fd, "");
+    close(fd);
+    close(quick);
+    until(&sv.fibers_done, 52);
+    down(&sv);
+}
+
+/* One that asks and never reads: the answers stop at the bound, then its questions wait. */
+static void test_serve_reactor_deaf(void **state)
+{
+    (void)state;
+    struct server sv;
+    up(&sv, (struct reactor_options){.output = {.send_high_bytes = 50000}});
+    int fd = dial(&sv.addr);
+    static char q[32 * 1000];
+    for (size_t i = 0; i < sizeof q; i++)
+        q[i] = i % 32 == 31 ? '\n' : 'q';
+    size_t sent = 0;
+    for (;;) {
+        size_t at = sent % sizeof q;
+        ssize_t n = send(fd, q + at, sizeof q - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n > 0) {
+            sent += (size_t)n;
+            continue;
+        }
+        if (errno == EINTR)
+            continue;
+        assert_int_equal(errno, EAGAIN);
+        struct pollfd p = {.fd = fd, .events = POLLOUT};
+        if (poll(&p, 1, 500) == 0)
+            break; /* it takes no more */
+    }
+    struct reactor_stats st = stats(&sv, 0);
+    assert_true(st.output_bytes > 12500); /* above the low-water mark, or it would read on */
+    assert_true(st.output_bytes < 1000000);
+    shutdown(fd, SHUT_WR);
+    static char in[65536];
+    size_t got = 0;
+    while (got < sent / 32 * 32) {
+        ssize_t n = get(fd, in, sizeof in);
+        assert_true(n > 0);
+        got += (size_t)n;
+    }
+    assert_int_equal(got, sent / 32 * 32);
+    hear_end(fd);
+    down(&sv);
+}
+
+static void test_serve_reactor_bounds(void **state)
+{
+    (void)state;
+    struct server sv;
+    up(&sv, (struct reactor_options){.max_conns = 2, .max_fibers = 2, .request_bytes = 300});
+    int a = dial(&sv.addr), b = dial(&sv.addr);
+    until(&sv.opened, 2);
+    int c = dial(&sv.addr);
+    hear_end(c);
+    AWAIT(stats(&sv, 0).refused_full == 1);
+    say(a, "wait\nwait\n");
+    say(a, "third\n");
+    hear(a, "<busy>");
+    AWAIT(stats(&sv, 0).request_bytes == 200);
+    atomic_store(&sv.gate, true);
+    hear(a, "<wait><wait>");
+    say(b, "again\n");
+    hear(b, "<again>");
+    close(a);
+    close(b);
+    down(&sv);
+
+    up(&sv, (struct reactor_options){.request_bytes = 150});
+    a = dial(&sv.addr);
+    say(a, "wait\n");
+    say(a, "more\n");
+    hear(a, "<full>");
+    atomic_store(&sv.gate, true);
+    hear(a, "<wait>");
+    close(a);
+    down(&sv);
+
+    /* Of one connection: reading waits, nothing is refused. */
+    up(&sv, (struct reactor_options){.request_conn_bytes = 99});
+    a = dial(&sv.addr);
+    b = dial(&sv.addr);
+    say(a, "wait\n");
+    until(&sv.opened, 2);
+    AWAIT(!(stats(&sv, 0).request_bytes < 100));
+    say(a, "later\n");
+    for (unsigned i = 0; i < 20; i++) {
+        say(b, "quick\n");
+        hear(b, "<quick>");
+    }
+    assert_int_equal(atomic_load(&sv.fibers_done), 20);
+    atomic_store(&sv.gate, true);
+    hear(a, "<wait><later>");
+    close(a);
+    close(b);
+    down(&sv);
+}
+
+static void test_serve_reactor_timeouts(void **state)
+{
+    (void)state;
+    struct server sv;
+    up(&sv, (struct reactor_options){.setup_timeout_ms = 30, .idle_timeout_ms = 60000});
+    int silent = dial(&sv.addr), slow = dial(&sv.addr);
+    say(slow, "incompl");
+    hear_end(silent);
+    hear_end(slow);
+    until(&sv.closed, 2);
+    assert_int_equal(atomic_load(&sv.last_why), ST_TIMED_OUT);
+    AWAIT(stats(&sv, 0).timed_out == 2);
+    down(&sv);
+
+    up(&sv, (struct reactor_options){.idle_timeout_ms = 40});
+    int idle = dial(&sv.addr), busy = dial(&sv.addr);
+    say(busy, "wait\n");
+    say(idle, "x\n");
+    hear(idle, "<x>");
+    hear_end(idle);
+    until(&sv.closed, 1); /* not the one at work */
+    atomic_store(&sv.gate, true);
+    hear(busy, "<wait>");
+    hear_end(busy);
+    down(&sv);
+
+    up(&sv, (struct reactor_options){.send_timeout_ms = 50, .output = {.send_high_bytes = 50000}});
+    sv.stream_bytes = (size_t)1 << 30;
+    slow = dial(&sv.addr);
+    say(slow, "stream\n"); /* and reads nothing */
+    until(&sv.fibers_done, 1);
+    AWAIT(stats(&sv, 0).cut_slow == 1);
+    hear_end(slow);
+    down(&sv);
+
+    up(&sv, (struct reactor_options){.linger_ms = 30});
+    int lingers = dial(&sv.addr);
+    say(lingers, "bye\n");
+    hear(lingers, "<bye>");
+    char byte;
+    assert_int_equal(get(lingers, &byte, 1), 0);
+    until(&sv.closed, 1); /* although this side is never closed */
+    close(lingers);
+    down(&sv);
+}
+
+static void test_serve_reactor_stop(void **state)
+{
+    (void)state;
+    struct server sv;
+    up(&sv, (struct reactor_options){.linger_ms = 100});
+    int idle = dial(&sv.addr), busy = dial(&sv.addr);
+    say(idle, "x\n");
+    hear(idle, "<x>");
+    say(busy, "wait\n");
+    AWAIT(!(stats(&sv, 0).fibers == 0));
+    atomic_store(&sv.gate, true);
+    assert_int_equal(reactors_stop(sv.g, 20000), 0);
+    assert_int_equal(atomic_load(&sv.drained), 2);
+    hear(busy, "<wait>"); /* it was let finish */
+    hear_end(busy);
+    hear_end(idle);
+    down(&sv);
+
+    /* Past the deadline connections are cut, and fibers waited for. */
+    up(&sv, (struct reactor_options){.output = {.send_high_bytes = 50000}});
+    sv.stream_bytes = (size_t)1 << 30;
+    busy = dial(&sv.addr);
+    say(busy, "stream\n");
+    AWAIT(!(stats(&sv, 0).output_bytes <= 12500));
+    assert_int_equal(reactors_stop(sv.g, 20), 1);
+    assert_int_equal(atomic_load(&sv.last_why), ST_CANCELLED);
+    assert_int_equal(atomic_load(&sv.fibers_done), 1);
+    hear_end(busy);
+    down(&sv);
+}
+
+static void test_serve_reactor_group(void **state)
+{
+    (void)state;
+    struct server sv = {0};
+    up_with(&sv, 3, REACTORS_HAND_OUT, &lines, (struct reactor_options){0});
+    int fd[12];
+    for (unsigned i = 0; i < 12; i++) {
+        fd[i] = dial(&sv.addr);
+        say(fd[i], "x\n");
+        hear(fd[i], "<x>");
+    }
+    for (unsigned i = 0; i < 3; i++)
+        AWAIT(stats(&sv, i).accepted == 4);
+    for (unsigned i = 0; i < 12; i++)
+        close(fd[i]);
+    down(&sv);
+
+    sv = (struct server){0};
+    up_with(&sv, 2, REACTORS_REUSEPORT, &lines, (struct reactor_options){0});
+    struct net_addr taken = sv.addr;
+    struct err err;
+    err_init(&err);
+    for (unsigned i = 0; i < 12; i++) {
+        fd[i] = dial(&sv.addr);
+        say(fd[i], "x\n");
+        hear(fd[i], "<x>");
+    }
+    assert_int_equal(stats(&sv, 0).accepted + stats(&sv, 1).accepted, 12);
+    assert_int_equal(
+        reactors_listen(sv.g, &taken, REACTORS_HAND_OUT, &lines, &sv, NULL, NULL, &err),
+        ST_IO_ERROR);
+    for (unsigned i = 0; i < 12; i++)
+        close(fd[i]);
+    down(&sv);
+}
+
+/* --- our own connections --- */
+
+struct caller {
+    struct server *sv;
+    struct net_addr to;
+    char got[64];
+    size_t len;
+    _Atomic unsigned done;
+    _Atomic int st, why;
+};
+
+static enum status call_open(struct conn *c, void *arg)
+{
+    conn_set_state(c, arg);
+    conn_settled(c);
+    return conn_send(c, BYTES_LIT("called\n"));
+}
+
+static size_t call_data(struct conn *c, struct bytes data)
+{
+    struct caller *k = conn_state(c);
+    assert_true(k->len + data.len < sizeof k->got);
+    memcpy(k->got + k->len, data.data, data.len);
+    k->len += data.len;
+    if (k->len == 8)
+        conn_finish(c);
+    return data.len;
+}
+
+static void call_closed(struct conn *c, enum status why)
+{
+    struct caller *k = conn_state(c);
+    if (!k)
+        return; /* it never opened; see call_refused */
+    atomic_store(&k->why, (int)why);
+    atomic_fetch_add(&k->done, 1);
+}
+
+static const struct conn_proto calls = {
+    .name = "calls", .on_open = call_open, .on_data = call_data, .on_closed = call_closed};
+
+static void call_now(void *arg)
+{
+    struct caller *k = arg;
+    struct conn *c = NULL;
+    atomic_store(&k->st,
+                 (int)reactor_connect(reactors_at(k->sv->g, 0), &k->to, &calls, k, NULL, &c, NULL));
+    if (c)
+        conn_set_state(c, k);
+    else
+        atomic_fetch_add(&k->done, 1);
+}
+
+static void test_serve_reactor_connect(void **state)
+{
+    (void)state;
+    struct server sv;
+    up(&sv, (struct reactor_options){0});
+    struct caller k = {.sv = &sv, .to = sv.addr};
+    assert_int_equal(reactor_post(reactors_at(sv.g, 0), call_now, &k), ST_OK);
+    until(&k.done, 1);
+    assert_int_equal(k.why, ST_OK);
+    assert_memory_equal(k.got, "<called>", 8);
+    k = (struct caller){.sv = &sv, .to = sv.addr};
+    k.to.port = 1; /* nobody there */
+    assert_int_equal(reactor_post(reactors_at(sv.g, 0), call_now, &k), ST_OK);
+    until(&k.done, 1);
+    assert_int_equal(k.st ? k.st : k.why, ST_IO_ERROR);
+    down(&sv);
+}
+
+static void test_serve_reactor_no_memory(void **state)
+{
+    (void)state;
+    struct reactor_options o = {.loop = kind_now};
+    for (uint64_t nth = 1;; nth++) {
+        struct reactors *g = NULL;
+        mem_fail_at(nth, 0);
+        enum status st = reactors_start(env_linux(), 2, &o, &g, NULL);
+        mem_fail_at(0, 0);
+        if (mem_fail_hits() == 0) {
+            assert_int_equal(st, ST_OK);
+            reactors_free(g);
+            break;
+        }
+        assert_int_equal(st, ST_NO_MEMORY);
+        assert_null(g);
+    }
+    reactors_free(NULL);
+}
+
+#define ON(kind, name)                                                                             \
+    {                                                                                              \
+#name " " kind, name, NULL, NULL, NULL                                                     \
+    }
+#define TESTS(kind)                                                                                \
+    ON(kind, test_serve_reactor_requests), ON(kind, test_serve_reactor_yield),                     \
+        ON(kind, test_serve_reactor_slow_reader), ON(kind, test_serve_reactor_deaf),               \
+        ON(kind, test_serve_reactor_bounds), ON(kind, test_serve_reactor_timeouts),                \
+        ON(kind, test_serve_reactor_stop), ON(kind, test_serve_reactor_group),                     \
+        ON(kind, test_serve_reactor_connect), ON(kind, test_serve_reactor_no_memory)
+
+int main(void)
+{
+    const struct CMUnitTest on_epoll[] = {TESTS("epoll")};
+    const struct CMUnitTest on_uring[] = {TESTS("io_uring")};
+    kind_now = LOOP_EPOLL;
+    int failed = cmocka_run_group_tests_name("epoll", on_epoll, NULL, NULL);
+    struct loop *l = NULL;
+    struct loop_options o = {.kind = LOOP_URING};
+    if (loop_new(env_linux(), &o, &l, NULL) == ST_OK) {
+        loop_free(l);
+        kind_now = LOOP_URING;
+        failed += cmocka_run_group_tests_name("io_uring", on_uring, NULL, NULL);
+    }
+    return failed;
+}
