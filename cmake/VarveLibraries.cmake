@@ -43,3 +43,8 @@ else()
   message(FATAL_ERROR "llhttp is missing: node-llhttp on Debian 12, libllhttp-dev elsewhere")
 endif()
 target_include_directories(varve_dep_llhttp SYSTEM INTERFACE ${LLHTTP_INCLUDE_DIR})
+pkg_check_modules(OPENSSL REQUIRED IMPORTED_TARGET openssl>=3.0)
+# The contracts in proto/ are made into C (protoc-c) and into descriptors for reflection (protoc) by the build.
+pkg_check_modules(PROTOBUFC REQUIRED IMPORTED_TARGET libprotobuf-c>=1.4)
+find_program(PROTOC protoc REQUIRED)
+find_program(PROTOC_C protoc-c REQUIRED)
