@@ -77,7 +77,8 @@ typedef enum varve_status {
     VARVE_CLOSED = 20,
     VARVE_OVERLOADED = 21,
     VARVE_PERMISSION_DENIED = 22,
-    VARVE_INTERNAL = 23
+    VARVE_INTERNAL = 23,
+    VARVE_UNAUTHENTICATED = 24 /* who asks has not shown who they are */
 } varve_status;
 
 /* "NOT_FOUND" and "not found"; never NULL. */

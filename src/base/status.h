@@ -39,7 +39,8 @@
     X(CLOSED, 20, "handle is closed", 9, 410, false)                                               \
     X(OVERLOADED, 21, "a bounded queue is full", 8, 429, true)                                     \
     X(PERMISSION_DENIED, 22, "permission denied", 7, 403, false)                                   \
-    X(INTERNAL, 23, "internal error", 13, 500, false)
+    X(INTERNAL, 23, "internal error", 13, 500, false)                                              \
+    X(UNAUTHENTICATED, 24, "not authenticated", 16, 401, false)
 
 enum status {
 #define X(name, num, text, grpc, http, retry) ST_##name = (num),

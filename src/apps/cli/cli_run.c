@@ -172,6 +172,7 @@ int cli_exit_code(varve_status st)
     case VARVE_OVERLOADED:
     case VARVE_PERMISSION_DENIED:
     case VARVE_INTERNAL:
+    case VARVE_UNAUTHENTICATED:
         break;
     }
     return CLI_FAILED;

@@ -82,6 +82,7 @@ static enum status open_folder(const char *dir, const varve_options *options, va
         return err_set(err, ST_NO_MEMORY, "no memory for a handle");
     db->on.env = env_linux();
     db->on.writer = BYTES_EMPTY;
+    db->on.system = true; /* who calls has the folder's files anyway */
     struct bytes writer = o.writer ? BYTES_STR(o.writer) : BYTES_EMPTY;
     if (writer.len > RECORD_WRITER_MAX)
         st = err_set(err, ST_TOO_LARGE, "writer: it has %zu bytes, over the limit of %d",

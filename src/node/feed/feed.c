@@ -26,6 +26,7 @@ struct feed {
     struct version seen;     /* at the end of `rows` everything up to here was looked at */
     bool asked;              /* the store has been asked from here on at least once */
     struct buf collection, prefix, value, token;
+    struct bytes hidden;
     bool all, values;
     uint64_t left;
     uint32_t last_id; /* the collection of the last row, and whether it passes */
@@ -121,6 +122,7 @@ enum status feed_open(struct store *s, struct bytes token, const struct feed_opt
     f->store = s;
     f->all = o->collection.len == 0;
     f->values = o->values;
+    f->hidden = o->hidden;
     f->left = o->limit ? o->limit : UINT64_MAX;
     enum status st = ST_OK;
     if (buf_append(&f->collection, o->collection.data, o->collection.len) != ST_OK ||
@@ -166,7 +168,9 @@ static bool passes(struct feed *f, struct bytes key)
     if (id != f->last_id) {
         const char *name = store_collection_name(f->store, id);
         f->last_name = name ? name : "";
-        f->last_passes = f->all || bytes_eq(BYTES_STR(f->last_name), buf_bytes(&f->collection));
+        struct bytes whole = BYTES_STR(f->last_name);
+        f->last_passes = f->all ? f->hidden.len == 0 || !bytes_has_prefix(whole, f->hidden)
+                                : bytes_eq(whole, buf_bytes(&f->collection));
         f->last_id = id;
     }
     struct bytes user = {key.data + STORE_ROUTE_BYTES, key.len - STORE_ROUTE_BYTES};

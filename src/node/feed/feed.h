@@ -18,7 +18,8 @@ struct feed;
 struct feed_options {
     struct bytes collection; /* a name, of whatever ids it had and will have; len 0 = all */
     struct bytes prefix;     /* of users' keys */
-    uint64_t limit;          /* rows; 0 = none */
+    struct bytes hidden; /* with all: not of collections whose name begins so; outlives the feed */
+    uint64_t limit;      /* rows; 0 = none */
     bool values; /* puts carry the value of their version, with its type, writer and expiry */
 };
 

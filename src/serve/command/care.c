@@ -5,7 +5,7 @@ enum status command_collection_drop(const struct command_db *db, struct bytes co
                                     const struct command_options *given, struct err *err)
 {
     struct command_options o;
-    enum status st = command__check_name(collection, "collection", err);
+    enum status st = command__check_collection(db, collection, "collection", err);
     if (st == ST_OK)
         st = command__options(db, given, &o, err);
     if (st == ST_OK && o.ttl_ms)
@@ -52,14 +52,14 @@ enum status command_snapshot_delete(const struct command_db *db, struct bytes na
 enum status command_retention_get(const struct command_db *db, struct bytes collection,
                                   struct collection_settings *ret, struct err *err)
 {
-    enum status st = command__check_name(collection, "collection", err);
+    enum status st = command__check_collection(db, collection, "collection", err);
     return st == ST_OK ? store_settings_get(db->store, collection, ret, err) : st;
 }
 
 enum status command_retention_set(const struct command_db *db, struct bytes collection,
                                   const struct collection_settings *v, struct err *err)
 {
-    enum status st = command__check_name(collection, "collection", err);
+    enum status st = command__check_collection(db, collection, "collection", err);
     return st == ST_OK ? store_settings_set(db->store, collection, v, err) : st;
 }
 
@@ -68,7 +68,8 @@ enum status command_vacuum(const struct command_db *db, struct bytes collection,
                            struct err *err)
 {
     struct store_vacuum_result r = {0};
-    enum status st = collection.data ? command__check_name(collection, "collection", err) : ST_OK;
+    enum status st =
+        collection.data ? command__check_collection(db, collection, "collection", err) : ST_OK;
     if (st == ST_OK)
         st = store_vacuum(db->store, collection.data ? collection : BYTES_EMPTY, progress, arg, &r,
                           err);

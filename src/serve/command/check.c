@@ -24,6 +24,24 @@ enum status command__check_name(struct bytes name, const char *what, struct err 
     return ST_OK;
 }
 
+bool command_is_system(struct bytes collection)
+{
+    return bytes_has_prefix(collection, BYTES_LIT(COMMAND_SYSTEM));
+}
+
+enum status command__refuse_system(const char *what, struct err *err)
+{
+    return err_set(err, ST_PERMISSION_DENIED,
+                   "%s: names that begin with " COMMAND_SYSTEM " are the database's own", what);
+}
+
+enum status command__check_collection(const struct command_db *db, struct bytes name,
+                                      const char *what, struct err *err)
+{
+    enum status st = command__check_name(name, what, err);
+    return st == ST_OK && command__is_refused(db, name) ? command__refuse_system(what, err) : st;
+}
+
 enum status command__bad_key(struct bytes key, struct err *err)
 {
     if (key.len == 0)

@@ -26,9 +26,15 @@ struct command_db {
     struct env *env;
     struct store *store;
     struct bytes writer; /* of versions whose request names none; at most RECORD_WRITER_MAX */
+    /* Whether collections whose name begins with COMMAND_SYSTEM may be reached: by who has the folder
+     * in hand (the library) and by serve/security, never by what comes in through a door. Without it
+     * they are PERMISSION_DENIED by name, and in no list and no feed. */
+    bool system;
 };
 
 enum { COMMAND_TIME_BITS = 48 }; /* of Unix milliseconds */
+#define COMMAND_SYSTEM "_varve."
+bool command_is_system(struct bytes collection);
 
 /* ---- what a verb needs, for the gate (serve/security) ---- */
 
@@ -305,7 +311,8 @@ struct command_row {
     struct bytes token; /* changes and watch, where asked for: the place behind this row */
 };
 /* Takes a row, borrowed until it returns. 1: taken; 0: not taken, the page ends before it; < 0: minus
- * a status, which the call answers. Must not wait: the engine is held. */
+ * a status, which the call answers. A page whose first row is not taken does not move. Must not wait:
+ * the engine is held. */
 typedef int (*command_row_fn)(void *arg, const struct command_row *row, struct err *err);
 struct command_page_end {
     uint32_t rows;

@@ -22,6 +22,14 @@ enum {
 enum status command__null(const char *what, struct err *err); /* INVALID_ARGUMENT */
 /* INVALID_ARGUMENT (data NULL, empty, a control character or '/'), TOO_LARGE. */
 enum status command__check_name(struct bytes name, const char *what, struct err *err) WARN_UNUSED;
+/* Whether it is a name that only db->system may say; then PERMISSION_DENIED. */
+static inline bool command__is_refused(const struct command_db *db, struct bytes name)
+{
+    return !db->system && name.len > 0 && name.data[0] == '_' && command_is_system(name);
+}
+enum status command__refuse_system(const char *what, struct err *err);
+enum status command__check_collection(const struct command_db *db, struct bytes name,
+                                      const char *what, struct err *err) WARN_UNUSED;
 enum status command__bad_key(struct bytes key, struct err *err);
 static inline enum status command__check_key(struct bytes key, struct err *err)
 {
@@ -99,7 +107,8 @@ struct bounds {
     bool empty;
 };
 void bounds_deinit(struct bounds *b); /* takes a zeroed one */
-enum status command__check_scan(const struct command_scan *c, struct err *err) WARN_UNUSED;
+enum status command__check_scan(const struct command_db *db, const struct command_scan *c,
+                                struct err *err) WARN_UNUSED;
 /* `b` is zeroed; bounds_deinit is due whatever it answers. Of `after` (len 0: none) only what lies
  * behind it is left. */
 enum status bounds_make(const struct command_scan_options *o, struct bytes after, uint32_t id,

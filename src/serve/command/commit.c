@@ -224,6 +224,9 @@ enum status command_commit(const struct command_db *db, struct command_batch *b,
         return err_set(err, ST_INVALID_ARGUMENT, "options.ttl_ms: in a batch each put has its own");
     if (st != ST_OK)
         return st;
+    for (size_t i = 0; i < b->n_names; i++) /* a batch is gathered without a db */
+        if (command__is_refused(db, b->names[i].text))
+            return command__refuse_system("collection", err);
     for (int i = 0; i < COMMAND_TRIES; i++)
         if ((st = try_commit(db, b, &o, ret_version, ret_failed, err)) != ST_CANCELLED)
             return st;

@@ -252,7 +252,7 @@ enum status command_scan_page(const struct command_db *db, const struct command_
 {
     struct paging p = {.db = db, .row = row, .arg = arg};
     bool now = !c->at || c->at->kind == COMMAND_AT_NOW;
-    enum status st = command__check_scan(c, err);
+    enum status st = command__check_scan(db, c, err);
     if (st == ST_OK)
         st = begin(&p, page, PAGE_SCAN, scan_query(c), c->options.limit, err);
     if (st == ST_OK)
@@ -329,7 +329,7 @@ enum status command_history_page(const struct command_db *db, const struct comma
     struct paging p = {.db = db, .row = row, .arg = arg};
     enum status st = command__check_key(c->key, err);
     if (st == ST_OK)
-        st = command__check_name(c->collection, "collection", err);
+        st = command__check_collection(db, c->collection, "collection", err);
     if (st == ST_OK)
         st = begin(&p, page, PAGE_HISTORY, history_query(c), c->limit, err);
     if (st == ST_OK && p.fresh)
@@ -357,7 +357,8 @@ static enum status list_rows(struct paging *p, struct store_iter *it, struct err
     while ((rc = store_iter_next(it, &row, err)) > 0) {
         struct command_row out = {.collection = BYTES_EMPTY, .key = row.key, .rec = row.rec};
         out.token = out.rec.value = BYTES_EMPTY;
-        if ((rc = offer(p, &out, err)) <= 0)
+        bool shown = p->t.kind != PAGE_COLLECTIONS || !command__is_refused(p->db, row.key);
+        if (shown && (rc = offer(p, &out, err)) <= 0)
             break;
         enum status st = pass(p, row.key, err);
         if (st != ST_OK)

@@ -63,7 +63,7 @@ static enum status collection_then(const struct command_db *db, struct bytes nam
                                    struct err *err)
 {
     /* A name that no collection can have is the caller's mistake, told as one. */
-    enum status st = command__check_name(name, "collection", err);
+    enum status st = command__check_collection(db, name, "collection", err);
     if (st != ST_OK)
         return st;
     if (version_is_none(at))
@@ -78,7 +78,7 @@ static inline enum status collection_of(const struct command_db *db, struct byte
                                         struct version at, bool cached, uint32_t *ret_id,
                                         struct err *err)
 {
-    if (__builtin_expect(version_is_none(at) && name.data, 1)) {
+    if (__builtin_expect(version_is_none(at) && name.data && !command__is_refused(db, name), 1)) {
         struct collection *c;
         if (__builtin_expect(store_collection_find(db->store, name, &c, NULL) == ST_OK, 1)) {
             *ret_id = collection_id(c);
@@ -228,7 +228,7 @@ enum status command_get_many(const struct command_db *db, const struct command_g
     enum status st = ST_OK;
     for (size_t i = 0; i < c->n && st == ST_OK; i++) {
         if ((st = command__check_key(c->keys[i].key, err)) == ST_OK)
-            st = command__check_name(c->keys[i].collection, "collection", err);
+            st = command__check_collection(db, c->keys[i].collection, "collection", err);
         if (st != ST_OK)
             err_prefix(err, "keys[%zu]", i);
     }

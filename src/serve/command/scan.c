@@ -65,9 +65,10 @@ enum status bounds_make(const struct command_scan_options *o, struct bytes after
     return st;
 }
 
-enum status command__check_scan(const struct command_scan *c, struct err *err)
+enum status command__check_scan(const struct command_db *db, const struct command_scan *c,
+                                struct err *err)
 {
-    enum status st = command__check_name(c->collection, "collection", err);
+    enum status st = command__check_collection(db, c->collection, "collection", err);
     if (st == ST_OK)
         st = command__check_bound(c->options.prefix, "options.prefix", err);
     if (st == ST_OK)
@@ -86,7 +87,7 @@ enum status command_scan(const struct command_db *db, const struct command_scan 
     struct bounds b = {0};
     struct store_iter *it = NULL;
     uint32_t id;
-    enum status st = command__check_scan(c, err);
+    enum status st = command__check_scan(db, c, err);
     if (st == ST_OK)
         st = command_moment(db, c->at, &at, err);
     if (st != ST_OK)
@@ -118,7 +119,7 @@ enum status command_history(const struct command_db *db, const struct command_hi
     struct store_iter *it = NULL;
     enum status st = command__check_key(c->key, err);
     if (st == ST_OK)
-        st = command__check_name(c->collection, "collection", err);
+        st = command__check_collection(db, c->collection, "collection", err);
     if (st != ST_OK)
         return st;
     st = command__collection(db, c->collection, VERSION_NONE, &id, err);

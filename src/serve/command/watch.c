@@ -8,7 +8,7 @@ enum status command_changes(const struct command_db *db, const struct command_ch
     const struct command_changes_options *o = &c->options;
     enum status st = ST_OK;
     if (o->collection.len > 0)
-        st = command__check_name(o->collection, "options.collection", err);
+        st = command__check_collection(db, o->collection, "options.collection", err);
     if (st == ST_OK && o->prefix.len > 0 && o->collection.len == 0)
         st = err_set(err, ST_INVALID_ARGUMENT, "options.prefix: it needs options.collection");
     if (st == ST_OK && o->prefix.len > 0 && !o->prefix.data)
@@ -17,6 +17,7 @@ enum status command_changes(const struct command_db *db, const struct command_ch
         return st;
     struct feed_options fo = {.collection = o->collection.len ? o->collection : BYTES_EMPTY,
                               .prefix = o->prefix.len ? o->prefix : BYTES_EMPTY,
+                              .hidden = db->system ? BYTES_EMPTY : BYTES_LIT(COMMAND_SYSTEM),
                               .limit = o->limit,
                               .values = o->values};
     return feed_open(db->store, c->token.len ? c->token : BYTES_EMPTY, &fo, ret, err);

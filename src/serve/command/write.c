@@ -11,9 +11,11 @@ struct one {
 static enum status find_or_make(const struct command_db *db, const struct one *w,
                                 struct bytes writer, struct collection **ret, struct err *err)
 {
-    enum status st = store_collection_find(db->store, w->collection, ret, NULL);
-    if (st == ST_OK)
-        return ST_OK;
+    enum status st = command__is_refused(db, w->collection)
+                         ? command__refuse_system("collection", err)
+                         : store_collection_find(db->store, w->collection, ret, NULL);
+    if (st == ST_OK || st == ST_PERMISSION_DENIED)
+        return st;
     if ((st = command__check_name(w->collection, "collection", err)) != ST_OK)
         return st;
     if (!w->make)

@@ -40,8 +40,9 @@ enum status grpc_status_of(enum grpc_code code)
     case GRPC_ALREADY_EXISTS:
         return ST_ALREADY_EXISTS;
     case GRPC_PERMISSION_DENIED:
-    case GRPC_UNAUTHENTICATED:
         return ST_PERMISSION_DENIED;
+    case GRPC_UNAUTHENTICATED:
+        return ST_UNAUTHENTICATED;
     case GRPC_RESOURCE_EXHAUSTED:
         return ST_OVERLOADED;
     case GRPC_FAILED_PRECONDITION:
