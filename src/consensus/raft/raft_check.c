@@ -109,6 +109,9 @@ static enum status check_entry(struct raft_checker *c, const struct raft *r, uin
     if (st != ST_OK)
         return st;
     uint64_t hash = hash_of(r, index);
+    const struct raft_entry *e = raft_entry_at(r, index);
+    if (e && e->kind == RAFT_ENTRY_CONF && index > r->conf_index)
+        return BROKEN(err, r, "the configuration at %llu is not in force", (ull)index);
     struct seen_entry *s = slot_of(c->map, c->cap_map, index, term);
     if (term < prev || term == 0)
         return BROKEN(err, r, "terms fall at index %llu", (ull)index);
@@ -212,6 +215,23 @@ static enum status check_leader(struct raft_checker *c, const struct raft *r, st
     return ST_OK;
 }
 
+/* The configuration in force is the newest in the log. */
+static enum status check_conf(const struct raft *r, struct err *err)
+{
+    uint8_t out[RAFT_CONF_BYTES_MAX];
+    const struct raft_entry *e = raft_entry_at(r, r->conf_index);
+    if (r->conf_index > r->log.last)
+        return BROKEN(err, r, "the configuration at %llu is void", (ull)r->conf_index);
+    /* Where a replica begins, the configuration is not from an entry. */
+    if (!e || e->kind != RAFT_ENTRY_CONF)
+        return r->conf_index == r->prev_index || !e
+                   ? ST_OK
+                   : BROKEN(err, r, "no configuration at %llu", (ull)r->conf_index);
+    if (!bytes_eq(e->payload, BYTES(out, raft_conf_encode(&r->conf, out))))
+        return BROKEN(err, r, "another configuration at %llu", (ull)r->conf_index);
+    return ST_OK;
+}
+
 static enum status check_inside(const struct raft *r, struct err *err)
 {
     const struct raft__log *l = &r->log;
@@ -228,7 +248,7 @@ static enum status check_inside(const struct raft *r, struct err *err)
         return BROKEN(err, r, "the log is of a later term than %llu", (ull)r->term);
     if (r->role == RAFT_LEADER && !raft__hard_durable(r))
         return BROKEN(err, r, "leads term %llu, which is not durable", (ull)r->term);
-    return ST_OK;
+    return check_conf(r, err);
 }
 
 static enum status check_one(struct raft_checker *c, const struct raft *r, struct err *err)

@@ -257,13 +257,13 @@ void raft_chunk_written(struct raft *r, uint64_t id, enum status st)
     }
 }
 
-static void install_conf(struct raft *r, const struct raft_snapshot *s)
+static void install_conf(struct raft *r, const struct raft_snapshot *s, bool keep)
 {
-    if (r->prev_index <= s->index) {
+    if (!keep || r->prev_index <= s->index) {
         r->prev = s->conf;
         r->prev_index = s->index;
     }
-    if (r->conf_index > s->index)
+    if (keep && r->conf_index > s->index)
         return; /* a newer one is in the log that goes on behind */
     r->conf = s->conf;
     r->conf_index = s->index;
@@ -292,7 +292,7 @@ void raft_installed(struct raft *r, uint64_t id, enum status st)
     if (r->commit < s.index)
         r->commit = s.index;
     r->applied = r->apply_sent = s.index;
-    install_conf(r, &s);
+    install_conf(r, &s, in->keep);
     if (r->verified < s.index)
         r->verified = s.index;
     uint64_t to = in->from, to_store = in->from_store;

@@ -28,6 +28,28 @@ static struct node *busy_one(struct cluster *c)
     return n ? n : any(c);
 }
 
+/* One that believes it leads, perhaps wrongly. */
+static struct node *any_leader(struct cluster *c)
+{
+    unsigned first = (unsigned)test_rng_below(&c->rng, c->n);
+    for (unsigned i = 0; i < c->n; i++) {
+        struct node *n = &c->nodes[1 + (first + i) % c->n];
+        if (n->up && status_of(n).role == RAFT_LEADER)
+            return n;
+    }
+    return any(c);
+}
+
+static void read_some(struct cluster *c)
+{
+    struct node *n = test_rng_chance(&c->rng, 1, 2) ? any_leader(c) : any(c);
+    for (uint64_t k = test_rng_below(&c->rng, 4) + 1; k > 0; k--)
+        (void)node_read(n);
+    /* What is asked leaves, and what it meets is older than itself. */
+    if (test_rng_chance(&c->rng, 1, 2))
+        (void)node_update(n);
+}
+
 static bool one_rotten(const struct cluster *c)
 {
     for (unsigned s = 1; s <= c->n; s++)
@@ -64,6 +86,10 @@ static void crash(struct cluster *c, bool rots)
     if (!n->up)
         return;
     node_crash(n, test_rng_below(&c->rng, n->d.n_ops + 1));
+    if (test_rng_chance(&c->rng, 1, 4)) { /* back before anybody noticed */
+        node_restart(n);
+        return;
+    }
     if (rots && test_rng_chance(&c->rng, 1, 2))
         rot(c, n);
 }
@@ -111,8 +137,26 @@ static void change(struct cluster *c)
     if (nv == 0)
         return;
     struct raft_conf t = conf_of(c, voters, nv, learners, nl);
-    if (raft_change(n->r, &t, test_rng_chance(&c->rng, 7, 8), &index, NULL) != ST_OK)
+    if (raft_change(n->r, &t, test_rng_chance(&c->rng, 5, 8), &index, NULL) != ST_OK) {
         tried(raft_leave(n->r, &index));
+        return;
+    }
+    /* The moment when two configurations are about is the one to fail in. */
+    for (uint64_t k = test_rng_below(&c->rng, 4); k > 0; k--)
+        (void)node_update(n);
+    switch (test_rng_below(&c->rng, 6)) {
+    case 0:
+        cut(c);
+        break;
+    case 1:
+        cluster_isolate(c, n->store, true);
+        break;
+    case 2:
+        node_crash(n, test_rng_below(&c->rng, n->d.n_ops + 1));
+        break;
+    default:
+        break;
+    }
 }
 
 /* A store whose replica belongs to nobody any more gets a new one with an empty disk. */
@@ -154,11 +198,22 @@ static void draw_mix(struct test_rng *r, struct mix *m)
     m->drop *= 3;
     m->tick += 60 + 30 * (uint32_t)test_rng_below(r, 3);
     m->propose += 10 + 20 * (uint32_t)test_rng_below(r, 4);
-    m->read += 5 + 5 * (uint32_t)test_rng_below(r, 3);
+    m->read += 5 + 10 * (uint32_t)test_rng_below(r, 4);
     m->restart += m->crash + 1;
     m->cut = m->cut > 1 ? m->cut - 1 : 0;
     m->heal += 1;
     m->checkpoint *= 3;
+}
+
+/* Lazy: the newest first, so that some messages arrive long after their time. */
+static void deliver(struct cluster *c, bool lazy)
+{
+    if (c->n_net == 0) {
+        (void)node_update(any(c));
+        return;
+    }
+    uint64_t from = lazy && c->n_net > 6 && test_rng_chance(&c->rng, 19, 20) ? c->n_net - 6 : 0;
+    net_deliver(c, from + test_rng_below(&c->rng, c->n_net - from));
 }
 
 static bool turn(uint32_t *left, uint32_t weight)
@@ -169,7 +224,11 @@ static bool turn(uint32_t *left, uint32_t weight)
     return false;
 }
 
-static void step(struct cluster *c, const struct mix *m, uint32_t total, bool rots)
+struct how {
+    bool rots, lazy;
+};
+
+static void step(struct cluster *c, const struct mix *m, uint32_t total, const struct how *how)
 {
     uint32_t x = (uint32_t)test_rng_below(&c->rng, total);
     struct node *n = any(c);
@@ -182,7 +241,7 @@ static void step(struct cluster *c, const struct mix *m, uint32_t total, bool ro
     else if (turn(&x, m->slow))
         node_slow(n);
     else if (turn(&x, m->deliver))
-        c->n_net ? net_deliver(c, test_rng_below(&c->rng, c->n_net)) : (void)node_update(n);
+        deliver(c, how->lazy);
     else if (turn(&x, m->drop))
         c->n_net ? net_drop(c, test_rng_below(&c->rng, c->n_net)) : (void)0;
     else if (turn(&x, m->tick))
@@ -190,9 +249,9 @@ static void step(struct cluster *c, const struct mix *m, uint32_t total, bool ro
     else if (turn(&x, m->propose))
         (void)node_propose(busy_one(c), NULL);
     else if (turn(&x, m->read))
-        (void)node_read(busy_one(c));
+        read_some(c);
     else if (turn(&x, m->crash))
-        crash(c, rots);
+        crash(c, how->rots);
     else if (turn(&x, m->restart))
         !n->up && n->exists ? node_restart(n) : (void)0;
     else if (turn(&x, m->cut))
@@ -296,13 +355,14 @@ static void run_seed(uint64_t seed, unsigned steps, struct cluster *sum)
     c->loss = (uint32_t)test_rng_below(&r, 3) * 30;
     c->dup = (uint32_t)test_rng_below(&r, 3) * 40;
     c->no_fetch = test_rng_chance(&r, 1, 4);
-    bool rots = !c->no_fetch && test_rng_chance(&r, 1, 3);
+    struct how how = {.rots = !c->no_fetch && test_rng_chance(&r, 1, 3),
+                      .lazy = test_rng_chance(&r, 1, 2)};
     uint32_t total = 0;
     for (size_t i = 0; i < sizeof m / sizeof(uint32_t); i++)
         total += ((const uint32_t *)&m)[i];
     for (unsigned i = 0; i < steps; i++) {
         c->steps++;
-        step(c, &m, total, rots);
+        step(c, &m, total, &how);
         cluster_check(c);
     }
     heal_and_agree(c);
