@@ -9,7 +9,10 @@ enum { GZIP_MIN = 1024 };
 void grpc__call_init(struct grpc_call *call, struct h2_stream *s, const struct grpc_limits *limits,
                      bool client)
 {
-    *call = (struct grpc_call){.stream = s, .client = client};
+    memset(call, 0, offsetof(struct grpc_call, failure)); /* its text is long, and seldom needed */
+    err_init(&call->failure);
+    call->stream = s;
+    call->client = client;
     if (limits)
         call->limits = *limits;
     if (call->limits.message_max == 0)
@@ -25,7 +28,7 @@ void grpc_deinit(struct grpc_call *call)
         return;
     grpc_decoder_deinit(&call->decoder);
     h2_release(call->stream);
-    *call = (struct grpc_call){0};
+    memset(call, 0, offsetof(struct grpc_call, failure));
 }
 
 void grpc__fail(struct grpc_call *call, const struct err *err)

@@ -4,30 +4,6 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 
-#include <malloc.h>
-
-void *h2__alloc(struct h2_conn *c, size_t size)
-{
-    void *p = mem_alloc(size);
-    c->memory += malloc_usable_size(p);
-    return p;
-}
-
-void *h2__realloc(struct h2_conn *c, void *p, size_t size)
-{
-    size_t before = malloc_usable_size(p);
-    void *q = mem_realloc(p, size);
-    if (q)
-        c->memory += malloc_usable_size(q) - before;
-    return q;
-}
-
-void h2__free(struct h2_conn *c, void *p)
-{
-    c->memory -= malloc_usable_size(p);
-    mem_free(p);
-}
-
 static void *hook_malloc(size_t size, void *arg)
 {
     return h2__alloc(arg, size);
@@ -147,6 +123,7 @@ static enum status conn_new(bool server, const struct h2_options *options,
         st = say_settings(c);
     if (st != ST_OK) {
         nghttp2_session_del(c->session);
+        h2__pool_free(c);
         mem_free(c);
         return st;
     }
@@ -168,8 +145,10 @@ enum status h2_client_new(const struct h2_options *options, const struct h2_even
 
 void h2__conn_release(struct h2_conn *c)
 {
-    if (c->freed && list_empty(&c->streams) && !c->closing)
-        mem_free(c);
+    if (!c->freed || !list_empty(&c->streams) || c->closing)
+        return;
+    h2__pool_free(c);
+    mem_free(c);
 }
 
 void h2_conn_free(struct h2_conn *c)
@@ -188,6 +167,7 @@ void h2_conn_free(struct h2_conn *c)
     h2__free(c, c->out);
     c->out = NULL;
     h2__spare_free(c, 0);
+    h2__pool_free(c);
     c->closing = false;
     h2__conn_release(c);
 }
@@ -367,7 +347,7 @@ static void tick_closing(struct h2_conn *c, uint64_t *next)
 /* Rooms that the next request would need again are kept while there is traffic. */
 static void tick_trim(struct h2_conn *c, uint64_t *next)
 {
-    if (c->spare_n == 0 && c->out_cap == 0)
+    if (c->spare_n == 0 && c->out_cap == 0 && c->pool_bytes == 0)
         return;
     uint64_t at = c->last_traffic_ms + H2_TRIM_MS;
     if (c->now_ms < at) {
@@ -375,6 +355,7 @@ static void tick_trim(struct h2_conn *c, uint64_t *next)
         return;
     }
     h2__spare_free(c, 0);
+    h2__pool_free(c);
     if (c->out_len == c->out_off) {
         h2__free(c, c->out);
         c->out = NULL;

@@ -27,7 +27,7 @@ enum {
     H2_INLINE_TRAILERS = 4,
     H2_PIECE_BYTES = 4096, /* room of a piece of copied bytes, at least */
     H2_FRAME_HEAD = 9,
-    H2_SPARE_STREAMS = 64,
+    H2_POOL_CLASSES = 16,
     H2_SUBMIT_HEADERS = 24,     /* more are put together on the heap */
     H2_SHUTDOWN_PING_MS = 1000, /* how long a graceful shutdown waits for the peer's answer */
     H2_TRIM_MS = 1000,          /* so long without traffic: memory is given back */
@@ -35,6 +35,12 @@ enum {
     H2_HARD_FACTOR = 4,         /* header_list_bytes times this cuts off */
     H2_TINY_DATA = 64,
 };
+/* Under AddressSanitizer nothing is kept for reuse, so that it sees every use after a free. */
+#ifdef __SANITIZE_ADDRESS__
+enum { H2_POOLING = 0, H2_SPARE_STREAMS = 0 };
+#else
+enum { H2_POOLING = 1, H2_SPARE_STREAMS = 64 };
+#endif
 /* Payloads of our own PINGs; owners' may be the same, they are told apart by `*_ping_out`. */
 #define H2_PING_KEEPALIVE UINT64_C(0x7661727665000001)
 #define H2_PING_SHUTDOWN  UINT64_C(0x7661727665000002)
@@ -119,6 +125,8 @@ struct h2_conn {
     struct wire_bucket resets, refused, settings, pings, empty_frames, window_updates, tiny_windows;
     struct h2_stats stats;
     size_t memory;
+    struct h2_block_free *pool[H2_POOL_CLASSES]; /* http2_memory.c */
+    size_t pool_bytes;
 };
 
 /* http2_limits.c */
@@ -157,9 +165,10 @@ enum status h2__queue_parts(struct h2_stream *s, const struct h2_part *parts, si
 void h2__queue_take(struct h2_stream *s, uint8_t *to, size_t n); /* moves the first n bytes */
 void h2__queue_clear(struct h2_stream *s);
 
-/* Memory for nghttp2 and for us, counted. */
+/* http2_memory.c: for nghttp2 and for us, counted. */
 void *h2__alloc(struct h2_conn *c, size_t size);
 void *h2__realloc(struct h2_conn *c, void *p, size_t size);
 void h2__free(struct h2_conn *c, void *p);
+void h2__pool_free(struct h2_conn *c);
 
 #endif

@@ -14,14 +14,51 @@ static nghttp2_nv *nv_room(struct h2_conn *c, size_t n, nghttp2_nv on_stack[H2_S
     return n < H2_SUBMIT_HEADERS ? on_stack : h2__alloc(c, (n + 1) * sizeof(nghttp2_nv));
 }
 
-/* HTTP/2 allows neither upper case in names nor controls that would end a line elsewhere. */
+enum { IN_NAME = 1, IN_VALUE = 2 };
+/* RFC 9113, 8.2.1: names of lower-case token characters; no control in values. */
+static const uint8_t allowed[256] = {
+    ['\t'] = IN_VALUE,
+    [' '] = IN_VALUE,
+    ['!'] = IN_NAME | IN_VALUE,
+    ['"'] = IN_VALUE,
+    ['#' ... '\''] = IN_NAME | IN_VALUE,
+    ['(' ... ')'] = IN_VALUE,
+    ['*' ... '+'] = IN_NAME | IN_VALUE,
+    [','] = IN_VALUE,
+    ['-' ... '.'] = IN_NAME | IN_VALUE,
+    ['/'] = IN_VALUE,
+    ['0' ... '9'] = IN_NAME | IN_VALUE,
+    [':' ... ']'] = IN_VALUE,
+    ['^' ... 'z'] = IN_NAME | IN_VALUE,
+    ['{'] = IN_VALUE,
+    ['|'] = IN_NAME | IN_VALUE,
+    ['}'] = IN_VALUE,
+    ['~'] = IN_NAME | IN_VALUE,
+    [0x80 ... 0xff] = IN_VALUE,
+};
+
+static bool all_in(const uint8_t *p, size_t n, uint8_t kind)
+{
+    uint8_t bits = kind;
+    for (size_t i = 0; i < n; i++)
+        bits &= allowed[p[i]];
+    return bits != 0;
+}
+
+static bool is_space(uint8_t b)
+{
+    return b == ' ' || b == '\t';
+}
+
 static bool sendable(const struct wire_header *h)
 {
-    for (size_t i = 0; i < h->name.len; i++)
-        if (h->name.data[i] >= 'A' && h->name.data[i] <= 'Z')
-            return false;
-    return h->name.len && nghttp2_check_header_value_rfc9113(h->value.data, h->value.len) &&
-           (nghttp2_check_header_name(h->name.data, h->name.len) || h->name.data[0] == ':');
+    struct bytes name = h->name, value = h->value;
+    if (name.len && name.data[0] == ':')
+        name = BYTES(name.data + 1, name.len - 1);
+    if (name.len == 0 || !all_in(name.data, name.len, IN_NAME))
+        return false;
+    return value.len == 0 || (!is_space(value.data[0]) && !is_space(value.data[value.len - 1]) &&
+                              all_in(value.data, value.len, IN_VALUE));
 }
 
 static nghttp2_nv nv_of(const struct wire_header *h)
