@@ -1,5 +1,6 @@
 /* Pages beside writers, checkpoints and vacuums: money moves between accounts in batches, and every
  * scan by pages sees all of it, whenever its pages come. */
+#include "base/env/fiber.h"
 #include "base/env/thread.h"
 #include "serve/command/command.h"
 #include "support/cmocka.h"
@@ -175,8 +176,118 @@ static void every_scan_sees_all_the_money(void **state)
     assert_true(temp_dir_remove(dir));
 }
 
+/* ---- fibers ---- */
+
+enum { FIBERS = 60, ROUNDS = 10, HOSTS = 2 };
+
+static void count_up(struct world *w)
+{
+    struct buf buf = BUF_INIT;
+    struct record rec;
+    struct err err;
+    char text[16];
+    struct command_get g = {.collection = BYTES_LIT("n"), .key = BYTES_LIT("counter")};
+    struct command_put p = {.collection = g.collection, .key = g.key};
+    for (;;) {
+        struct version seen = VERSION_NONE;
+        int n = 0;
+        if (command_get_cached(&w->db, &g, &buf, &rec, &err) == ST_OK && buf_cstr(&buf)) {
+            n = atoi((const char *)buf.data);
+            seen = rec.version;
+        }
+        p.value.data = BYTES(text, (size_t)snprintf(text, sizeof(text), "%d ", n + 1));
+        p.require = command_expect(seen);
+        enum status st = command_put(&w->db, &p, &seen, &err);
+        if (st == ST_OK)
+            break;
+        if (st != ST_PRECONDITION_FAILED)
+            abort();
+        fiber_yield();
+    }
+    buf_deinit(&buf);
+}
+
+/* A document as deep as may be: the checks of arguments run on a fiber's small stack. */
+static void put_deep(struct world *w)
+{
+    char json[8 * (DOC_MAX_DEPTH - 1) + 16];
+    size_t n = 0;
+    struct err err;
+    struct version v;
+    for (int i = 0; i < DOC_MAX_DEPTH - 1; i++, n += 5)
+        memcpy(json + n, "{\"a\":", 5);
+    n += (size_t)snprintf(json + n, 4, "{}");
+    memset(json + n, '}', DOC_MAX_DEPTH - 1);
+    struct command_put p = {.collection = BYTES_LIT("n"),
+                            .key = BYTES_LIT("deep"),
+                            .value = {COMMAND_JSON, BYTES(json, n + DOC_MAX_DEPTH - 1)}};
+    if (command_put(&w->db, &p, &v, &err) != ST_OK) {
+        fprintf(stderr, "%s\n", err.detail);
+        abort();
+    }
+}
+
+static void work_on_a_fiber(void *arg)
+{
+    struct worker *me = arg;
+    for (int i = 0; i < ROUNDS; i++) {
+        count_up(me->w);
+        if (i % 5 == 0)
+            put_deep(me->w);
+    }
+}
+
+static void host_fibers(void *arg)
+{
+    struct err err;
+    struct fiber_sched *s = fiber_sched_new(FIBERS, FIBER_STACK_DEFAULT, &err);
+    if (!s)
+        abort();
+    for (int i = 0; i < FIBERS; i++)
+        if (fiber_spawn(s, work_on_a_fiber, arg, &err) != ST_OK)
+            abort();
+    while (fiber_sched_alive(s) > 0)
+        if (fiber_sched_run(s) == 0)
+            env_sleep_ms(env_linux(), 1);
+    fiber_sched_free(s);
+}
+
+static void fibers_use_the_verbs(void **state)
+{
+    char dir[TEMP_DIR_MAX], folder[TEMP_DIR_MAX + 8];
+    struct world w = {.db = {.env = env_linux(), .writer = BYTES_EMPTY}};
+    struct worker hosts[HOSTS];
+    struct store_options o = {.engine_name = "mem",
+                              .engine_open = engine_mem_open,
+                              .sync = STORE_SYNC_OFF,
+                              .cache_bytes = 1 << 20};
+    struct buf buf = BUF_INIT;
+    struct record rec;
+    struct err err;
+    (void)state;
+    assert_true(temp_dir_make(dir, "fibers"));
+    snprintf(folder, sizeof(folder), "%s/db", dir);
+    assert_int_equal(store_open(w.db.env, folder, &o, &w.db.store, &err), ST_OK);
+    for (int i = 0; i < HOSTS; i++) {
+        hosts[i] = (struct worker){.w = &w};
+        assert_int_equal(env_thread_start(&hosts[i].thread, "host", host_fibers, &hosts[i], &err),
+                         ST_OK);
+    }
+    for (int i = 0; i < HOSTS; i++)
+        env_thread_join(&hosts[i].thread);
+    struct command_get g = {.collection = BYTES_LIT("n"), .key = BYTES_LIT("counter")};
+    assert_int_equal(command_get(&w.db, &g, &buf, &rec, &err), ST_OK);
+    assert_int_equal(atoi(buf_cstr(&buf)), HOSTS * FIBERS * ROUNDS);
+    buf_deinit(&buf);
+    assert_int_equal(store_close(w.db.store, &err), ST_OK);
+    assert_true(temp_dir_remove(dir));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_scan_sees_all_the_money)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_scan_sees_all_the_money),
+        cmocka_unit_test(fibers_use_the_verbs),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
