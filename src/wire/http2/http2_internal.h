@@ -36,7 +36,14 @@ enum {
     H2_TINY_DATA = 64,
 };
 /* Under AddressSanitizer nothing is kept for reuse, so that it sees every use after a free. */
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__)
+#define H2_SANITIZED 1 /* gcc */
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define H2_SANITIZED 1 /* clang */
+#endif
+#endif
+#ifdef H2_SANITIZED
 enum { H2_POOLING = 0, H2_SPARE_STREAMS = 0 };
 #else
 enum { H2_POOLING = 1, H2_SPARE_STREAMS = 64 };
