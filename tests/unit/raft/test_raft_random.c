@@ -13,7 +13,7 @@ typedef unsigned long long ull;
 
 struct mix { /* weights of what may happen, drawn for each seed */
     uint32_t update, sync, apply, slow, deliver, drop, tick, propose, read, crash, restart, cut,
-        heal, checkpoint, transfer, change, wipe, campaign;
+        heal, checkpoint, transfer, change, wipe, deposed, campaign;
 };
 
 static struct node *any(struct cluster *c)
@@ -203,6 +203,7 @@ static void draw_mix(struct test_rng *r, struct mix *m)
     m->cut = m->cut > 1 ? m->cut - 1 : 0;
     m->heal += 1;
     m->checkpoint *= 3;
+    m->deposed = m->deposed == 3; /* a step of a thousand steps */
 }
 
 /* Lazy: the newest first, so that some messages arrive long after their time. */
@@ -214,6 +215,58 @@ static void deliver(struct cluster *c, bool lazy)
     }
     uint64_t from = lazy && c->n_net > 6 && test_rng_chance(&c->rng, 19, 20) ? c->n_net - 6 : 0;
     net_deliver(c, from + test_rng_below(&c->rng, c->n_net - from));
+}
+
+static bool deliver_one(struct cluster *c, uint64_t store, bool to_it)
+{
+    for (size_t i = 0; i < c->n_net; i++) {
+        const struct packet *p = &c->net[i];
+        if (((p->is_beat ? p->beat.to_store : p->m.to_store) == store) == to_it) {
+            net_deliver(c, i);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A leader asks who follows it, is cut off, is replaced without knowing it, is asked for a read, and
+ * only then hears the answers from before. */
+static void deposed(struct cluster *c)
+{
+    struct node *l = any_leader(c);
+    if (!l->up || status_of(l).role != RAFT_LEADER || !node_read(l))
+        return;
+    (void)node_update(l);
+    for (unsigned k = 0; k < 40 && deliver_one(c, l->store, false); k++)
+        for (unsigned s = 1; s <= c->n; s++)
+            if (s != l->store)
+                (void)node_update(&c->nodes[s]);
+    cluster_isolate(c, l->store, true);
+    for (unsigned k = 0; k < 800; k++) {
+        struct node *n = any(c);
+        if (n == l)
+            continue;
+        if (k % 4 == 0)
+            node_tick(n, 15);
+        while (node_update(n))
+            ;
+        node_sync(n, SIZE_MAX);
+        node_apply(n);
+        (void)deliver_one(c, l->store, false);
+        if (n->up && status_of(n).role == RAFT_LEADER && test_rng_chance(&c->rng, 1, 8))
+            (void)node_propose(n, NULL);
+        cluster_check(c);
+    }
+    (void)node_read(l);
+    (void)node_update(l);
+    while (deliver_one(c, l->store, true))
+        ;
+    while (node_update(l))
+        ;
+    node_sync(l, SIZE_MAX);
+    node_apply(l);
+    if (test_rng_chance(&c->rng, 1, 2))
+        cluster_isolate(c, l->store, false);
 }
 
 static bool turn(uint32_t *left, uint32_t weight)
@@ -266,6 +319,8 @@ static void step(struct cluster *c, const struct mix *m, uint32_t total, const s
         change(c);
     else if (turn(&x, m->wipe))
         wipe(c);
+    else if (turn(&x, m->deposed))
+        deposed(c);
     else if (n->up)
         tried(raft_campaign(n->r));
     /* A network that is never emptied only ages its messages. */
