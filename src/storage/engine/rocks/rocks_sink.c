@@ -160,7 +160,8 @@ enum status rocks__still_writes(struct rocks *e, struct err *err)
     rocksdb_writebatch_destroy(nothing);
     if (!message)
         return ST_OK;
-    e->stopped = true;
+    e->stopped = e->suspect =
+        true; /* also a merge alone: the next write opens it anew, if it can */
     enum status st = rocks__stopped(e, message, err);
     rocksdb_free(message);
     return st;
