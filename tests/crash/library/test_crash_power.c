@@ -66,12 +66,41 @@ static void write_journal(const struct crash_images *c, const char *path)
     assert_int_equal(fclose(f), 0);
 }
 
-/* Half of the places anywhere, half right at the steps that reorder things: syncs and names. */
-static size_t any_position(const struct crash_images *c, struct test_rng *r)
+/* Right behind the writes to RocksDB's manifest, of which nothing was synced then. */
+struct places {
+    size_t *at;
+    size_t n;
+};
+
+static struct places manifest_writes(const struct crash_images *c)
+{
+    size_t count = crash_images_count(c);
+    struct places p = {calloc(count + 1, sizeof(*p.at)), 0};
+    bool *is = calloc(count + 1, sizeof(*is)); /* by handle; there are fewer than records */
+    assert_true(p.at && is);
+    for (size_t i = 0; i < count; i++) {
+        const char *body;
+        struct crash_record rec = crash_images_record(c, i, &body);
+        assert_true(rec.handle <= count);
+        if (rec.kind == CRASH_OPEN && memmem(body, rec.path_len, "/MANIFEST-", 10))
+            is[rec.handle] = true;
+        else if (rec.kind == CRASH_WRITE && is[rec.handle])
+            p.at[p.n++] = i + 1;
+    }
+    free(is);
+    return p;
+}
+
+/* Half of the places anywhere, a quarter right at the steps that reorder things (syncs and names), a
+ * quarter in changes of the manifest. */
+static size_t any_position(const struct crash_images *c, const struct places *manifest,
+                           struct test_rng *r)
 {
     size_t count = crash_images_count(c), at = (size_t)test_rng_between(r, 1, count);
     if (test_rng_chance(r, 1, 2))
         return at;
+    if (manifest->n && test_rng_chance(r, 1, 2))
+        return manifest->at[test_rng_below(r, manifest->n)];
     for (size_t i = at; i < count; i++) {
         const char *body;
         struct crash_record rec = crash_images_record(c, i, &body);
@@ -122,13 +151,15 @@ static bool end_check(struct image *m, uint64_t seed, const char *trace)
 static void plan(const struct crash_images *c, struct test_rng *r, uint64_t seed,
                  enum crash_model model, struct image *all)
 {
+    struct places manifest = manifest_writes(c);
     for (size_t i = 0; i < images; i++)
-        all[i] = (struct image){.position = any_position(c, r),
+        all[i] = (struct image){.position = any_position(c, &manifest, r),
                                 .model = model,
                                 .cut = {.seed = seed * 1000 + i,
                                         .unit = test_rng_chance(r, 1, 2) ? 512 : 4096,
                                         .loss = (enum crash_loss)test_rng_below(r, 5)}};
     qsort(all, images, sizeof(*all), by_position);
+    free(manifest.at);
 }
 
 static bool run_seed(uint64_t seed)
