@@ -7,7 +7,8 @@
  * Owns:     the request's bytes: what is borrowed here lives until the handler returns.
  * Promises: what can wait says so. Content-Length, Transfer-Encoding, Connection, Date and
  *           x-request-id of the answer are the port's: `headers` must not have them. To HEAD no body
- *           is sent, whatever is written; `content-length` is that of exchange_respond.
+ *           is sent, whatever is written; `content-length` is that of exchange_respond. Names in
+ *           `headers` are in lower case; there are at most 64.
  * Never:    decodes percent signs, splits queries, compresses.
  * Threads:  the request's fiber.
  */

@@ -54,9 +54,13 @@ struct port_options {
     uint64_t body_bytes;   /* of an HTTP request's body: 64 MiB. 413 */
     size_t message_bytes;  /* of a gRPC message, inflated: 32 MiB. RESOURCE_EXHAUSTED */
     /* Bodies and messages being put together or waiting for their handler: of one connection
-     * (64 MiB), of one reactor (256 MiB). 503, RESOURCE_EXHAUSTED. Those at work and answers that
-     * wait to be sent count by conn_charge (reactor_options). */
+     * (64 MiB), of one reactor (256 MiB). 503, RESOURCE_EXHAUSTED. */
     size_t conn_body_bytes, reactor_body_bytes;
+    /* Held by the requests at work of one connection (request_charge, bodies, big answers until they
+     * are sent): 64 MiB. 503, RESOURCE_EXHAUSTED. At most reactor_options.request_conn_bytes: the
+     * pause there would keep HTTP/2 from hearing of room to send. That of all is the reactor's
+     * request_bytes. */
+    size_t conn_request_bytes;
     /* HTTP requests' deadline for whatever waits; 0: 60 s; UINT64_MAX: none. A handler may move it
      * (request.deadline_ns). gRPC: what the client says; nothing said: none. */
     uint64_t http_timeout_ms;
@@ -65,6 +69,7 @@ struct port_options {
     uint32_t body_timeout_ms; /* HTTP/1: between two bytes of a body that is awaited; 30 s */
     uint32_t keepalive_ms;    /* HTTP/2: PING after such a silence while streams are open; 60 s.
                                    UINT32_MAX: never */
+    uint32_t idle_timeout_ms; /* without a request: closed politely; 4 min. UINT32_MAX: never */
     struct metrics *metrics;  /* requests are counted there; NULL: nowhere */
     /* Called on the reactor's thread when a request has ended; must not wait. NULL: not. */
     void (*done)(void *arg, const struct port_done *d);

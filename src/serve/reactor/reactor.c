@@ -152,8 +152,9 @@ void reactor__run(void *reactor)
     struct reactor *r = reactor;
     t_reactor = r;
     while (!is_over(r)) {
-        bool more =
-            !list_empty(&r->yielded) || !list_empty(&r->attention) || !list_empty(&r->output);
+        /* rerun: making output woke a fiber (room to write). */
+        bool more = r->rerun || !list_empty(&r->yielded) || !list_empty(&r->attention) ||
+                    !list_empty(&r->output);
         loop_poll(r->loop, more ? 0 : fiber_sched_deadline(r->fibers));
         conn__attend(r);
         wake_yielded(r);
