@@ -373,3 +373,59 @@ bool env_wait(struct env_event *e, uint64_t timeout_ns)
     struct fiber *f = fiber_current();
     return f ? wait_on_fiber(e, f, timeout_ns) : wait_on_thread(e, timeout_ns);
 }
+
+/* --- locks held across waits --- */
+
+struct env_lock_waiter {
+    struct env_event turn;
+    struct env_lock_waiter *next;
+};
+
+void env_lock_init(struct env_lock *l)
+{
+    env_mutex_init(&l->mutex);
+    l->held = false;
+    l->first = NULL;
+    l->last = &l->first;
+}
+
+void env_lock_deinit(struct env_lock *l)
+{
+    ASSERT(!l->held && !l->first);
+    env_mutex_deinit(&l->mutex);
+}
+
+void env_lock_take(struct env_lock *l)
+{
+    struct env_lock_waiter me;
+    env_mutex_lock(&l->mutex);
+    bool mine = !l->held;
+    l->held = true;
+    if (!mine) {
+        env_event_init(&me.turn);
+        me.next = NULL;
+        *l->last = &me;
+        l->last = &me.next;
+    }
+    env_mutex_unlock(&l->mutex);
+    if (!mine)
+        (void)env_wait(&me.turn, UINT64_MAX);
+}
+
+/* Handed over, not let go: nobody can come in between. */
+void env_lock_give(struct env_lock *l)
+{
+    env_mutex_lock(&l->mutex);
+    ASSERT(l->held);
+    struct env_lock_waiter *next = l->first;
+    if (next) {
+        l->first = next->next;
+        if (!l->first)
+            l->last = &l->first;
+    } else {
+        l->held = false;
+    }
+    env_mutex_unlock(&l->mutex);
+    if (next)
+        env_event_set(&next->turn); /* it may be gone from here on */
+}

@@ -56,6 +56,20 @@ bool env_event_is_set(const struct env_event *e);
 /* true: set; false: the timeout passed. timeout_ns UINT64_MAX: none. */
 bool env_wait(struct env_event *e, uint64_t timeout_ns);
 
+/* A lock that may be held while its holder waits: who cannot have it parks its fiber (or blocks its
+ * thread), where a mutex would block the thread on which the holder's fiber has to go on. First
+ * come, first served. */
+struct env_lock_waiter;
+struct env_lock {
+    struct env_mutex mutex; /* of the fields below, for moments */
+    bool held;
+    struct env_lock_waiter *first, **last;
+};
+void env_lock_init(struct env_lock *l);
+void env_lock_deinit(struct env_lock *l);
+void env_lock_take(struct env_lock *l);
+void env_lock_give(struct env_lock *l); /* by whatever thread or fiber */
+
 /* A short critical section that never sleeps inside (tens of nanoseconds); spins, then yields. */
 struct env_spin {
     _Atomic uint32_t locked;

@@ -30,7 +30,7 @@ enum status catalog_init(struct catalog *c)
     atomic_store(&c->by_name, names);
     atomic_store(&c->by_id, ids);
     c->last_id = STORE_FIRST_ID - 1;
-    env_mutex_init(&c->lock);
+    env_lock_init(&c->lock);
     return ST_OK;
 }
 
@@ -51,7 +51,7 @@ void catalog_deinit(struct catalog *c)
     mem_free(c->retired);
     mem_free(ids);
     mem_free(map_of(&c->by_name));
-    env_mutex_deinit(&c->lock);
+    env_lock_deinit(&c->lock);
 }
 
 static size_t name_hash(struct bytes name)

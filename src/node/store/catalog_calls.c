@@ -102,10 +102,10 @@ enum status store_collection_open(struct store *s, struct bytes name, struct byt
     if (!c) {
         if ((st = check_name(name, "collection", err)) != ST_OK)
             return st;
-        env_mutex_lock(&s->catalog.lock);
+        env_lock_take(&s->catalog.lock);
         if (!catalog_find(&s->catalog, name))
             st = create(s, name, writer, err);
-        env_mutex_unlock(&s->catalog.lock);
+        env_lock_give(&s->catalog.lock);
         c = catalog_find(&s->catalog, name);
     }
     if (st == ST_OK && !c)
@@ -168,9 +168,9 @@ enum status store_collection_drop(struct store *s, struct bytes name, struct byt
         return err_set(err, st, "no memory to drop a collection");
     struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_DELETE, .value = BYTES_EMPTY};
     struct store_require present = {.key = buf_bytes(&key), .what = STORE_REQUIRE_PRESENT};
-    env_mutex_lock(&s->catalog.lock);
+    env_lock_take(&s->catalog.lock);
     st = store__catalog_write(s, &op, 1, writer, &present, err);
-    env_mutex_unlock(&s->catalog.lock);
+    env_lock_give(&s->catalog.lock);
     buf_deinit(&key);
     return st == ST_PRECONDITION_FAILED ? no_collection(name, err) : st;
 }
@@ -190,7 +190,7 @@ enum status store_settings_set(struct store *s, struct bytes name,
 {
     struct buf key = BUF_INIT, value = BUF_INIT;
     struct descriptor d;
-    env_mutex_lock(&s->catalog.lock);
+    env_lock_take(&s->catalog.lock);
     enum status st = read_descriptor(s, name, VERSION_NONE, &d, err);
     if (st == ST_OK) {
         d.settings = *v;
@@ -201,7 +201,7 @@ enum status store_settings_set(struct store *s, struct bytes name,
     struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)};
     if (st == ST_OK)
         st = store__catalog_write(s, &op, 1, BYTES_EMPTY, NULL, err);
-    env_mutex_unlock(&s->catalog.lock);
+    env_lock_give(&s->catalog.lock);
     buf_deinit(&key);
     buf_deinit(&value);
     return st;
@@ -271,12 +271,12 @@ enum status store_snapshot_create(struct store *s, struct bytes name, struct ver
         st = err_set(err, ST_NO_MEMORY, "no memory for a snapshot");
     struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)};
     struct store_require absent = {.key = buf_bytes(&key), .what = STORE_REQUIRE_ABSENT};
-    env_mutex_lock(&s->catalog.lock);
+    env_lock_take(&s->catalog.lock);
     if (st == ST_OK)
         st = check_kept(s, at, err);
     if (st == ST_OK)
         st = store__catalog_write(s, &op, 1, BYTES_EMPTY, &absent, err);
-    env_mutex_unlock(&s->catalog.lock);
+    env_lock_give(&s->catalog.lock);
     if (st == ST_PRECONDITION_FAILED)
         st = err_set(err, ST_ALREADY_EXISTS, "a snapshot %.*s exists already", (int)name.len,
                      (const char *)name.data);
@@ -291,10 +291,10 @@ enum status store_snapshot_delete(struct store *s, struct bytes name, struct err
     enum status st = snapshot_key(name, &key, err);
     struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_DELETE, .value = BYTES_EMPTY};
     struct store_require present = {.key = buf_bytes(&key), .what = STORE_REQUIRE_PRESENT};
-    env_mutex_lock(&s->catalog.lock);
+    env_lock_take(&s->catalog.lock);
     if (st == ST_OK)
         st = store__catalog_write(s, &op, 1, BYTES_EMPTY, &present, err);
-    env_mutex_unlock(&s->catalog.lock);
+    env_lock_give(&s->catalog.lock);
     if (st == ST_PRECONDITION_FAILED)
         st = err_set(err, ST_NOT_FOUND, "no snapshot %.*s", (int)name.len, (const char *)name.data);
     buf_deinit(&key);

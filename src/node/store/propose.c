@@ -1,6 +1,7 @@
 #include "node/store/store_internal.h"
 
 #include "base/alloc.h"
+#include "base/env/fiber.h"
 #include <inttypes.h>
 
 /* ---- who leads ---- */
@@ -22,6 +23,29 @@ static void group_unref(struct group *g)
         mem_free(g);
 }
 
+static void join(struct group *g, struct proposal *p)
+{
+    atomic_fetch_add_explicit(&g->refs, 1, memory_order_relaxed);
+    *g->tail = p;
+    g->tail = &p->next;
+}
+
+/* Closes the group that the caller leads. On a fiber the others of the reactor's round run first, so
+ * that their proposals are in it: one group and one sync for all of them, where the leader alone
+ * would block their thread with a sync of its own. */
+static void take(struct store *s, struct group *g, struct group **ret_group,
+                 struct proposal **ret_list)
+{
+    if (fiber_current())
+        fiber_yield();
+    env_mutex_lock(&s->queue_lock);
+    ASSERT(s->waiting == g && s->leading);
+    s->waiting = NULL; /* who comes now waits for the next group */
+    env_mutex_unlock(&s->queue_lock);
+    *ret_group = g;
+    *ret_list = g->head;
+}
+
 /* Joins the queue. *ret_list is what the caller has to lead (with its group in *ret_group, or NULL
  * when nobody waits with it); NULL when another led it and p has its outcome. NO_MEMORY: p is in no
  * queue. */
@@ -33,7 +57,16 @@ static enum status enter(struct store *s, struct proposal *p, struct group **ret
     env_mutex_lock(&s->queue_lock);
     if (!s->leading) {
         s->leading = true;
+        ASSERT(!s->waiting);
+        struct group *round = fiber_current() ? group_new() : NULL;
+        if (!round) { /* a thread; or no memory to let others join */
+            env_mutex_unlock(&s->queue_lock);
+            return ST_OK;
+        }
+        join(round, p);
+        s->waiting = round;
         env_mutex_unlock(&s->queue_lock);
+        take(s, round, ret_group, ret_list);
         return ST_OK;
     }
     if (!s->waiting && !(s->waiting = group_new())) {
@@ -42,9 +75,7 @@ static enum status enter(struct store *s, struct proposal *p, struct group **ret
     }
     struct group *g = s->waiting;
     bool first = g->head == NULL;
-    atomic_fetch_add_explicit(&g->refs, 1, memory_order_relaxed);
-    *g->tail = p;
-    g->tail = &p->next;
+    join(g, p);
     env_mutex_unlock(&s->queue_lock);
 
     if (!first) {
@@ -54,12 +85,7 @@ static enum status enter(struct store *s, struct proposal *p, struct group **ret
         return ST_OK;
     }
     env_wait(&g->turn, UINT64_MAX);
-    env_mutex_lock(&s->queue_lock);
-    ASSERT(s->waiting == g && s->leading);
-    s->waiting = NULL; /* who comes now waits for the next group */
-    env_mutex_unlock(&s->queue_lock);
-    *ret_group = g;
-    *ret_list = g->head;
+    take(s, g, ret_group, ret_list);
     return ST_OK;
 }
 

@@ -69,7 +69,7 @@ struct catalog {
     size_t n_retired, cap_retired, n_names;
     struct collection *spare; /* taken before an entry is logged, so that applying it cannot fail */
     size_t n_spare, promised;
-    struct env_mutex lock; /* one change of the catalog at a time; held across its propose */
+    struct env_lock lock; /* one change of the catalog at a time; held across its propose */
     _Atomic uint64_t live;
     _Atomic uint32_t last_id;
 };

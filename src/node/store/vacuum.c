@@ -84,7 +84,7 @@ static enum status raise_horizons(struct store *s, struct collection *c, struct 
     uint64_t max_age = atomic_load(&c->max_age_ms), max_count = atomic_load(&c->max_count);
     uint64_t now_ms = env_now_ms(s->env);
     struct version held;
-    env_mutex_lock(&s->catalog.lock);
+    env_lock_take(&s->catalog.lock);
     enum status st = oldest_snapshot(s, &held, err);
     struct version horizon = VERSION_NONE;
     if (max_age && max_age < now_ms)
@@ -97,7 +97,7 @@ static enum status raise_horizons(struct store *s, struct collection *c, struct 
     struct horizons h = {horizon.hlc, max_count ? store_visible(s).hlc : horizon.hlc};
     if (st == ST_OK && !*ret_nothing)
         st = store__raise_horizons(s, c, &h, err);
-    env_mutex_unlock(&s->catalog.lock);
+    env_lock_give(&s->catalog.lock);
     ev->horizon = horizon;
     ev->keep_count = max_count;
     ev->hold = held;

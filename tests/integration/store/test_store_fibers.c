@@ -1,0 +1,189 @@
+/* The store under fibers of one thread, as a reactor runs them: the writes of a round are one group,
+ * and whoever waits holds up nobody else. */
+#include "base/env/fiber.h"
+#include "base/env/thread.h"
+#include "node/store/store.h"
+#include "support/cmocka.h"
+#include "support/tempdir.h"
+
+#include <sched.h>
+#include <stdio.h>
+
+enum { FIBERS = 50 };
+
+struct fixture {
+    char dir[TEMP_DIR_MAX];
+    struct store *s;
+    struct collection *c;
+    struct fiber_sched *fibers;
+    unsigned done, failed;
+    unsigned next;
+};
+
+static void open_it(struct fixture *f)
+{
+    struct err err;
+    err_init(&err);
+    memset(f, 0, sizeof *f);
+    assert_true(temp_dir_make(f->dir, "fibers"));
+    struct store_options o = {.engine_name = "mem",
+                              .engine_open = engine_mem_open,
+                              .table_bytes = 256 * 1024,
+                              .wal = {.segment_bytes = 1 << 20}};
+    assert_int_equal(store_open(env_linux(), f->dir, &o, &f->s, &err), ST_OK);
+    assert_int_equal(store_collection_open(f->s, BYTES_LIT("t"), BYTES_EMPTY, &f->c, &err), ST_OK);
+    f->fibers = fiber_sched_new(2 * FIBERS, FIBER_STACK_DEFAULT, &err);
+    assert_non_null(f->fibers);
+}
+
+static void close_it(struct fixture *f)
+{
+    struct err err;
+    err_init(&err);
+    fiber_sched_free(f->fibers);
+    assert_int_equal(store_close(f->s, &err), ST_OK);
+    assert_true(temp_dir_remove(f->dir));
+}
+
+static enum status put(struct fixture *f, const char *name, struct version *ret)
+{
+    uint8_t key[64];
+    uint32_t id = collection_id(f->c);
+    for (int i = 0; i < 4; i++)
+        key[i] = (uint8_t)(id >> (24 - 8 * i));
+    memcpy(key + 4, name, strlen(name));
+    struct entry_op op = {
+        .key = BYTES(key, 4 + strlen(name)), .kind = RECORD_PUT, .value = BYTES_STR(name)};
+    struct store_write w = {.collections = &f->c, .n_collections = 1};
+    struct err err;
+    err_init(&err);
+    enum status st = entry_encode(&op, 1, BYTES_EMPTY, &w.entry, &err);
+    if (st == ST_OK)
+        st = store_propose(f->s, &w, &err);
+    blob_unref(w.entry);
+    *ret = w.version;
+    return st;
+}
+
+static void one_put(void *arg)
+{
+    struct fixture *f = arg;
+    char name[32];
+    struct version v;
+    (void)snprintf(name, sizeof name, "key %u", f->next++);
+    if (put(f, name, &v) != ST_OK || version_is_none(v))
+        f->failed++;
+    f->done++;
+}
+
+/* The same name is asked for by several at once. */
+static void one_collection(void *arg)
+{
+    struct fixture *f = arg;
+    char name[32];
+    struct collection *c;
+    struct err err;
+    (void)snprintf(name, sizeof name, "made %u", f->next++ % 10);
+    if (store_collection_open(f->s, BYTES_STR(name), BYTES_EMPTY, &c, &err) != ST_OK)
+        f->failed++;
+    f->done++;
+}
+
+static void spawn(struct fixture *f, void (*fn)(void *), unsigned n)
+{
+    struct err err;
+    for (unsigned i = 0; i < n; i++)
+        assert_int_equal(fiber_spawn(f->fibers, fn, f, &err), ST_OK);
+}
+
+static void run(struct fixture *f, unsigned until)
+{
+    while (f->done < until)
+        if (fiber_sched_run(f->fibers) == 0)
+            sched_yield();
+    assert_int_equal(f->failed, 0);
+    assert_int_equal(fiber_sched_alive(f->fibers), 0);
+}
+
+static void test_a_round_is_one_group(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct store_stats before, after;
+    open_it(&f);
+    store_stats(f.s, &before);
+    spawn(&f, one_put, FIBERS);
+    run(&f, FIBERS);
+    store_stats(f.s, &after);
+    assert_int_equal(after.commits - before.commits, FIBERS);
+    assert_int_equal(after.groups - before.groups, 1);
+    spawn(&f, one_put, 1); /* and one alone is one too */
+    run(&f, FIBERS + 1);
+    store_stats(f.s, &before);
+    assert_int_equal(before.groups - after.groups, 1);
+    close_it(&f);
+}
+
+/* Those who make a collection hold the catalog while they wait for their write: with a mutex the
+ * second of them would block the thread on which the first has to go on. */
+static void test_collections_are_made_together(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_it(&f);
+    spawn(&f, one_collection, FIBERS);
+    spawn(&f, one_put, FIBERS);
+    run(&f, 2 * FIBERS);
+    assert_int_equal(store_collection_count(f.s), 11);
+    close_it(&f);
+}
+
+struct writer {
+    struct fixture *f;
+    _Atomic bool stop;
+    _Atomic unsigned failed, wrote;
+};
+
+static void write_on(void *arg)
+{
+    struct writer *w = arg;
+    char name[32];
+    struct version v;
+    for (unsigned i = 0; !atomic_load(&w->stop); i++) {
+        (void)snprintf(name, sizeof name, "thread %u", i % 100);
+        if (put(w->f, name, &v) != ST_OK)
+            atomic_fetch_add(&w->failed, 1);
+        atomic_fetch_add(&w->wrote, 1);
+    }
+}
+
+/* Fibers and threads take turns at leading; nobody waits for ever. */
+static void test_beside_threads(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct env_thread t;
+    struct err err;
+    open_it(&f);
+    struct writer w = {.f = &f};
+    assert_int_equal(env_thread_start(&t, "writer", write_on, &w, &err), ST_OK);
+    for (unsigned round = 1; round <= 20; round++) {
+        spawn(&f, one_put, FIBERS / 2);
+        spawn(&f, one_collection, FIBERS / 2);
+        run(&f, round * FIBERS);
+    }
+    atomic_store(&w.stop, true);
+    env_thread_join(&t);
+    assert_int_equal(atomic_load(&w.failed), 0);
+    close_it(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_round_is_one_group),
+        cmocka_unit_test(test_collections_are_made_together),
+        cmocka_unit_test(test_beside_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
