@@ -25,17 +25,44 @@ enum status store__apply(struct store *s, uint64_t index, struct bytes payload, 
     return st;
 }
 
+/* One that waits in store_wait_visible, on its stack: a thread, or a fiber that is parked. */
+struct watcher {
+    struct list node; /* of store.watching, under watch_lock; taken out by who wakes it */
+    struct env_event woken;
+};
+
+void store_wake_watchers(struct store *s)
+{
+    env_mutex_lock(&s->watch_lock);
+    while (!list_empty(&s->watching)) {
+        struct watcher *w = container_of(s->watching.next, struct watcher, node);
+        list_remove(&w->node);
+        env_event_set(&w->woken); /* it stays until it has had the lock */
+    }
+    env_mutex_unlock(&s->watch_lock);
+}
+
 void store__publish(struct store *s, struct version v)
 {
     atomic_store_explicit(&s->visible_hlc, v.hlc, memory_order_release);
     /* Pairs with the fence-like increment in store_wait_visible: either it sees the new version or
      * we see the waiter. */
     atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(&s->watchers_waiting, memory_order_relaxed) > 0) {
-        env_mutex_lock(&s->watch_lock);
-        env_cond_broadcast(&s->watch_cond);
-        env_mutex_unlock(&s->watch_lock);
-    }
+    if (atomic_load_explicit(&s->watchers_waiting, memory_order_relaxed) > 0)
+        store_wake_watchers(s);
+}
+
+/* Until it is woken or `deadline`; called and left with the lock. */
+static void wait_once(struct store *s, uint64_t deadline)
+{
+    struct watcher w;
+    uint64_t now = env_mono_ns(s->env), left = deadline > now ? deadline - now : 0;
+    env_event_init(&w.woken);
+    list_push_back(&s->watching, &w.node);
+    env_mutex_unlock(&s->watch_lock);
+    (void)env_wait(&w.woken, deadline == UINT64_MAX ? UINT64_MAX : left);
+    env_mutex_lock(&s->watch_lock);
+    list_remove(&w.node);
 }
 
 bool store_wait_visible(struct store *s, struct version after, uint64_t timeout_ms,
@@ -51,25 +78,13 @@ bool store_wait_visible(struct store *s, struct version after, uint64_t timeout_
         found = store_visible(s).hlc > after.hlc;
         if (found || (cancel && atomic_load(cancel)))
             break;
-        if (deadline == UINT64_MAX) {
-            env_cond_wait(&s->watch_cond, &s->watch_lock);
-            continue;
-        }
-        uint64_t now = env_mono_ns(s->env);
-        if (now >= deadline)
+        if (deadline != UINT64_MAX && env_mono_ns(s->env) >= deadline)
             break;
-        env_cond_wait_ms(&s->watch_cond, &s->watch_lock, (deadline - now + 999999) / 1000000);
+        wait_once(s, deadline);
     }
     atomic_fetch_sub(&s->watchers_waiting, 1);
     env_mutex_unlock(&s->watch_lock);
     return found;
-}
-
-void store_wake_watchers(struct store *s)
-{
-    env_mutex_lock(&s->watch_lock);
-    env_cond_broadcast(&s->watch_cond);
-    env_mutex_unlock(&s->watch_lock);
 }
 
 void store_watchers_add(struct store *s, int n)

@@ -28,12 +28,11 @@ static void locks_init(struct store *s)
     env_mutex_init(&s->maintain_lock);
     env_mutex_init(&s->watch_lock);
     env_cond_init(&s->state_cond);
-    env_cond_init(&s->watch_cond);
+    list_init(&s->watching);
 }
 
 static void locks_deinit(struct store *s)
 {
-    env_cond_deinit(&s->watch_cond);
     env_cond_deinit(&s->state_cond);
     env_mutex_deinit(&s->watch_lock);
     env_mutex_deinit(&s->maintain_lock);

@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "base/env/thread.h"
+#include "base/list.h"
 #include "node/range/range.h"
 #include "node/store/store.h"
 #include "storage/filter/filter.h"
@@ -142,7 +143,7 @@ struct store {
     bool log_thread_runs, engine_thread_runs;
 
     struct env_mutex watch_lock;
-    struct env_cond watch_cond;
+    struct list watching; /* struct watcher of apply.c */
     _Atomic int watchers_waiting;
     _Atomic int watchers;
 
