@@ -1,0 +1,21 @@
+/* kv.h - the methods of varve.v1.KV, each as method_fn of door_internal.h. */
+#ifndef VARVE_SERVE_GRPC_KV_H
+#define VARVE_SERVE_GRPC_KV_H
+
+#include "serve/grpc/door_internal.h"
+
+enum status kv_get(struct call *c, const void *request);
+enum status kv_batch_get(struct call *c, const void *request);
+enum status kv_diff(struct call *c, const void *request);
+enum status kv_put(struct call *c, const void *request);
+enum status kv_delete(struct call *c, const void *request);
+enum status kv_compare_and_set(struct call *c, const void *request);
+enum status kv_restore(struct call *c, const void *request);
+enum status kv_batch_write(struct call *c, const void *request);
+enum status kv_scan(struct call *c, const void *request);
+enum status kv_history(struct call *c, const void *request);
+
+/* Brings a key's record to memory; may wait on the pool. */
+void kv_warm(struct call *c, struct bytes collection, struct bytes key);
+
+#endif

@@ -1,0 +1,191 @@
+/* varve.v1.Changes.Watch, deadlines, cancelling and the server's end, through a real socket. */
+#include "door_world.h"
+
+#include <time.h>
+
+static void start(struct tcall *t, struct door_world *w, const Varve__V1__WatchRequest *m,
+                  uint64_t timeout_ms)
+{
+    tcall_start(t, w, "varve.v1.Changes/Watch", timeout_ms, &varve__v1__watch_response__descriptor);
+    tcall_say(t, &m->base, true);
+}
+
+/* The next message that has changes; heartbeats are passed over. */
+static Varve__V1__WatchResponse *changes(struct tcall *t)
+{
+    Varve__V1__WatchResponse *r;
+    do
+        r = tcall_hear(t);
+    while (r && r->n_changes == 0);
+    return r;
+}
+
+static uint64_t watchers(struct door_world *w)
+{
+    struct store_stats s;
+    store_stats(w->db.store, &s);
+    return s.watchers;
+}
+
+static void until_watchers(struct door_world *w, uint64_t n)
+{
+    for (int i = 0; i < 2000 && watchers(w) != n; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 10 * 1000000}, NULL);
+    assert_int_equal(watchers(w), n);
+}
+
+static void changes_come_once_each(void **state)
+{
+    (void)state;
+    struct door_world w;
+    struct tcall t;
+    Varve__V1__WatchRequest m = VARVE__V1__WATCH_REQUEST__INIT;
+    door_start(&w, NULL);
+    (void)put_raw(&w, "c", "before", "0");
+    m.collection = (char *)(uintptr_t) "c";
+    m.values = true;
+    start(&t, &w, &m, 0);
+    Varve__V1__WatchResponse *r = tcall_hear(&t); /* at once, so that nothing is missed from here */
+    assert_int_equal(r->n_changes, 0);
+    assert_true(r->resume_token[0]);
+    (void)put_raw(&w, "other", "k", "x");
+    Varve__V1__Version *v = put_raw(&w, "c", "k", "one");
+    r = changes(&t);
+    assert_int_equal(r->n_changes, 1);
+    assert_string_equal(r->changes[0]->collection, "c");
+    assert_true(bytes_eq(pb_bytes(r->changes[0]->record->key), BYTES_LIT("k")));
+    assert_int_equal(r->changes[0]->record->version->hlc, v->hlc);
+    assert_true(bytes_eq(pb_bytes(r->changes[0]->record->value->raw), BYTES_LIT("one")));
+    char *token = r->resume_token;
+    (void)put_raw(&w, "c", "k", "two");
+    r = changes(&t);
+    assert_int_equal(r->changes[0]->record->parent->hlc, v->hlc);
+    tcall_cancel(&t);
+    until_watchers(&w, 0);
+
+    /* From the token on, without values, until now. */
+    (void)put_raw(&w, "c", "k", "three");
+    m.resume_token = token;
+    m.values = false;
+    m.until_now = true;
+    start(&t, &w, &m, 0);
+    size_t n = 0;
+    while ((r = tcall_hear(&t)))
+        for (size_t i = 0; i < r->n_changes; i++, n++)
+            assert_null(r->changes[i]->record->value);
+    assert_code(tcall_end(&t), GRPC_OK);
+    assert_int_equal(n, 2);
+
+    /* From the beginning, all collections, a limit. */
+    m = (Varve__V1__WatchRequest)VARVE__V1__WATCH_REQUEST__INIT;
+    m.start = VARVE__V1__WATCH_REQUEST__START__START_BEGINNING;
+    m.limit = 3;
+    start(&t, &w, &m, 0);
+    for (n = 0; (r = tcall_hear(&t));)
+        n += r->n_changes;
+    assert_code(tcall_end(&t), GRPC_OK);
+    assert_int_equal(n, 3);
+    door_stop(&w);
+}
+
+static void heartbeats_deadlines_and_bad_requests(void **state)
+{
+    (void)state;
+    struct door_world w;
+    struct tcall t;
+    Varve__V1__WatchRequest m = VARVE__V1__WATCH_REQUEST__INIT;
+    door_start(&w, NULL);
+    m.heartbeat_ms = 100;
+    start(&t, &w, &m, 0);
+    for (int i = 0; i < 3; i++) {
+        Varve__V1__WatchResponse *r = tcall_hear(&t);
+        assert_true(r && r->n_changes == 0 && r->resume_token[0]);
+    }
+    tcall_cancel(&t);
+    start(&t, &w, &m, 250);
+    struct ended e = tcall_end(&t);
+    assert_code(e, GRPC_DEADLINE_EXCEEDED);
+    m.heartbeat_ms = 1;
+    start(&t, &w, &m, 0);
+    e = tcall_end(&t);
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    assert_string_equal(e.field, "heartbeat_ms");
+    m.heartbeat_ms = 0;
+    m.resume_token = (char *)(uintptr_t) "nonsense";
+    start(&t, &w, &m, 0);
+    assert_code(tcall_end(&t), GRPC_INVALID_ARGUMENT);
+    m.resume_token = (char *)(uintptr_t) "";
+    m.prefix = data_of("p");
+    start(&t, &w, &m, 0);
+    e = tcall_end(&t);
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    assert_string_equal(e.field, "prefix");
+    until_watchers(&w, 0);
+    door_stop(&w);
+}
+
+static void watchers_hear_of_the_servers_end(void **state)
+{
+    (void)state;
+    enum { N = 20 };
+    struct door_world w;
+    struct tcall t[N];
+    Varve__V1__WatchRequest m = VARVE__V1__WATCH_REQUEST__INIT;
+    door_start(&w, NULL);
+    for (int i = 0; i < N; i++) {
+        start(&t[i], &w, &m, 0);
+        assert_non_null(tcall_hear(&t[i]));
+    }
+    door_stop_server(&w);
+    for (int i = 0; i < N; i++) {
+        struct ended e = tcall_end(&t[i]);
+        assert_code(e, GRPC_UNAVAILABLE);
+        assert_string_equal(e.reason, "CLOSED");
+        assert_true(e.retry_ms > 0);
+    }
+    assert_int_equal(watchers(&w), 0);
+    door_stop(&w);
+}
+
+/* Much is written while nobody reads: the watcher catches up, and every write is told once. */
+static void a_slow_watcher_catches_up(void **state)
+{
+    (void)state;
+    enum { N = 3000 };
+    static char value[4000];
+    struct door_world w;
+    struct tcall t;
+    Varve__V1__WatchRequest m = VARVE__V1__WATCH_REQUEST__INIT;
+    struct err err;
+    door_start(&w, NULL);
+    m.values = true;
+    m.limit = N;
+    start(&t, &w, &m, 0);
+    assert_non_null(tcall_hear(&t));
+    for (uint32_t i = 0; i < N; i++) {
+        struct version v;
+        struct command_put p = {.collection = BYTES_LIT("c"),
+                                .key = BYTES(&i, sizeof i),
+                                .value = {COMMAND_RAW, BYTES(value, sizeof value)}};
+        assert_int_equal(command_put(&w.db, &p, &v, &err), ST_OK);
+    }
+    Varve__V1__WatchResponse *r;
+    uint32_t next = 0;
+    while ((r = tcall_hear(&t)))
+        for (size_t i = 0; i < r->n_changes; i++, next++)
+            assert_memory_equal(r->changes[i]->record->key.data, &next, sizeof next);
+    assert_code(tcall_end(&t), GRPC_OK);
+    assert_int_equal(next, N);
+    door_stop(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(changes_come_once_each),
+        cmocka_unit_test(heartbeats_deadlines_and_bad_requests),
+        cmocka_unit_test(watchers_hear_of_the_servers_end),
+        cmocka_unit_test(a_slow_watcher_catches_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

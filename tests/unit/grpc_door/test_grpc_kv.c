@@ -1,0 +1,596 @@
+/* varve.v1.KV through a real socket. */
+#include "door_world.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define ASK(w, method, m, name, ret)                                                               \
+    ask(w, "varve.v1.KV/" method, &(m).base, &varve__v1__##name##_response__descriptor,            \
+        (void **)(ret))
+
+static struct ended get(struct door_world *w, const char *collection, const char *key,
+                        Varve__V1__At *at, Varve__V1__DocumentFormat format,
+                        Varve__V1__Record **ret)
+{
+    Varve__V1__GetRequest m = VARVE__V1__GET_REQUEST__INIT;
+    Varve__V1__GetResponse *r = NULL;
+    m.collection = (char *)(uintptr_t)collection;
+    m.key = data_of(key);
+    m.at = at;
+    m.document_format = format;
+    struct ended e = ASK(w, "Get", m, get, &r);
+    *ret = r ? r->record : NULL;
+    return e;
+}
+
+static Varve__V1__Record *must_get(struct door_world *w, const char *collection, const char *key,
+                                   Varve__V1__At *at)
+{
+    Varve__V1__Record *r;
+    assert_code(get(w, collection, key, at, 0, &r), GRPC_OK);
+    assert_non_null(r);
+    return r;
+}
+
+static void raw_is(const Varve__V1__Record *r, const char *text)
+{
+    assert_int_equal(r->value->kind_case, VARVE__V1__VALUE__KIND_RAW);
+    assert_true(bytes_eq(pb_bytes(r->value->raw), BYTES_STR(text)));
+}
+
+static Varve__V1__At *at_version(struct door_world *w, Varve__V1__Version *v)
+{
+    Varve__V1__At *at = arena_alloc(&w->arena, sizeof *at);
+    varve__v1__at__init(at);
+    at->moment_case = VARVE__V1__AT__MOMENT_VERSION;
+    at->version = v;
+    return at;
+}
+
+static void values_come_back(void **state)
+{
+    (void)state;
+    struct door_world w;
+    Varve__V1__Record *r;
+    door_start(&w, NULL);
+    Varve__V1__Version *one = put_raw(&w, "users", "alice", "one");
+    Varve__V1__Version *two = put_raw(&w, "users", "alice", "two");
+    assert_true(two->hlc > one->hlc);
+    r = must_get(&w, "users", "alice", NULL);
+    raw_is(r, "two");
+    assert_int_equal(r->version->hlc, two->hlc);
+    assert_string_equal(r->writer, "server");
+    assert_int_equal(r->key.len, 0);
+    raw_is(must_get(&w, "users", "alice", at_version(&w, one)), "one");
+    Varve__V1__At at = VARVE__V1__AT__INIT;
+    at.moment_case = VARVE__V1__AT__MOMENT_TIME_UNIX_MS;
+    at.time_unix_ms = (one->hlc >> 16) - 1;
+    struct ended e = get(&w, "users", "alice", &at, 0, &r);
+    assert_code(e, GRPC_NOT_FOUND);
+    assert_string_equal(e.reason, "NOT_FOUND");
+    at.time_unix_ms = (one->hlc >> 16) + 1000000;
+    e = get(&w, "users", "alice", &at, 0, &r);
+    assert_code(e, GRPC_OUT_OF_RANGE);
+    assert_string_equal(e.reason, "FUTURE_TIME");
+    assert_code(get(&w, "users", "nobody", NULL, 0, &r), GRPC_NOT_FOUND);
+    assert_code(get(&w, "nothing", "alice", NULL, 0, &r), GRPC_NOT_FOUND);
+
+    (void)put_json(&w, "users", "bob", "{\"age\": 30, \"when\": {\"$date\": 0}}");
+    r = must_get(&w, "users", "bob", NULL);
+    assert_int_equal(r->value->kind_case, VARVE__V1__VALUE__KIND_BSON);
+    assert_code(get(&w, "users", "bob", NULL, 2, &r), GRPC_OK);
+    assert_int_equal(r->value->kind_case, VARVE__V1__VALUE__KIND_JSON);
+    assert_non_null(strstr(r->value->json, "\"age\""));
+    assert_null(strstr(r->value->json, "$numberInt"));
+    assert_code(get(&w, "users", "bob", NULL, 3, &r), GRPC_OK);
+    assert_non_null(strstr(r->value->json, "$numberInt"));
+    door_stop(&w);
+}
+
+static void a_large_value_goes_both_ways(void **state)
+{
+    (void)state;
+    enum { LEN = 9 * 1000 * 1000 };
+    struct door_world w;
+    Varve__V1__PutRequest m = VARVE__V1__PUT_REQUEST__INIT;
+    Varve__V1__Value v = VARVE__V1__VALUE__INIT;
+    void *ret;
+    uint8_t *big = malloc(LEN);
+    for (size_t i = 0; i < LEN; i++)
+        big[i] = (uint8_t)(i * 31 >> 3);
+    door_start(&w, NULL);
+    m.collection = (char *)(uintptr_t) "big";
+    m.key = data_of("k");
+    m.value = &v;
+    v.kind_case = VARVE__V1__VALUE__KIND_RAW;
+    v.raw = (ProtobufCBinaryData){.len = LEN, .data = big};
+    assert_code(ASK(&w, "Put", m, put, &ret), GRPC_OK);
+    Varve__V1__Record *r = must_get(&w, "big", "k", NULL);
+    assert_int_equal(r->value->raw.len, LEN);
+    assert_memory_equal(r->value->raw.data, big, LEN);
+    free(big);
+    door_stop(&w);
+}
+
+static void refusals_have_details(void **state)
+{
+    (void)state;
+    struct door_world w;
+    Varve__V1__PutRequest m = VARVE__V1__PUT_REQUEST__INIT;
+    Varve__V1__Value v = VARVE__V1__VALUE__INIT;
+    Varve__V1__WriteOptions options = VARVE__V1__WRITE_OPTIONS__INIT;
+    void *ret;
+    door_start(&w, NULL);
+    struct ended e = ASK(&w, "Put", m, put, &ret);
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    assert_string_equal(e.field, "value");
+    assert_string_equal(e.reason, "INVALID_ARGUMENT");
+    m.value = &v;
+    v.kind_case = VARVE__V1__VALUE__KIND_JSON;
+    v.json = (char *)(uintptr_t) "{\"a\": ";
+    m.collection = (char *)(uintptr_t) "c";
+    m.key = data_of("k");
+    e = ASK(&w, "Put", m, put, &ret);
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    assert_string_equal(e.field, "value");
+    v.json = (char *)(uintptr_t) "{}";
+    m.key.len = 0;
+    e = ASK(&w, "Put", m, put, &ret);
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    assert_string_equal(e.field, "key");
+    m.key = data_of("k");
+    m.options = &options;
+    options.request_id = (char *)(uintptr_t) "once";
+    e = ASK(&w, "Put", m, put, &ret);
+    assert_code(e, GRPC_UNIMPLEMENTED);
+    assert_string_equal(e.field, "options.request_id");
+    options.request_id = (char *)(uintptr_t) "";
+    options.sync = 77;
+    e = ASK(&w, "Put", m, put, &ret);
+    assert_string_equal(e.field, "options.sync");
+    options.sync = 0;
+    options.ttl_ms = UINT64_MAX;
+    e = ASK(&w, "Put", m, put, &ret);
+    assert_string_equal(e.field, "options.ttl_ms");
+    options.ttl_ms = 0;
+    char name[200];
+    memset(name, 'n', sizeof name);
+    name[199] = '\0';
+    m.collection = name;
+    e = ASK(&w, "Put", m, put, &ret);
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    assert_string_equal(e.reason, "TOO_LARGE");
+    assert_string_equal(e.field, "collection");
+
+    e = ask_bytes(&w, "varve.v1.KV/Get", BYTES_LIT("\x0a\x02u\xff"),
+                  &varve__v1__get_response__descriptor, &ret);
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    assert_string_equal(e.field, "collection");
+    e = ask_bytes(&w, "varve.v1.KV/Get", BYTES_LIT("\x0b"), &varve__v1__get_response__descriptor,
+                  &ret);
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    assert_code(ask_bytes(&w, "varve.v1.KV/Nothing", BYTES_EMPTY,
+                          &varve__v1__get_response__descriptor, &ret),
+                GRPC_UNIMPLEMENTED);
+    assert_code(
+        ask_bytes(&w, "varve.v9.KV/Get", BYTES_EMPTY, &varve__v1__get_response__descriptor, &ret),
+        GRPC_UNIMPLEMENTED);
+    door_stop(&w);
+}
+
+static void preconditions_say_what_is_there(void **state)
+{
+    (void)state;
+    struct door_world w;
+    Varve__V1__CompareAndSetRequest m = VARVE__V1__COMPARE_AND_SET_REQUEST__INIT;
+    Varve__V1__CompareAndSetResponse *set;
+    Varve__V1__Value v = VARVE__V1__VALUE__INIT;
+    char text[VERSION_TEXT_MAX];
+    door_start(&w, NULL);
+    v.kind_case = VARVE__V1__VALUE__KIND_RAW;
+    v.raw = data_of("first");
+    m.collection = (char *)(uintptr_t) "c";
+    m.key = data_of("k");
+    m.value = &v;
+    assert_code(ASK(&w, "CompareAndSet", m, compare_and_set, &set), GRPC_OK);
+    Varve__V1__Version *first = set->version;
+    struct ended e = ASK(&w, "CompareAndSet", m, compare_and_set, &set);
+    assert_code(e, GRPC_FAILED_PRECONDITION);
+    assert_string_equal(e.reason, "PRECONDITION_FAILED");
+    assert_string_equal(e.required, "ABSENT");
+    assert_string_equal(e.subject, "expected");
+    (void)version_format((struct version){first->hlc, first->origin}, text);
+    assert_string_equal(e.present, text);
+    m.expected = first;
+    assert_code(ASK(&w, "CompareAndSet", m, compare_and_set, &set), GRPC_OK);
+    e = ASK(&w, "CompareAndSet", m, compare_and_set, &set);
+    assert_code(e, GRPC_FAILED_PRECONDITION);
+    assert_string_equal(e.required, "VERSION");
+
+    Varve__V1__DeleteRequest d = VARVE__V1__DELETE_REQUEST__INIT;
+    Varve__V1__Precondition p = VARVE__V1__PRECONDITION__INIT;
+    Varve__V1__DeleteResponse *deleted;
+    d.collection = (char *)(uintptr_t) "c";
+    d.key = data_of("k");
+    d.precondition = &p;
+    e = ASK(&w, "Delete", d, delete, &deleted); /* a condition without content */
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    p.what_case = VARVE__V1__PRECONDITION__WHAT_PRESENT;
+    p.present = true;
+    e = ASK(&w, "Delete", d, delete, &deleted);
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    assert_string_equal(e.field, "precondition");
+    p.what_case = VARVE__V1__PRECONDITION__WHAT_VERSION;
+    p.version = first;
+    e = ASK(&w, "Delete", d, delete, &deleted);
+    assert_code(e, GRPC_FAILED_PRECONDITION);
+    assert_string_equal(e.subject, "precondition");
+    d.precondition = NULL;
+    assert_code(ASK(&w, "Delete", d, delete, &deleted), GRPC_OK);
+    assert_code(ASK(&w, "Delete", d, delete, &deleted), GRPC_NOT_FOUND);
+    d.precondition = &p;
+    e = ASK(&w, "Delete", d, delete, &deleted);
+    assert_code(e, GRPC_FAILED_PRECONDITION);
+    assert_string_equal(e.present, "");
+
+    Varve__V1__PutRequest put = VARVE__V1__PUT_REQUEST__INIT;
+    Varve__V1__PutResponse *written;
+    put.collection = (char *)(uintptr_t) "c";
+    put.key = data_of("k");
+    put.value = &v;
+    put.precondition = &p;
+    p.what_case = VARVE__V1__PRECONDITION__WHAT_PRESENT;
+    p.present = true;
+    e = ASK(&w, "Put", put, put, &written);
+    assert_code(e, GRPC_FAILED_PRECONDITION);
+    assert_string_equal(e.required, "PRESENT");
+    p.what_case = VARVE__V1__PRECONDITION__WHAT_ABSENT;
+    p.absent = true;
+    assert_code(ASK(&w, "Put", put, put, &written), GRPC_OK);
+    door_stop(&w);
+}
+
+static void batches_are_one(void **state)
+{
+    (void)state;
+    enum { N = 5 };
+    struct door_world w;
+    Varve__V1__BatchWriteRequest m = VARVE__V1__BATCH_WRITE_REQUEST__INIT;
+    Varve__V1__BatchWriteRequest__Operation op[N], *ops[N];
+    Varve__V1__BatchWriteRequest__Condition condition =
+        VARVE__V1__BATCH_WRITE_REQUEST__CONDITION__INIT;
+    Varve__V1__BatchWriteRequest__Condition *conditions[1] = {&condition};
+    Varve__V1__Precondition absent = VARVE__V1__PRECONDITION__INIT;
+    Varve__V1__Value v = VARVE__V1__VALUE__INIT;
+    Varve__V1__BatchWriteResponse *written;
+    static const char *const keys[N] = {"a", "b", "c", "d", "e"};
+    door_start(&w, NULL);
+    absent.what_case = VARVE__V1__PRECONDITION__WHAT_ABSENT;
+    absent.absent = true;
+    v.kind_case = VARVE__V1__VALUE__KIND_RAW;
+    v.raw = data_of("value");
+    for (int i = 0; i < N; i++) {
+        varve__v1__batch_write_request__operation__init(&op[i]);
+        op[i].collection = (char *)(uintptr_t) "c";
+        op[i].key = data_of(keys[i]);
+        op[i].action_case = VARVE__V1__BATCH_WRITE_REQUEST__OPERATION__ACTION_PUT;
+        op[i].put = &v;
+        ops[i] = &op[i];
+    }
+    struct ended e = ASK(&w, "BatchWrite", m, batch_write, &written);
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    assert_string_equal(e.field, "operations");
+    m.operations = ops;
+    m.n_operations = N;
+    op[3].precondition = &absent;
+    assert_code(ASK(&w, "BatchWrite", m, batch_write, &written), GRPC_OK);
+    e = ASK(&w, "BatchWrite", m, batch_write, &written);
+    assert_code(e, GRPC_FAILED_PRECONDITION);
+    assert_string_equal(e.subject, "operations[3].precondition");
+    assert_string_equal(e.required, "ABSENT");
+    op[3].precondition = NULL;
+    m.conditions = conditions;
+    m.n_conditions = 1;
+    e = ASK(&w, "BatchWrite", m, batch_write, &written);
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    assert_string_equal(e.field, "conditions[0].precondition");
+    condition.collection = (char *)(uintptr_t) "c";
+    condition.key = data_of("e");
+    condition.precondition = &absent;
+    e = ASK(&w, "BatchWrite", m, batch_write, &written);
+    assert_code(e, GRPC_FAILED_PRECONDITION);
+    assert_string_equal(e.subject, "conditions[0].precondition");
+    m.n_conditions = 0;
+    op[2].key.len = 0;
+    e = ASK(&w, "BatchWrite", m, batch_write, &written);
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    assert_string_equal(e.field, "operations[2].key");
+    op[2].key = data_of("a");
+    assert_code(ASK(&w, "BatchWrite", m, batch_write, &written), GRPC_INVALID_ARGUMENT); /* twice */
+    op[2].key = data_of("c");
+    op[2].action_case = VARVE__V1__BATCH_WRITE_REQUEST__OPERATION__ACTION_DELETE;
+    op[2].delete_ = true;
+    assert_code(ASK(&w, "BatchWrite", m, batch_write, &written), GRPC_OK);
+
+    Varve__V1__BatchGetRequest g = VARVE__V1__BATCH_GET_REQUEST__INIT;
+    Varve__V1__BatchGetRequest__Key key[N], *wanted[N];
+    Varve__V1__BatchGetResponse *got;
+    for (int i = 0; i < N; i++) {
+        varve__v1__batch_get_request__key__init(&key[i]);
+        key[i].collection = (char *)(uintptr_t) "c";
+        key[i].key = data_of(keys[i]);
+        wanted[i] = &key[i];
+    }
+    g.keys = wanted;
+    g.n_keys = N;
+    assert_code(ASK(&w, "BatchGet", g, batch_get, &got), GRPC_OK);
+    assert_int_equal(got->n_results, N);
+    for (int i = 0; i < N; i++) {
+        if (i == 2) {
+            assert_null(got->results[i]->record);
+            continue;
+        }
+        raw_is(got->results[i]->record, "value");
+        assert_int_equal(got->results[i]->record->version->hlc, written->version->hlc);
+    }
+    g.n_keys = 0;
+    assert_code(ASK(&w, "BatchGet", g, batch_get, &got), GRPC_OK);
+    door_stop(&w);
+}
+
+static void scans_and_histories_are_paged(void **state)
+{
+    (void)state;
+    enum { KEYS = 2500 };
+    struct door_world w;
+    struct tcall t;
+    char key[16];
+    Varve__V1__ScanRequest m = VARVE__V1__SCAN_REQUEST__INIT;
+    Varve__V1__ScanResponse *r;
+    char *token = NULL;
+    size_t n = 0, messages = 0;
+    door_start(&w, NULL);
+    struct err err;
+    struct command_batch *b = command_batch_new();
+    for (int i = 0; i < KEYS; i++) {
+        (void)snprintf(key, sizeof key, "k%05d", i);
+        assert_int_equal(command_batch_put(b, BYTES_LIT("c"), BYTES_STR(key),
+                                           (struct command_value){COMMAND_RAW, BYTES(key, 6)}, 0,
+                                           &err),
+                         ST_OK);
+    }
+    struct version v;
+    size_t failed;
+    assert_int_equal(command_commit(&w.db, b, &(struct command_options){0}, &v, &failed, &err),
+                     ST_OK);
+    command_batch_free(b);
+    m.collection = (char *)(uintptr_t) "c";
+    tcall_start(&t, &w, "varve.v1.KV/Scan", 0, &varve__v1__scan_response__descriptor);
+    tcall_say(&t, &m.base, true);
+    while ((r = tcall_hear(&t))) {
+        for (size_t i = 0; i < r->n_records; i++, n++) {
+            (void)snprintf(key, sizeof key, "k%05zu", n);
+            assert_true(bytes_eq(pb_bytes(r->records[i]->key), BYTES_STR(key)));
+            raw_is(r->records[i], key);
+        }
+        assert_true(r->at->hlc >= v.hlc);
+        messages++;
+        if (messages == 1)
+            token = r->resume_token;
+        assert_true((n < KEYS) == (r->resume_token[0] != '\0'));
+    }
+    assert_code(tcall_end(&t), GRPC_OK);
+    assert_int_equal(n, KEYS);
+    assert_true(messages >= 3);
+
+    /* From the first message's end on, and what is written since is not seen. */
+    (void)put_raw(&w, "c", "k02499x", "late");
+    m.resume_token = token;
+    tcall_start(&t, &w, "varve.v1.KV/Scan", 0, &varve__v1__scan_response__descriptor);
+    tcall_say(&t, &m.base, true);
+    for (n = 0; (r = tcall_hear(&t));)
+        n += r->n_records;
+    assert_code(tcall_end(&t), GRPC_OK);
+    assert_true(n > 0 && n < KEYS);
+    m.reverse = true;
+    tcall_start(&t, &w, "varve.v1.KV/Scan", 0, &varve__v1__scan_response__descriptor);
+    tcall_say(&t, &m.base, true);
+    struct ended e = tcall_end(&t);
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    assert_string_equal(e.field, "resume_token");
+
+    m = (Varve__V1__ScanRequest)VARVE__V1__SCAN_REQUEST__INIT;
+    m.collection = (char *)(uintptr_t) "c";
+    m.start_key = data_of("k00010");
+    m.end_key = data_of("k00100");
+    m.reverse = m.keys_only = true;
+    m.limit = 25;
+    m.page_rows = 10;
+    tcall_start(&t, &w, "varve.v1.KV/Scan", 0, &varve__v1__scan_response__descriptor);
+    tcall_say(&t, &m.base, true);
+    for (n = messages = 0; (r = tcall_hear(&t)); messages++) {
+        assert_true(r->n_records <= 10);
+        if (n == 0)
+            assert_true(bytes_eq(pb_bytes(r->records[0]->key), BYTES_LIT("k00099")));
+        if (r->n_records)
+            assert_null(r->records[0]->value);
+        n += r->n_records;
+    }
+    assert_code(tcall_end(&t), GRPC_OK);
+    assert_int_equal(n, 25);
+    assert_true(messages >= 3);
+    m.page_rows = 1000000;
+    tcall_start(&t, &w, "varve.v1.KV/Scan", 0, &varve__v1__scan_response__descriptor);
+    tcall_say(&t, &m.base, true);
+    e = tcall_end(&t);
+    assert_string_equal(e.field, "page_rows");
+
+    Varve__V1__HistoryRequest h = VARVE__V1__HISTORY_REQUEST__INIT;
+    Varve__V1__HistoryResponse *hr;
+    Varve__V1__DeleteRequest d = VARVE__V1__DELETE_REQUEST__INIT;
+    void *ret;
+    (void)put_raw(&w, "c", "k00000", "again");
+    d.collection = (char *)(uintptr_t) "c";
+    d.key = data_of("k00000");
+    assert_code(ASK(&w, "Delete", d, delete, &ret), GRPC_OK);
+    h.collection = (char *)(uintptr_t) "c";
+    h.key = data_of("k00000");
+    h.page_rows = 2;
+    tcall_start(&t, &w, "varve.v1.KV/History", 0, &varve__v1__history_response__descriptor);
+    tcall_say(&t, &h.base, true);
+    hr = tcall_hear(&t);
+    assert_int_equal(hr->n_records, 2);
+    assert_true(hr->records[0]->deleted && !hr->records[0]->value);
+    assert_int_equal(hr->records[0]->parent->hlc, hr->records[1]->version->hlc);
+    raw_is(hr->records[1], "again");
+    assert_true(hr->resume_token[0]);
+    hr = tcall_hear(&t);
+    assert_int_equal(hr->n_records, 1);
+    assert_null(hr->records[0]->parent);
+    assert_code(tcall_end(&t), GRPC_OK);
+    door_stop(&w);
+}
+
+static void diffs_and_restores(void **state)
+{
+    (void)state;
+    struct door_world w;
+    Varve__V1__DiffRequest m = VARVE__V1__DIFF_REQUEST__INIT;
+    Varve__V1__DiffResponse *diff;
+    Varve__V1__RestoreRequest r = VARVE__V1__RESTORE_REQUEST__INIT;
+    Varve__V1__RestoreResponse *restored;
+    door_start(&w, NULL);
+    Varve__V1__Version *one = put_json(&w, "c", "k", "{\"a\": 1, \"b\": 2}");
+    Varve__V1__Version *two = put_json(&w, "c", "k", "{\"a\": 1, \"b\": 3}");
+    (void)put_json(&w, "c", "k", "{\"a\": 9}");
+    m.collection = (char *)(uintptr_t) "c";
+    m.key = data_of("k");
+    struct ended e = ASK(&w, "Diff", m, diff, &diff);
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    assert_string_equal(e.field, "older");
+    m.older = at_version(&w, one);
+    m.newer = at_version(&w, two);
+    assert_code(ASK(&w, "Diff", m, diff, &diff), GRPC_OK);
+    assert_non_null(strstr(diff->json, "\"b\""));
+    assert_null(strstr(diff->json, "\"a\""));
+    m.newer = NULL;
+    m.format = VARVE__V1__DIFF_REQUEST__FORMAT__FORMAT_JSON_PATCH;
+    assert_code(ASK(&w, "Diff", m, diff, &diff), GRPC_OK);
+    assert_int_equal(diff->json[0], '[');
+    r.collection = m.collection;
+    r.key = m.key;
+    assert_code(ASK(&w, "Restore", r, restore, &restored), GRPC_INVALID_ARGUMENT);
+    r.at = at_version(&w, one);
+    assert_code(ASK(&w, "Restore", r, restore, &restored), GRPC_OK);
+    m.format = 0;
+    assert_code(ASK(&w, "Diff", m, diff, &diff), GRPC_OK);
+    assert_string_equal(diff->json, "{\"set\":{},\"unset\":[]}");
+    door_stop(&w);
+}
+
+/* ---- the gate ---- */
+
+static _Atomic int opened, closed;
+
+static enum status gate_open(void *arg, struct request *q, void **ret_who, struct err *err)
+{
+    struct bytes token;
+    if (!request_header(q, BYTES_LIT("authorization"), &token))
+        token = BYTES_LIT("guest");
+    (void)arg;
+    (void)err;
+    atomic_fetch_add(&opened, 1);
+    *ret_who = (void *)(uintptr_t) "guest";
+    return ST_OK;
+}
+static enum status gate_check(void *arg, void *who, struct request *q, enum command_verb verb,
+                              struct bytes collection, struct err *err)
+{
+    (void)arg;
+    (void)q;
+    assert_string_equal(who, "guest");
+    if (command_verb_access(verb) == COMMAND_ADMIN)
+        return err_set(err, ST_PERMISSION_DENIED, "%s is not for guests", command_verb_name(verb));
+    return bytes_eq(collection, BYTES_LIT("secret"))
+               ? err_set(err, ST_PERMISSION_DENIED, "secret is not for guests")
+               : ST_OK;
+}
+static enum status gate_check_batch(void *arg, void *who, struct request *q,
+                                    const struct command_batch *b, struct err *err)
+{
+    struct bytes name;
+    bool written;
+    enum status st = ST_OK;
+    for (size_t i = 0; st == ST_OK && command_batch_name(b, i, &name, &written); i++)
+        st = gate_check(arg, who, q, COMMAND_COMMIT, name, err);
+    return st;
+}
+static struct bytes gate_writer(void *arg, void *who)
+{
+    (void)arg;
+    return BYTES_STR((const char *)who);
+}
+static void gate_close(void *arg, void *who)
+{
+    (void)arg;
+    (void)who;
+    atomic_fetch_add(&closed, 1);
+}
+
+static void every_call_asks_the_gate(void **state)
+{
+    (void)state;
+    static const struct grpc_gate gate = {.open = gate_open,
+                                          .check = gate_check,
+                                          .check_batch = gate_check_batch,
+                                          .writer = gate_writer,
+                                          .close = gate_close};
+    struct door_world w;
+    Varve__V1__Record *r;
+    void *ret;
+    door_start(&w, &gate);
+    (void)put_raw(&w, "open", "k", "v");
+    assert_string_equal(must_get(&w, "open", "k", NULL)->writer, "guest");
+    assert_code(get(&w, "secret", "k", NULL, 0, &r), GRPC_PERMISSION_DENIED);
+    /* Collection "secret" is field 1 of most requests. */
+    static const char *const methods[] = {"KV/Put",     "KV/Delete",     "KV/CompareAndSet",
+                                          "KV/Scan",    "KV/History",    "KV/Diff",
+                                          "KV/Restore", "Changes/Watch", "Admin/GetRetention"};
+    char method[64];
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+        (void)snprintf(method, sizeof method, "varve.v1.%s", methods[i]);
+        assert_code(ask_bytes(&w, method, BYTES_LIT("\x0a\x06secret"),
+                              &varve__v1__get_response__descriptor, &ret),
+                    GRPC_PERMISSION_DENIED);
+    }
+    assert_code(ask_bytes(&w, "varve.v1.KV/BatchGet",
+                          BYTES_LIT("\x0a\x06\x0a\x04open\x0a\x08\x0a\x06secret"),
+                          &varve__v1__batch_get_response__descriptor, &ret),
+                GRPC_PERMISSION_DENIED);
+    assert_code(ask_bytes(&w, "varve.v1.KV/BatchWrite",
+                          BYTES_LIT("\x0a\x0d\x0a\x06secret\x12\x01k\x20\x01"),
+                          &varve__v1__batch_write_response__descriptor, &ret),
+                GRPC_PERMISSION_DENIED);
+    static const char *const admin[] = {"DropCollection", "SetRetention", "CreateSnapshot",
+                                        "DeleteSnapshot", "GetStats",     "Verify",
+                                        "Vacuum",         "Checkpoint",   "Compact"};
+    for (size_t i = 0; i < sizeof admin / sizeof admin[0]; i++) {
+        (void)snprintf(method, sizeof method, "varve.v1.Admin/%s", admin[i]);
+        assert_code(ask_bytes(&w, method, BYTES_EMPTY, &varve__v1__get_response__descriptor, &ret),
+                    GRPC_PERMISSION_DENIED);
+    }
+    door_stop(&w);
+    assert_true(atomic_load(&opened) > 20);
+    assert_int_equal(atomic_load(&opened), atomic_load(&closed));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(values_come_back),      cmocka_unit_test(a_large_value_goes_both_ways),
+        cmocka_unit_test(refusals_have_details), cmocka_unit_test(preconditions_say_what_is_there),
+        cmocka_unit_test(batches_are_one),       cmocka_unit_test(scans_and_histories_are_paged),
+        cmocka_unit_test(diffs_and_restores),    cmocka_unit_test(every_call_asks_the_gate),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
