@@ -1,0 +1,82 @@
+#include "serve/gate/gate.h"
+
+/* Without the port: a limit on failures by connection would be none. */
+static struct security_peer peer_of(struct request *q)
+{
+    struct bytes address = BYTES_STR(request_peer_text(q));
+    for (size_t n = address.len; n-- > 0;)
+        if (address.data[n] == ':') {
+            address.len = n;
+            break;
+        }
+    return (struct security_peer){.address = address,
+                                  .certificate = BYTES_STR(request_tls_name(q)),
+                                  .request_id = BYTES_STR(request_id(q))};
+}
+
+struct login {
+    struct gate *gate;
+    struct security_peer peer;
+    struct bytes authorization;
+    struct security_principal *who;
+    struct err *err;
+    enum status st;
+};
+
+static void login_on_pool(void *arg)
+{
+    struct login *l = arg;
+    l->st = security_gate_open(l->gate->security, &l->peer, l->authorization, &l->who, l->err);
+}
+
+enum status gate_open(void *arg, struct request *q, void **ret_who, struct err *err)
+{
+    struct gate *g = arg;
+    struct login l = {.gate = g, .peer = peer_of(q), .authorization = BYTES_EMPTY, .err = err};
+    (void)request_header(q, BYTES_LIT("authorization"), &l.authorization);
+    enum status st = security_gate_open_cached(g->security, &l.peer, l.authorization, &l.who, err);
+    if (st == ST_TIMED_OUT) {
+        st = work_run(g->work, WORK_READ, login_on_pool, &l, err);
+        if (st == ST_OK)
+            st = l.st;
+    }
+    if (st != ST_OK)
+        return st;
+    struct bytes name = security_principal_name(l.who);
+    char *user = name.len ? arena_alloc(q->arena, name.len + 1) : NULL;
+    if (user) { /* for the log only: without memory it goes without */
+        memcpy(user, name.data, name.len);
+        user[name.len] = '\0';
+        q->user = user;
+    }
+    *ret_who = l.who;
+    return ST_OK;
+}
+
+enum status gate_check(void *arg, void *who, struct request *q, enum command_verb verb,
+                       struct bytes collection, struct err *err)
+{
+    struct gate *g = arg;
+    struct security_peer peer = peer_of(q);
+    return security_gate_check(g->security, who, &peer, verb, collection, err);
+}
+
+enum status gate_check_batch(void *arg, void *who, struct request *q, const struct command_batch *b,
+                             struct err *err)
+{
+    struct gate *g = arg;
+    struct security_peer peer = peer_of(q);
+    return security_gate_check_batch(g->security, who, &peer, b, err);
+}
+
+struct bytes gate_writer(void *arg, void *who)
+{
+    (void)arg;
+    return security_principal_name(who);
+}
+
+void gate_close(void *arg, void *who)
+{
+    (void)arg;
+    security_gate_close(who);
+}
