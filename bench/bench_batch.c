@@ -1,6 +1,7 @@
 /* Batches of 1,000 puts of 16 B + 100 B, sync=off and sync=1s, new keys and then overwriting all of
  * them, beside RocksDB's WriteBatch with its own WAL. For data larger than memory run it in a
- * memory cgroup (tools/in-memory-limit). Usage: bench_batch [million keys] */
+ * memory cgroup, with tables that fit into it:
+ * tools/in-memory-limit 174M bench_batch 6 24. Usage: bench_batch [million keys] [MiB of a table] */
 #include "bench/bench_peer.h"
 
 #include <stdio.h>
@@ -47,7 +48,7 @@ static uint64_t sum_of(struct peer *p, uint64_t keys)
 
 int main(int argc, char **argv)
 {
-    uint64_t keys = bench_arg(argc, argv, 1, 2) * 1000000;
+    uint64_t keys = bench_arg(argc, argv, 1, 2) * 1000000, table = bench_arg(argc, argv, 2, 0);
     bench_machine("bench_batch: batches of 1,000 x (16 B + 100 B)");
     printf("keys %lu, %lu MB of keys and values\n", (unsigned long)keys,
            (unsigned long)(keys * 116 / 1000000));
@@ -55,7 +56,9 @@ int main(int argc, char **argv)
     const char *const names[] = {"sync=off", "sync=1s"};
     for (int m = 0; m < 2; m++) {
         char *dirs[] = {bench_scratch("varve"), bench_scratch("rocks")};
-        struct peer_config c = {.sync = modes[m], .cache_bytes = 64u << 20};
+        struct peer_config c = {.sync = modes[m],
+                                .cache_bytes = table ? 16u << 20 : 64u << 20,
+                                .table_bytes = table << 20};
         char what[2][64], line[160];
         snprintf(what[0], 64, "new keys, %s", names[m]);
         snprintf(what[1], 64, "overwriting, %s", names[m]);

@@ -21,7 +21,7 @@ enum peer_sync { PEER_ALWAYS, PEER_INTERVAL, PEER_OFF };
 struct peer_config {
     enum peer_sync sync;
     size_t cache_bytes; /* block cache of RocksDB; of Varve: hot cache */
-    size_t table_bytes; /* write buffer; 0 = 64 MiB on both */
+    size_t table_bytes; /* write buffer; 0 = 64 MiB of RocksDB, 128 MiB of Varve: their defaults */
     bool read_tuned;    /* tables compacted, bloom filter (on in any case) */
 };
 struct peer;

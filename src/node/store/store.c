@@ -155,6 +155,7 @@ static enum status open_engine(struct store *s, struct err *err)
     struct table *table = NULL;
     enum status st = join(s, "engine", &path, err);
     s->o.engine.read_only = s->o.read_only;
+    s->o.engine.drain_bytes = s->o.table_bytes;
     if (st == ST_OK)
         st = s->o.engine_open(s->env, buf_cstr(&path), &s->o.engine, &s->engine, err);
     if (st == ST_OK)

@@ -36,6 +36,7 @@ struct engine_options {
     int max_open_files; /* 0 = 256 */
     bool read_only;
     unsigned background_threads; /* 0 = 1 */
+    size_t drain_bytes;          /* how large drains will be, about; 0 = 128 MiB */
 };
 
 /* Half-open interval of routing keys. upper.len == 0 means no upper bound. */

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { L0_MANY = 24, L0_WAIT_MS = 10, L0_WAITS_MAX = 3000, REOPEN_FREE_BYTES = 64 << 20 };
+enum { L0_TIMES = 2, L0_WAIT_MS = 10, L0_WAITS_MAX = 3000, REOPEN_FREE_BYTES = 64 << 20 };
 
 static enum status persisted(struct engine *engine, uint64_t range, struct engine_mark *ret,
                              struct err *err)
@@ -29,7 +29,8 @@ static void wait_for_merges(struct rocks *e)
         bool many = false;
         for (int f = 0; f < ENGINE_FAMILIES; f++) {
             char *v = rocksdb_property_value_cf(e->db, e->cf[f], "rocksdb.num-files-at-level0");
-            many |= v && strtoull(v, NULL, 10) > L0_MANY;
+            many |= v && strtoull(v, NULL, 10) >
+                             (uint64_t)(L0_TIMES * rocks__files_to_merge(e, (enum engine_family)f));
             rocksdb_free(v);
         }
         if (!many || rocks__property(e, ENGINE_LIVE, "rocksdb.background-errors"))

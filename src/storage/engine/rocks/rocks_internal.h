@@ -82,6 +82,7 @@ bool rocks__disk_error(enum status st);
 enum status rocks__stopped(const struct rocks *e, const char *why, struct err *err);
 
 /* rocks_options.c */
+int rocks__files_to_merge(const struct rocks *e, enum engine_family f); /* in level 0 */
 void rocks__options_make(struct rocks *e);
 void rocks__options_free(struct rocks *e);
 rocksdb_readoptions_t *rocks__read_options(const struct engine_snapshot *s, enum rocks_read use);

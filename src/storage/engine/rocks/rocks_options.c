@@ -4,6 +4,9 @@
 #include <rocksdb/c.h>
 
 enum {
+    /* Of live rows: each drain asks for every key it brings, in every file that waits in level 0. At 10
+     * bits one of a hundred such questions read a block for nothing, at 14 one of a thousand. */
+    LIVE_BLOOM_BITS = 14,
     BLOOM_BITS = 10,
     LIVE_BLOCK = 16 << 10,
     PAST_BLOCK = 64 << 10, /* so that zstd sees some thirty versions of a 2 KiB record at once */
@@ -15,14 +18,27 @@ enum {
     LEVEL_BYTES = 256 << 20,
     ZSTD_LEVEL = 1,
     /* Files of a family that wait in level 0 before they are merged down. A scan of the present merges
-     * those of live; past is asked by key with a filter, when lies in order anyway. */
-    LIVE_FILES = 8,
+     * those of live; past is asked by key with a filter, when lies in order anyway. Of live each drain
+     * brings two: its rows, and the mark, which lies apart behind them. */
+    LIVE_FILES = 2 * 6,
     OTHER_FILES = 12,
+    FILES_TIMES_MAX = 2,
     BULK_READAHEAD = 1 << 20,
     CHECKSUM_XXH3 = 4, /* rocksdb::ChecksumType::kXXH3 */
     LOG_LEVEL_FATAL = 4,
-    PIPELINE_OFF = 0,
+    NEVER = 1 << 30,
 };
+
+/* A merge rewrites most of its level whatever came in, so smaller drains are gathered: more files,
+ * about the same bytes; but not so many that reads would feel it. */
+int rocks__files_to_merge(const struct rocks *e, enum engine_family f)
+{
+    static const size_t usual = (size_t)128 << 20;
+    int files = f == ENGINE_LIVE ? LIVE_FILES : OTHER_FILES;
+    size_t drain = e->options.drain_bytes ? e->options.drain_bytes : usual;
+    size_t times = drain >= usual ? 1 : usual / drain;
+    return files * (times < FILES_TIMES_MAX ? (int)times : FILES_TIMES_MAX);
+}
 
 /* Prefix of a past key: all but its version. */
 static char *past_transform(void *state, const char *key, size_t len, size_t *ret_len)
@@ -57,13 +73,13 @@ static void no_state(void *state)
 
 /* What every present read goes through. Its filters and indexes stay with the open files, outside of
  * the cache: a lookup of a missing key is one probe of a filter, and in the cache it was two lookups
- * more (0.45 against 0.8 of a bare RocksDB). Memory: about 1.5 bytes a key of the open files, of
+ * more (0.45 against 0.8 of a bare RocksDB). Memory: about 2 bytes a key of the open files, of
  * which options.max_open_files bounds the number. */
 static void live_table_options(rocksdb_block_based_table_options_t *t)
 {
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 0);
     rocksdb_block_based_options_set_filter_policy(
-        t, rocksdb_filterpolicy_create_bloom_full(BLOOM_BITS));
+        t, rocksdb_filterpolicy_create_bloom_full(LIVE_BLOOM_BITS));
     rocksdb_block_based_options_set_whole_key_filtering(t, 1);
     rocksdb_block_based_options_set_data_block_index_type(
         t, rocksdb_block_based_table_data_block_index_type_binary_search_and_hash);
@@ -112,17 +128,17 @@ static rocksdb_options_t *family_options(const struct rocks *e, enum engine_fami
     rocksdb_options_set_max_write_buffer_number(o, 2);
     rocksdb_options_set_target_file_size_base(o, FILE_BYTES);
     rocksdb_options_set_max_bytes_for_level_base(o, LEVEL_BYTES);
-    rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
-    rocksdb_options_set_level0_file_num_compaction_trigger(o, f == ENGINE_LIVE ? LIVE_FILES
-                                                                               : OTHER_FILES);
+    rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 0);
+    rocksdb_options_set_level0_file_num_compaction_trigger(o, rocks__files_to_merge(e, f));
+    /* Drains wait by themselves (wait_for_merges); RocksDB would hold up our empty writes instead. */
+    rocksdb_options_set_level0_slowdown_writes_trigger(o, NEVER);
+    rocksdb_options_set_level0_stop_writes_trigger(o, NEVER);
+    rocksdb_options_set_soft_pending_compaction_bytes_limit(o, 0);
+    rocksdb_options_set_hard_pending_compaction_bytes_limit(o, 0);
     rocksdb_options_set_compression(o, f == ENGINE_LIVE ? rocksdb_lz4_compression
                                                         : rocksdb_zstd_compression);
     /* Files are made while writers may wait for the drain; merging has the time to do better. */
     rocksdb_options_set_compression_options(o, -14, file ? 1 : ZSTD_LEVEL, 0, 0);
-    if (f == ENGINE_LIVE && !file) {
-        rocksdb_options_set_bottommost_compression(o, rocksdb_zstd_compression);
-        rocksdb_options_set_bottommost_compression_options(o, -14, 1, 0, 0, 1);
-    }
     if (f == ENGINE_PAST)
         rocksdb_options_set_prefix_extractor(
             o, rocksdb_slicetransform_create(NULL, no_state, past_transform, past_in_domain,
@@ -165,6 +181,10 @@ void rocks__options_make(struct rocks *e)
     rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
     rocksdb_options_set_table_cache_numshardbits(o, 2);
     rocksdb_options_set_bytes_per_sync(o, 1 << 20);
+    rocksdb_options_compaction_readahead_size(o, BULK_READAHEAD);
+    /* Drains look rows up in order: the system's readahead then makes one read of many. A lone get
+     * is still read alone. */
+    rocksdb_options_set_advise_random_on_open(o, 0);
 }
 
 void rocks__options_free(struct rocks *e)
