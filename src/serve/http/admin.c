@@ -53,19 +53,19 @@ static enum status names(struct http_call *c, enum command_verb verb)
 {
     struct names_job j = {.c = c, .snapshots = verb == COMMAND_SNAPSHOTS};
     uint64_t limit = 0;
-    enum status st = call_allow(c, verb, BYTES_EMPTY);
+    enum status st = http__allow(c, verb, BYTES_EMPTY);
     if (st == ST_OK)
         st = arg_number(c, PARAM_LIMIT, COMMAND_PAGE_ROWS_MAX, &limit);
     j.page.max_rows = (uint32_t)limit;
     if (call_has(c, PARAM_PAGE))
         j.page.token = c->query.value[PARAM_PAGE];
     if (st == ST_OK)
-        st = call_work(c, WORK_READ, names_on_pool, &j);
+        st = http__work(c, WORK_READ, names_on_pool, &j);
     if (st == ST_OK)
         st = j.st;
     if (st == ST_OK) {
         call_cache(c, false);
-        st = call_respond(c, 200, MEDIA_JSON, buf_bytes(&j.out));
+        st = http__respond(c, 200, MEDIA_JSON, buf_bytes(&j.out));
     }
     buf_deinit(&j.out);
     buf_deinit(&j.token);
@@ -95,7 +95,7 @@ struct one_job {
 
 static enum status run(struct one_job *j, void (*fn)(void *arg))
 {
-    enum status st = call_work(j->c, WORK_READ, fn, j);
+    enum status st = http__work(j->c, WORK_READ, fn, j);
     return st == ST_OK ? j->st : st;
 }
 
@@ -109,7 +109,7 @@ static void drop_now(void *arg)
 enum status http_collection_drop(struct http_call *c)
 {
     struct one_job j = {.c = c};
-    enum status st = call_allow(c, COMMAND_COLLECTION_DROP, c->names.collection);
+    enum status st = http__allow(c, COMMAND_COLLECTION_DROP, c->names.collection);
     if (st == ST_OK)
         st = arg_write(c, &j.options);
     if (st == ST_OK && !call_has(c, PARAM_CONFIRM))
@@ -119,7 +119,7 @@ enum status http_collection_drop(struct http_call *c)
         st = call_refuse(c, 400, "confirm", "it is another name than that of the collection");
     if (st == ST_OK)
         st = run(&j, drop_now);
-    return st == ST_OK ? call_respond(c, 204, MEDIA_NONE, BYTES_EMPTY) : st;
+    return st == ST_OK ? http__respond(c, 204, MEDIA_NONE, BYTES_EMPTY) : st;
 }
 
 static enum status respond_retention(struct http_call *c, const struct collection_settings *v)
@@ -130,7 +130,7 @@ static enum status respond_retention(struct http_call *c, const struct collectio
     if (st == ST_OK)
         st = buf_printf(&b, ",\"max_count\":%" PRIu64 "}\n", v->max_count);
     if (st == ST_OK)
-        st = call_respond(c, 200, MEDIA_JSON, buf_bytes(&b));
+        st = http__respond(c, 200, MEDIA_JSON, buf_bytes(&b));
     buf_deinit(&b);
     return st;
 }
@@ -145,7 +145,7 @@ static void retention_get_now(void *arg)
 enum status http_retention_get(struct http_call *c)
 {
     struct one_job j = {.c = c};
-    enum status st = call_allow(c, COMMAND_RETENTION_GET, c->names.collection);
+    enum status st = http__allow(c, COMMAND_RETENTION_GET, c->names.collection);
     if (st == ST_OK)
         st = run(&j, retention_get_now);
     return st == ST_OK ? respond_retention(c, &j.settings) : st;
@@ -163,7 +163,7 @@ enum status http_retention_put(struct http_call *c)
     struct one_job j = {.c = c};
     struct bytes body;
     enum http_media m;
-    enum status st = call_allow(c, COMMAND_RETENTION_SET, c->names.collection);
+    enum status st = http__allow(c, COMMAND_RETENTION_SET, c->names.collection);
     if (st == ST_OK)
         st = call_content(c, &m);
     if (st == ST_OK)
@@ -187,7 +187,7 @@ enum status http_snapshot_put(struct http_call *c)
     struct one_job j = {.c = c};
     struct buf b = BUF_INIT;
     bool fixed;
-    enum status st = call_allow(c, COMMAND_SNAPSHOT_CREATE, BYTES_EMPTY);
+    enum status st = http__allow(c, COMMAND_SNAPSHOT_CREATE, BYTES_EMPTY);
     if (st == ST_OK)
         st = arg_moment(c, PARAM_AT, &j.at, &fixed);
     if (st == ST_OK)
@@ -204,7 +204,7 @@ enum status http_snapshot_put(struct http_call *c)
     if (st == ST_OK)
         st = json_put(&b, "}\n");
     if (st == ST_OK)
-        st = call_respond(c, 201, MEDIA_JSON, buf_bytes(&b));
+        st = http__respond(c, 201, MEDIA_JSON, buf_bytes(&b));
     buf_deinit(&b);
     return st;
 }
@@ -219,10 +219,10 @@ static void snapshot_delete_now(void *arg)
 enum status http_snapshot_delete(struct http_call *c)
 {
     struct one_job j = {.c = c};
-    enum status st = call_allow(c, COMMAND_SNAPSHOT_DELETE, BYTES_EMPTY);
+    enum status st = http__allow(c, COMMAND_SNAPSHOT_DELETE, BYTES_EMPTY);
     if (st == ST_OK)
         st = run(&j, snapshot_delete_now);
-    return st == ST_OK ? call_respond(c, 204, MEDIA_NONE, BYTES_EMPTY) : st;
+    return st == ST_OK ? http__respond(c, 204, MEDIA_NONE, BYTES_EMPTY) : st;
 }
 
 /* ---- figures ---- */
@@ -261,13 +261,13 @@ enum status http_stats(struct http_call *c)
 {
     struct store_stats s;
     struct buf b = BUF_INIT;
-    enum status st = call_allow(c, COMMAND_STATS, BYTES_EMPTY);
+    enum status st = http__allow(c, COMMAND_STATS, BYTES_EMPTY);
     if (st != ST_OK)
         return st;
     store_stats(c->db.store, &s);
     st = stats_json(&b, &s);
     if (st == ST_OK)
-        st = call_respond(c, 200, MEDIA_JSON, buf_bytes(&b));
+        st = http__respond(c, 200, MEDIA_JSON, buf_bytes(&b));
     buf_deinit(&b);
     return st;
 }
@@ -294,11 +294,11 @@ static enum status care(struct care_job *j, void (*fn)(void *arg))
 {
     struct http_call *c = j->c;
     c->x->req.deadline_ns = UINT64_MAX; /* minutes, maybe: it ends when the client goes */
-    enum status st = call_work(c, WORK_CARE, fn, j);
+    enum status st = http__work(c, WORK_CARE, fn, j);
     if (st == ST_OK)
         st = j->st;
     if (st == ST_OK)
-        st = call_respond(c, 200, MEDIA_JSON, buf_bytes(&j->out));
+        st = http__respond(c, 200, MEDIA_JSON, buf_bytes(&j->out));
     buf_deinit(&j->out);
     return st;
 }
@@ -317,7 +317,7 @@ static void checkpoint_now(void *arg)
 enum status http_checkpoint(struct http_call *c)
 {
     struct care_job j = {.c = c};
-    enum status st = call_allow(c, COMMAND_CHECKPOINT, BYTES_EMPTY);
+    enum status st = http__allow(c, COMMAND_CHECKPOINT, BYTES_EMPTY);
     return st == ST_OK ? care(&j, checkpoint_now) : st;
 }
 
@@ -341,8 +341,8 @@ enum status http_vacuum(struct http_call *c)
 {
     struct care_job j = {.c = c};
     enum status st =
-        call_allow(c, COMMAND_VACUUM,
-                   call_has(c, PARAM_COLLECTION) ? c->query.value[PARAM_COLLECTION] : BYTES_EMPTY);
+        http__allow(c, COMMAND_VACUUM,
+                    call_has(c, PARAM_COLLECTION) ? c->query.value[PARAM_COLLECTION] : BYTES_EMPTY);
     return st == ST_OK ? care(&j, vacuum_now) : st;
 }
 
@@ -385,7 +385,7 @@ static void verify_now(void *arg)
 enum status http_verify(struct http_call *c)
 {
     struct care_job j = {.c = c};
-    enum status st = call_allow(c, COMMAND_VERIFY, BYTES_EMPTY);
+    enum status st = http__allow(c, COMMAND_VERIFY, BYTES_EMPTY);
     return st == ST_OK ? care(&j, verify_now) : st;
 }
 
@@ -396,7 +396,7 @@ enum status http_metrics(struct http_call *c)
     struct buf b = BUF_INIT;
     struct security_stats s;
     const struct http_door_options *o = &c->door->o;
-    enum status st = call_allow(c, COMMAND_STATS, BYTES_EMPTY);
+    enum status st = http__allow(c, COMMAND_STATS, BYTES_EMPTY);
     if (st == ST_OK)
         st = command_metrics(&c->db, &b, &c->err);
     if (st == ST_OK && o->metrics)
@@ -421,14 +421,14 @@ enum status http_metrics(struct http_call *c)
                         "# TYPE varve_change_streams gauge\nvarve_change_streams %u\n",
                         (unsigned)atomic_load_explicit(&c->door->streams, memory_order_relaxed));
     if (st == ST_OK)
-        st = call_respond(c, 200, MEDIA_METRICS, buf_bytes(&b));
+        st = http__respond(c, 200, MEDIA_METRICS, buf_bytes(&b));
     buf_deinit(&b);
     return st;
 }
 
 enum status http_livez(struct http_call *c)
 {
-    return call_respond(c, 200, MEDIA_TEXT, BYTES_LIT("alive\n"));
+    return http__respond(c, 200, MEDIA_TEXT, BYTES_LIT("alive\n"));
 }
 
 enum status http_readyz(struct http_call *c)
@@ -443,12 +443,12 @@ enum status http_readyz(struct http_call *c)
             (void)err_set(&c->err, ST_LOCKED, s.poisoned ? "a sync has failed" : "not ready");
         return ST_LOCKED;
     }
-    return call_respond(c, 200, MEDIA_TEXT, BYTES_LIT("ready\n"));
+    return http__respond(c, 200, MEDIA_TEXT, BYTES_LIT("ready\n"));
 }
 
 enum status http_root(struct http_call *c)
 {
-    return call_respond(
+    return http__respond(
         c, 200, MEDIA_TEXT,
         BYTES_LIT("varve: a database that keeps every version\n\n"
                   "  curl -X PUT localhost:7878/v1/users/alice -H 'content-type: application/json' "
@@ -462,5 +462,5 @@ enum status http_root(struct http_call *c)
 enum status http_openapi_get(struct http_call *c)
 {
     call_cache(c, false);
-    return call_respond(c, 200, MEDIA_JSON, buf_bytes(&c->door->openapi));
+    return http__respond(c, 200, MEDIA_JSON, buf_bytes(&c->door->openapi));
 }

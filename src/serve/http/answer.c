@@ -80,7 +80,8 @@ static void with_type(struct http_call *c, enum http_media m)
             WIRE_HEADER(BYTES_LIT("x-content-type-options"), BYTES_LIT("nosniff"));
 }
 
-enum status call_respond(struct http_call *c, unsigned status, enum http_media m, struct bytes body)
+enum status http__respond(struct http_call *c, unsigned status, enum http_media m,
+                          struct bytes body)
 {
     with_type(c, m);
     return exchange_respond(c->x, status, c->headers, c->n_headers, body);
@@ -92,7 +93,7 @@ enum status call_begin(struct http_call *c, unsigned status, enum http_media m)
     return exchange_begin(c->x, status, c->headers, c->n_headers);
 }
 
-enum status call_respond_version(struct http_call *c, unsigned status, struct version v)
+enum status http__respond_version(struct http_call *c, unsigned status, struct version v)
 {
     struct buf b = BUF_INIT;
     enum status st = buf_append_u8(&b, '{');
@@ -103,7 +104,7 @@ enum status call_respond_version(struct http_call *c, unsigned status, struct ve
     if (st == ST_OK)
         st = call_etag(c, v);
     if (st == ST_OK)
-        st = call_respond(c, status, MEDIA_JSON, buf_bytes(&b));
+        st = http__respond(c, status, MEDIA_JSON, buf_bytes(&b));
     buf_deinit(&b);
     return st;
 }
@@ -458,5 +459,5 @@ enum status http_preflight(struct http_call *c)
                               "last-event-id, x-request-id, x-varve-writer"));
         call_header(c, "access-control-max-age", BYTES_LIT("600"));
     }
-    return call_respond(c, 204, MEDIA_NONE, BYTES_EMPTY);
+    return http__respond(c, 204, MEDIA_NONE, BYTES_EMPTY);
 }

@@ -50,7 +50,7 @@ static enum status run(struct batch_job *j, void (*fn)(void *arg), bool in_place
     if (in_place)
         fn(j);
     else {
-        enum status st = call_work(j->c, WORK_READ, fn, j);
+        enum status st = http__work(j->c, WORK_READ, fn, j);
         if (st != ST_OK)
             return st;
     }
@@ -73,7 +73,7 @@ enum status http_batch(struct http_call *c)
     if (st == ST_OK && (st = run(&j, commit_now, small && j.in.n_requires == 0)) != ST_OK)
         st = told(&j);
     if (st == ST_OK)
-        st = call_respond_version(c, 200, j.version);
+        st = http__respond_version(c, 200, j.version);
     command_batch_free(j.b);
     return st;
 }
@@ -147,24 +147,24 @@ enum status http_get_many(struct http_call *c)
     struct keys_job j = {.c = c};
     enum status st = json_body(c, &j.body);
     if (st == ST_OK && j.body.len > HTTP_IN_PLACE)
-        st = call_work(c, WORK_READ, decode_keys, &j);
+        st = http__work(c, WORK_READ, decode_keys, &j);
     else if (st == ST_OK)
         decode_keys(&j);
     if (st == ST_OK)
         st = j.st;
     for (size_t i = 0; st == ST_OK && i < j.in.n; i++)
-        st = call_allow(c, COMMAND_GET_MANY, j.in.keys[i].collection);
+        st = http__allow(c, COMMAND_GET_MANY, j.in.keys[i].collection);
     if (st == ST_OK) {
         j.got = arena_alloc(call_arena(c), j.in.n * sizeof j.got[0]);
         if (!j.got)
             return err_set(&c->err, ST_NO_MEMORY, "no memory for the answer");
         memset(j.got, 0, j.in.n * sizeof j.got[0]);
-        st = call_work(c, WORK_READ, get_keys, &j);
+        st = http__work(c, WORK_READ, get_keys, &j);
     }
     if (st == ST_OK)
         st = j.st;
     if (st == ST_OK)
-        st = call_respond(c, 200, MEDIA_JSON, buf_bytes(&j.out));
+        st = http__respond(c, 200, MEDIA_JSON, buf_bytes(&j.out));
     buf_deinit(&j.out);
     return st;
 }

@@ -102,13 +102,13 @@ static enum status one_answer(struct changes_job *j)
     struct http_call *c = j->c;
     enum status st = request_charge(&c->x->req, COMMAND_PAGE_BYTES, &c->err);
     if (st == ST_OK)
-        st = call_work(c, WORK_READ, page_on_pool, j);
+        st = http__work(c, WORK_READ, page_on_pool, j);
     if (st == ST_OK)
         st = j->st;
     if (st != ST_OK)
         return st;
     call_cache(c, false);
-    return call_respond(c, 200, j->media, buf_bytes(&j->out));
+    return http__respond(c, 200, j->media, buf_bytes(&j->out));
 }
 
 /* ---- the stream ---- */
@@ -150,7 +150,7 @@ static enum status send_page(struct changes_job *j)
     enum status st = request_charge(&c->x->req, HTTP_PAGE_STREAM, &c->err);
     if (st != ST_OK)
         return st;
-    st = call_work(c, WORK_READ, events_on_pool, j);
+    st = http__work(c, WORK_READ, events_on_pool, j);
     if (st == ST_OK)
         st = j->st;
     if (st == ST_OK && j->end.rows == 0 && fiber_now_ns() - j->spoke_ns >= j->heartbeat_ns)
@@ -177,7 +177,7 @@ static void wait_for_more(struct changes_job *j)
 static enum status listen(struct changes_job *j)
 {
     struct http_call *c = j->c;
-    enum status st = call_work(c, WORK_READ, open_on_pool, j);
+    enum status st = http__work(c, WORK_READ, open_on_pool, j);
     if (st == ST_OK)
         st = j->st;
     if (st != ST_OK)
@@ -225,8 +225,8 @@ static enum status args(struct changes_job *j)
     o->collection = call_has(c, PARAM_COLLECTION) ? c->query.value[PARAM_COLLECTION] : BYTES_EMPTY;
     o->prefix = call_has(c, PARAM_PREFIX) ? c->query.value[PARAM_PREFIX] : BYTES_EMPTY;
     if (st == ST_OK)
-        st = call_allow(c, j->media == MEDIA_EVENTS ? COMMAND_WATCH : COMMAND_CHANGES,
-                        o->collection);
+        st = http__allow(c, j->media == MEDIA_EVENTS ? COMMAND_WATCH : COMMAND_CHANGES,
+                         o->collection);
     if (st == ST_OK)
         st = arg_number(c, PARAM_LIMIT, COMMAND_PAGE_ROWS_MAX, &limit);
     if (st == ST_OK)

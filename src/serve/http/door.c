@@ -41,12 +41,12 @@ void http_door_free(struct http_door *d)
     mem_free(d);
 }
 
-enum status call_work(struct http_call *c, enum work_kind kind, void (*fn)(void *arg), void *arg)
+enum status http__work(struct http_call *c, enum work_kind kind, void (*fn)(void *arg), void *arg)
 {
     return work_run(c->door->o.work, kind, fn, arg, &c->err);
 }
 
-enum status call_allow(struct http_call *c, enum command_verb verb, struct bytes collection)
+enum status http__allow(struct http_call *c, enum command_verb verb, struct bytes collection)
 {
     return gate_check(&c->door->gate, c->who, &c->x->req, verb, collection, &c->err);
 }

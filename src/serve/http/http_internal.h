@@ -187,10 +187,10 @@ static inline struct arena *call_arena(struct http_call *c)
 }
 
 /* door.c */
-enum status call_work(struct http_call *c, enum work_kind kind, void (*fn)(void *arg),
-                      void *arg) WARN_UNUSED;
-enum status call_allow(struct http_call *c, enum command_verb verb,
-                       struct bytes collection) WARN_UNUSED;
+enum status http__work(struct http_call *c, enum work_kind kind, void (*fn)(void *arg),
+                       void *arg) WARN_UNUSED;
+enum status http__allow(struct http_call *c, enum command_verb verb,
+                        struct bytes collection) WARN_UNUSED;
 /* INVALID_ARGUMENT with that HTTP status. */
 enum status call_refuse(struct http_call *c, unsigned http_status, const char *field,
                         const char *fmt, ...) __attribute__((format(printf, 4, 5)));
@@ -199,11 +199,11 @@ enum status call_refuse(struct http_call *c, unsigned http_status, const char *f
 void call_header(struct http_call *c, const char *name, struct bytes value);
 void call_cache(struct http_call *c, bool fixed); /* Cache-Control of a read */
 enum status call_etag(struct http_call *c, struct version v) WARN_UNUSED; /* and Last-Modified */
-enum status call_respond(struct http_call *c, unsigned status, enum http_media m,
-                         struct bytes body) WARN_UNUSED;
+enum status http__respond(struct http_call *c, unsigned status, enum http_media m,
+                          struct bytes body) WARN_UNUSED;
 enum status call_begin(struct http_call *c, unsigned status, enum http_media m) WARN_UNUSED;
-enum status call_respond_version(struct http_call *c, unsigned status,
-                                 struct version v) WARN_UNUSED;
+enum status http__respond_version(struct http_call *c, unsigned status,
+                                  struct version v) WARN_UNUSED;
 /* What the client would rather have, of the MEDIA() offered; the first in the order of the enum when
  * it does not mind. 406. */
 enum status call_negotiate(struct http_call *c, unsigned offered, enum http_media *ret) WARN_UNUSED;

@@ -57,7 +57,7 @@ static enum status one_page(struct rows_job *j)
     size_t charge = j->page.max_bytes ? j->page.max_bytes : COMMAND_PAGE_BYTES;
     enum status st = request_charge(&c->x->req, charge, &c->err);
     if (st == ST_OK)
-        st = call_work(c, WORK_READ, page_on_pool, j);
+        st = http__work(c, WORK_READ, page_on_pool, j);
     return st == ST_OK ? j->st : st;
 }
 
@@ -82,7 +82,7 @@ static enum status as_json(struct rows_job *j, bool fixed)
     if (st != ST_OK)
         return st;
     call_cache(c, fixed);
-    return call_respond(c, 200, MEDIA_JSON, buf_bytes(&j->out));
+    return http__respond(c, 200, MEDIA_JSON, buf_bytes(&j->out));
 }
 
 /* The first page is read before the answer begins, so that its failure has a status of its own; a
@@ -149,7 +149,7 @@ enum status http_scan(struct http_call *c)
     struct command_scan_options *o = &j.scan.options;
     enum http_media m;
     bool fixed;
-    enum status st = call_allow(c, COMMAND_SCAN, c->names.collection);
+    enum status st = http__allow(c, COMMAND_SCAN, c->names.collection);
     j.scan.collection = c->names.collection;
     o->prefix = call_has(c, PARAM_PREFIX) ? c->query.value[PARAM_PREFIX] : BYTES_EMPTY;
     o->from = call_has(c, PARAM_FROM) ? c->query.value[PARAM_FROM] : BYTES_EMPTY;
@@ -175,7 +175,7 @@ enum status http_history(struct http_call *c)
     struct rows_job j = {.c = c, .is_history = true, .what = ROW_KIND};
     enum http_media m;
     bool values = true;
-    enum status st = call_allow(c, COMMAND_HISTORY, c->names.collection);
+    enum status st = http__allow(c, COMMAND_HISTORY, c->names.collection);
     j.history.collection = c->names.collection;
     j.history.key = c->names.key;
     if (st == ST_OK)

@@ -33,7 +33,7 @@ enum status http_diff(struct http_call *c)
     enum http_media m;
     struct bytes format =
         call_has(c, PARAM_FORMAT) ? c->query.value[PARAM_FORMAT] : BYTES_LIT("paths");
-    enum status st = call_allow(c, COMMAND_DIFF, c->names.collection);
+    enum status st = http__allow(c, COMMAND_DIFF, c->names.collection);
     if (st == ST_OK && !call_has(c, PARAM_A))
         st = call_refuse(c, 400, "a", "it is missing: the older moment");
     if (st == ST_OK)
@@ -50,13 +50,13 @@ enum status http_diff(struct http_call *c)
         st = call_negotiate(
             c, j.diff.format == DOC_DIFF_PATHS ? MEDIA(JSON) : MEDIA(PATCH) | MEDIA(JSON), &m);
     if (st == ST_OK)
-        st = call_work(c, WORK_READ, diff_on_pool, &j);
+        st = http__work(c, WORK_READ, diff_on_pool, &j);
     if (st == ST_OK)
         st = j.st;
     if (st == ST_OK) {
         call_cache(c, fixed_a && fixed_b);
-        st = call_respond(c, 200, j.diff.format == DOC_DIFF_PATHS ? MEDIA_JSON : MEDIA_PATCH,
-                          buf_bytes(&j.out));
+        st = http__respond(c, 200, j.diff.format == DOC_DIFF_PATHS ? MEDIA_JSON : MEDIA_PATCH,
+                           buf_bytes(&j.out));
     }
     buf_deinit(&j.out);
     return st;
@@ -80,7 +80,7 @@ enum status http_restore(struct http_call *c)
     struct restore_job j = {.c = c,
                             .restore = {.collection = c->names.collection, .key = c->names.key}};
     bool fixed;
-    enum status st = call_allow(c, COMMAND_RESTORE, c->names.collection);
+    enum status st = http__allow(c, COMMAND_RESTORE, c->names.collection);
     if (st == ST_OK && !call_has(c, PARAM_AT))
         st = call_refuse(c, 400, "at", "it is missing: the moment to go back to");
     if (st == ST_OK)
@@ -88,8 +88,8 @@ enum status http_restore(struct http_call *c)
     if (st == ST_OK)
         st = arg_write(c, &j.restore.options);
     if (st == ST_OK)
-        st = call_work(c, WORK_READ, restore_on_pool, &j);
+        st = http__work(c, WORK_READ, restore_on_pool, &j);
     if (st == ST_OK)
         st = j.st;
-    return st == ST_OK ? call_respond_version(c, 200, j.version) : st;
+    return st == ST_OK ? http__respond_version(c, 200, j.version) : st;
 }

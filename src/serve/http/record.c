@@ -24,7 +24,7 @@ static enum status get(struct get_job *j)
     if (st != ST_TIMED_OUT)
         return st;
     err_init(&c->err);
-    st = call_work(c, WORK_READ, get_on_pool, j);
+    st = http__work(c, WORK_READ, get_on_pool, j);
     return st == ST_OK ? j->st : st;
 }
 
@@ -49,7 +49,7 @@ static enum status respond_document(struct http_call *c, struct get_job *j, bool
     if (st == ST_OK)
         st = json_put(&json, "\n");
     if (st == ST_OK)
-        st = call_respond(c, 200, MEDIA_JSON, buf_bytes(&json));
+        st = http__respond(c, 200, MEDIA_JSON, buf_bytes(&json));
     buf_deinit(&json);
     return st;
 }
@@ -68,9 +68,9 @@ static enum status respond_record(struct http_call *c, struct get_job *j, bool f
     about(c, &j->rec);
     call_cache(c, fixed);
     if (etag_known(c, j->rec.version))
-        return call_respond(c, 304, MEDIA_NONE, BYTES_EMPTY);
+        return http__respond(c, 304, MEDIA_NONE, BYTES_EMPTY);
     return m == MEDIA_JSON ? respond_document(c, j, canonical)
-                           : call_respond(c, 200, m, j->rec.value);
+                           : http__respond(c, 200, m, j->rec.value);
 }
 
 enum status http_record_get(struct http_call *c)
@@ -79,7 +79,7 @@ enum status http_record_get(struct http_call *c)
     bool fixed;
     struct get_job j = {.c = c,
                         .get = {.collection = c->names.collection, .key = c->names.key, .at = &at}};
-    enum status st = call_allow(c, COMMAND_GET, c->names.collection);
+    enum status st = http__allow(c, COMMAND_GET, c->names.collection);
     if (st == ST_OK)
         st = arg_moment(c, PARAM_AT, &at, &fixed);
     if (st == ST_OK)
@@ -145,7 +145,7 @@ static enum status value_of_body(struct http_call *c, struct command_value *ret)
 enum status http_record_put(struct http_call *c)
 {
     struct put_job j = {.c = c, .put = {.collection = c->names.collection, .key = c->names.key}};
-    enum status st = call_allow(c, COMMAND_PUT, c->names.collection);
+    enum status st = http__allow(c, COMMAND_PUT, c->names.collection);
     if (st == ST_OK)
         st = arg_condition(c, &j.put.require);
     if (st == ST_OK)
@@ -159,7 +159,7 @@ enum status http_record_put(struct http_call *c)
         return st;
     st = ST_OK;
     if (j.put.value.data.len > HTTP_IN_PLACE)
-        st = call_work(c, WORK_READ, put_now, &j);
+        st = http__work(c, WORK_READ, put_now, &j);
     else
         put_now(&j);
     if (st == ST_OK)
@@ -167,8 +167,8 @@ enum status http_record_put(struct http_call *c)
     if (st != ST_OK)
         return st;
     /* Whether the key was there before is known only where it was asked. */
-    return call_respond_version(c, j.put.require.what == STORE_REQUIRE_ABSENT ? 201 : 200,
-                                j.version);
+    return http__respond_version(c, j.put.require.what == STORE_REQUIRE_ABSENT ? 201 : 200,
+                                 j.version);
 }
 
 /* ---- DELETE ---- */
@@ -177,7 +177,7 @@ enum status http_record_delete(struct http_call *c)
 {
     struct command_delete d = {.collection = c->names.collection, .key = c->names.key};
     struct version version = VERSION_NONE;
-    enum status st = call_allow(c, COMMAND_DELETE, c->names.collection);
+    enum status st = http__allow(c, COMMAND_DELETE, c->names.collection);
     if (st == ST_OK)
         st = arg_condition(c, &d.require);
     if (st == ST_OK && d.require.what == STORE_REQUIRE_ABSENT)
@@ -197,5 +197,5 @@ enum status http_record_delete(struct http_call *c)
         c->http_status = 412;
         st = err_set(&c->err, ST_PRECONDITION_FAILED, "the key is absent");
     }
-    return st == ST_OK ? call_respond_version(c, 200, version) : st;
+    return st == ST_OK ? http__respond_version(c, 200, version) : st;
 }
