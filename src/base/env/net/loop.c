@@ -314,16 +314,16 @@ static void attend(struct loop_conn *c)
 /* What is put on the lists meanwhile waits for the next round. */
 static void attend_all(struct loop *l)
 {
-    struct list last;
-    list_push_back(&l->attention, &last);
-    while (l->attention.next != &last) {
+    struct list *last = &l->attended; /* marks where this round ends */
+    list_push_back(&l->attention, last);
+    while (l->attention.next != last) {
         struct loop_conn *c = container_of(l->attention.next, struct loop_conn, attention);
         list_remove(&c->attention);
         attend(c);
     }
-    list_remove(&last);
-    list_push_back(&l->listener_attention, &last);
-    while (l->listener_attention.next != &last) {
+    list_remove(last);
+    list_push_back(&l->listener_attention, last);
+    while (l->listener_attention.next != last) {
         struct loop_listener *li =
             container_of(l->listener_attention.next, struct loop_listener, attention);
         list_remove(&li->attention);
@@ -334,7 +334,7 @@ static void attend_all(struct loop *l)
             l->backend->listener_resume(li);
         }
     }
-    list_remove(&last);
+    list_remove(last);
 }
 
 size_t loop_poll(struct loop *l, uint64_t deadline_ns)
@@ -351,15 +351,15 @@ size_t loop_poll(struct loop *l, uint64_t deadline_ns)
 
 void loop_flush(struct loop *l)
 {
-    struct list last;
-    list_push_back(&l->dirty, &last);
-    while (l->dirty.next != &last) {
+    struct list *last = &l->flushed;
+    list_push_back(&l->dirty, last);
+    while (l->dirty.next != last) {
         struct loop_conn *c = container_of(l->dirty.next, struct loop_conn, dirty);
         list_remove(&c->dirty);
         if (!c->connecting && !c->closing)
             l->backend->conn_flush(c);
     }
-    list_remove(&last);
+    list_remove(last);
 }
 
 /* --- listeners --- */

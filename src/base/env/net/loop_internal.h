@@ -116,6 +116,7 @@ struct loop {
     struct env *env;
     struct loop_options options;
     struct list conns, listeners, dirty, attention, listener_attention;
+    struct list attended, flushed; /* stand in attention and dirty while those are gone through */
     size_t n_conns, queued, kept, callbacks;
     uint64_t now_ns;
     struct wheel wheel;
