@@ -60,7 +60,12 @@ static int take_change(void *arg, const struct command_row *row, struct err *err
     struct record_out o;
     unsigned what = RECORD_OUT_KEY | RECORD_OUT_PAST |
                     (j->changes.options.values ? (unsigned)RECORD_OUT_VALUE : 0U);
-    enum status st = record_out_of(&o, &row->rec, row->key, what, j->format, &j->json, err);
+    struct record rec = row->rec;
+    if (!j->changes.options.values) { /* rows still in memory have them, those in the engine not */
+        rec.writer = BYTES_EMPTY;
+        rec.expires_ms = 0;
+    }
+    enum status st = record_out_of(&o, &rec, row->key, what, j->format, &j->json, err);
     if (st == ST_OK)
         st = append_change(j, row->collection, &o);
     return st == ST_OK ? 1 : -(int)st;

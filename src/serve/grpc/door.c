@@ -109,6 +109,15 @@ enum status call_end(struct call *c)
     return rpc_finish(c->rpc, &(struct grpc_finish){.code = GRPC_OK});
 }
 
+/* Nearly every client says that it takes gzip; who sends it wants it. */
+static void choose_encoding(struct call *c)
+{
+    struct bytes encoding;
+    if (request_header(call_request(c), BYTES_LIT("grpc-encoding"), &encoding) &&
+        bytes_eq(encoding, BYTES_LIT("gzip")))
+        rpc_use_gzip(c->rpc);
+}
+
 static enum status run(struct call *c)
 {
     struct bytes message;
@@ -119,6 +128,7 @@ static enum status run(struct call *c)
         st = open_gate(c);
     if (st != ST_OK)
         return st;
+    choose_encoding(c);
     if (!c->method->request)
         return c->method->run(c, NULL);
     st = rpc_recv_one(c->rpc, &message, &c->err);

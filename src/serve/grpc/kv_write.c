@@ -5,10 +5,14 @@
  */
 #include "serve/grpc/kv.h"
 
-/* What is there where a precondition did not hold. */
+/* What is there where a precondition did not hold. The verb counts its requirements; here is one. */
 static enum status failed_by(struct call *c, enum status st, struct version present)
 {
+    static const char counted[] = "requirement 0: ";
+    enum { COUNTED = sizeof counted - 1 };
     if (st == ST_PRECONDITION_FAILED) {
+        if (strncmp(c->err.detail, counted, COUNTED) == 0)
+            memmove(c->err.detail, c->err.detail + COUNTED, strlen(c->err.detail) + 1 - COUNTED);
         c->present = version_is_none(present) ? DOOR_PRESENT_ABSENT : DOOR_PRESENT_VERSION;
         c->version = present;
     }

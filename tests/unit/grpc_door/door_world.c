@@ -161,7 +161,8 @@ void tcall_start(struct tcall *t, struct door_world *w, const char *method, uint
     *t = (struct tcall){.w = w, .answer = answer};
     struct grpc_start s = {.path = BYTES_STR(path),
                            .authority = BYTES_LIT("test"),
-                           .timeout_ns = timeout_ms * 1000000};
+                           .timeout_ns = timeout_ms * 1000000,
+                           .gzip = w->gzip};
     assert_int_equal(grpc_start(&t->call, c->h2, &s, NULL, t, &w->err), ST_OK);
     list_push_back(&c->calls, &t->node);
 }

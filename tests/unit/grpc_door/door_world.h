@@ -25,6 +25,7 @@ struct door_world {
     struct net_addr addr;
     struct arena arena; /* of decoded messages and details; emptied by door_stop */
     struct client *client;
+    bool gzip; /* of the calls that are started from here on */
     struct err err;
 };
 void door_start(struct door_world *w, const struct grpc_gate *gate);

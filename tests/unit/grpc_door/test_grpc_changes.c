@@ -71,8 +71,10 @@ static void changes_come_once_each(void **state)
     start(&t, &w, &m, 0);
     size_t n = 0;
     while ((r = tcall_hear(&t)))
-        for (size_t i = 0; i < r->n_changes; i++, n++)
+        for (size_t i = 0; i < r->n_changes; i++, n++) {
             assert_null(r->changes[i]->record->value);
+            assert_string_equal(r->changes[i]->record->writer, "");
+        }
     assert_code(tcall_end(&t), GRPC_OK);
     assert_int_equal(n, 2);
 

@@ -108,6 +108,24 @@ static void a_large_value_goes_both_ways(void **state)
     Varve__V1__Record *r = must_get(&w, "big", "k", NULL);
     assert_int_equal(r->value->raw.len, LEN);
     assert_memory_equal(r->value->raw.data, big, LEN);
+
+    /* Answers are deflated for who deflates what they ask. */
+    struct tcall t;
+    Varve__V1__GetRequest g = VARVE__V1__GET_REQUEST__INIT;
+    struct bytes encoding;
+    g.collection = m.collection;
+    g.key = m.key;
+    for (int gzip = 0; gzip < 2; gzip++) {
+        w.gzip = gzip;
+        tcall_start(&t, &w, "varve.v1.KV/Get", 0, &varve__v1__get_response__descriptor);
+        tcall_say(&t, &g.base, true);
+        Varve__V1__GetResponse *answer = tcall_hear(&t);
+        assert_memory_equal(answer->record->value->raw.data, big, LEN);
+        assert_int_equal(h2_header(t.call.stream, BYTES_LIT("grpc-encoding"), &encoding) &&
+                             bytes_eq(encoding, BYTES_LIT("gzip")),
+                         gzip);
+        assert_code(tcall_end(&t), GRPC_OK);
+    }
     free(big);
     door_stop(&w);
 }
@@ -199,6 +217,7 @@ static void preconditions_say_what_is_there(void **state)
     assert_string_equal(e.reason, "PRECONDITION_FAILED");
     assert_string_equal(e.required, "ABSENT");
     assert_string_equal(e.subject, "expected");
+    assert_string_equal(e.message, "the key is not absent");
     (void)version_format((struct version){first->hlc, first->origin}, text);
     assert_string_equal(e.present, text);
     m.expected = first;
