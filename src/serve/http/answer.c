@@ -366,6 +366,8 @@ static unsigned code_of(const struct http_call *c, enum status st)
         return c->http_status;
     if (st == ST_CLOSED) /* the server stops */
         return 503;
+    if (st == ST_TOO_LARGE && c->route && !c->route->body) /* a name or key: 413 is of bodies */
+        return 400;
     return (unsigned)status_http(st);
 }
 

@@ -1,0 +1,154 @@
+"""Changes: pages, and Server-Sent Events as a browser reads them, with heartbeats, coming back, and an end."""
+import http.client
+import json
+import time
+import unittest
+
+from http_case import HttpCase
+
+
+class Events:
+    """A reader of text/event-stream, by the HTML Standard."""
+
+    def __init__(self, port, target, headers=None):
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self.connection.request("GET", target, headers=dict({"Accept": "text/event-stream"}, **(headers or {})))
+        self.answer = self.connection.getresponse()
+        self.last_id, self.heartbeats, self.retry = "", 0, None
+
+    def next(self):
+        """The next event as (id, type, data); None at the end."""
+        kind, data = "message", []
+        while True:
+            line = self.answer.readline()
+            if not line:
+                return None
+            line = line.decode().rstrip("\n")
+            if line == "":
+                if data:
+                    return self.last_id, kind, json.loads("\n".join(data))
+                kind = "message"
+            elif line.startswith(":"):
+                self.heartbeats += 1
+            else:
+                field, _, value = line.partition(":")
+                value = value[1:] if value.startswith(" ") else value
+                if field == "id":
+                    self.last_id = value
+                elif field == "event":
+                    kind = value
+                elif field == "data":
+                    data.append(value)
+                elif field == "retry":
+                    self.retry = int(value)
+
+    def close(self):
+        self.answer.close()
+        self.connection.close()
+
+
+class Changes(HttpCase):
+    def test_pages(self):
+        versions = [self.put("p/k%d" % i, {"n": i}) for i in range(10)]
+        self.call("DELETE", "/v1/p/k3")
+        page = self.call("GET", "/v1/changes?collection=p&limit=4").json()
+        self.assertEqual([i["version"] for i in page["items"]], versions[:4])
+        self.assertTrue(page["more"])
+        rest = self.call("GET", "/v1/changes?collection=p&since=" + page["next"]).json()
+        self.assertEqual([i["version"] for i in rest["items"][:6]], versions[4:])
+        self.assertEqual(rest["items"][6]["kind"], "delete")
+        self.assertNotIn("value", rest["items"][6])
+        self.assertFalse(rest["more"])
+        again = self.call("GET", "/v1/changes?collection=p&values=false&since=" + page["items"][1]["token"]).json()
+        self.assertEqual(again["items"][0]["version"], versions[2])
+        self.assertNotIn("value", again["items"][0])
+        self.assertEqual(self.call("GET", "/v1/changes?since=now").json()["items"], [])
+        lines = self.call("GET", "/v1/changes?collection=p&prefix=k7", headers={"Accept": "application/x-ndjson"}).lines()
+        self.assertEqual([line.get("key") for line in lines], ["k7", None])
+        self.assertEqual(set(lines[1]), {"next", "more"})
+
+    def test_events(self):
+        first = self.put("e/before", {"n": 0})
+        e = self.open_events("/v1/changes?collection=e&since=")
+        self.assertEqual(e.answer.status, 200)
+        self.assertEqual(e.answer.getheader("content-type"), "text/event-stream")
+        _, kind, data = e.next()
+        self.assertEqual((kind, data["version"], data["value"]), ("put", first, {"n": 0}))
+        for i in range(5):
+            version = self.put("e/k", {"n": i})
+            where, kind, data = e.next()
+            self.assertEqual((kind, data["key"], data["version"]), ("put", "k", version))
+        self.call("DELETE", "/v1/e/k")
+        self.assertEqual(e.next()[1], "delete")
+        self.put("other/k", {})
+        time.sleep(0.6)
+        last = self.put("e/last", {"line": "one\ntwo"})
+        where2, _, data = e.next()
+        self.assertEqual(data["value"], {"line": "one\ntwo"})
+        self.assertGreaterEqual(e.heartbeats, 1)
+        self.assertEqual(e.retry, 1000)
+        e.close()
+        # Coming back: what was written meanwhile is told, and nothing twice.
+        missed = self.put("e/missed", {"n": 9})
+        e = self.open_events("/v1/changes?collection=e", {"Last-Event-ID": where})
+        got = [e.next()[2]["version"] for _ in range(3)]
+        self.assertEqual(got[1:], [last, missed])
+        e.close()
+        e = self.open_events("/v1/changes?collection=e")  # from here on
+        version = self.put("e/now", {})
+        self.assertEqual(e.next()[2]["version"], version)
+        e.close()
+
+    def open_events(self, target, headers=None):
+        """Those of tests before may still be ending."""
+        deadline = time.time() + 15
+        while True:
+            e = Events(self.port, target, headers)
+            if e.answer.status == 200:
+                return e
+            e.close()
+            self.assertLess(time.time(), deadline)
+            time.sleep(0.05)
+
+    def test_limit_ends_it(self):
+        for i in range(3):
+            self.put("l/k%d" % i, {})
+        e = self.open_events("/v1/changes?collection=l&since=&limit=2")
+        self.assertIsNotNone(e.next())
+        self.assertIsNotNone(e.next())
+        self.assertIsNone(e.next())
+        e.close()
+
+    def test_too_many_streams_and_bad_tokens(self):
+        streams = []
+        try:
+            while True:
+                e = Events(self.port, "/v1/changes")
+                streams.append(e)
+                if e.answer.status != 200:
+                    break
+                self.assertLessEqual(len(streams), 4)
+            self.assertEqual((e.answer.status, e.answer.getheader("retry-after")), (429, "1"))
+            a = self.call("GET", "/v1/changes", headers={"Accept": "text/event-stream"}, status=429)
+            self.assertIn("limit of 4", a.json()["detail"])
+        finally:
+            for e in streams:
+                e.close()
+        self.open_events("/v1/changes").close()  # there is room again
+        self.problem("GET", "/v1/changes", 400, headers={"Accept": "text/event-stream", "Last-Event-ID": "nonsense"}, field="since")
+
+    def test_a_listener_does_not_hold_up_the_end(self):
+        e = self.open_events("/v1/changes")
+        self.put("x/y", {})
+        self.assertIsNotNone(e.next())
+        # tearDownClass stops the server under it and checks that it ends well.
+        type(self).left_open = e
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        cls.left_open.close()
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[__file__])
