@@ -134,8 +134,8 @@ typedef struct varve_options {
     uint32_t sync_interval_ms; /* 0 = 1000 */
     /* nothing is written and nothing is made: the folder must be there, and not in use */
     bool read_only;
-    bool must_exist;          /* NOT_FOUND instead of making the folder */
-    size_t cache_bytes;       /* hot cache of records, and up to an eighth more for a filter of absent
+    bool must_exist;    /* NOT_FOUND instead of making the folder */
+    size_t cache_bytes; /* hot cache of records, and up to an eighth more for a filter of absent
                                  keys; 0 = 64 MiB; SIZE_MAX = neither */
     size_t block_cache_bytes; /* the engine's; 0 = 32 MiB */
     /* writes kept in memory before a checkpoint drains them; 0 = 128 MiB; at least 64 KiB */

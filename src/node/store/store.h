@@ -161,7 +161,8 @@ enum status store_history(struct store *s, struct bytes key, uint64_t limit,
                           struct store_iter **ret, struct err *err) WARN_UNUSED;
 /* The same from the newest version at or below `from` on; none = the present. */
 enum status store_history_from(struct store *s, struct bytes key, struct version from,
-                               uint64_t limit, struct store_iter **ret, struct err *err) WARN_UNUSED;
+                               uint64_t limit, struct store_iter **ret,
+                               struct err *err) WARN_UNUSED;
 /* 1, 0 = end, < 0 = minus a status. */
 int store_iter_next(struct store_iter *it, struct store_row *ret, struct err *err) WARN_UNUSED;
 void store_iter_close(struct store_iter *it);

@@ -367,7 +367,7 @@ static enum status list_rows(struct paging *p, struct store_iter *it, struct err
     return rc < 0 ? (enum status) - rc : ST_OK;
 }
 
-static enum status list_page(const struct command_db *db, enum page_kind kind, list_fn open,
+static enum status list_page(const struct command_db *db, enum page_kind kind, list_fn rows_after,
                              const struct command_page *page, command_row_fn row, void *arg,
                              struct command_page_end *ret, struct buf *ret_token, struct err *err)
 {
@@ -375,7 +375,7 @@ static enum status list_page(const struct command_db *db, enum page_kind kind, l
     struct store_iter *it = NULL;
     enum status st = begin(&p, page, kind, 0, 0, err);
     if (st == ST_OK)
-        st = open(db->store, p.t.key, &it, err);
+        st = rows_after(db->store, p.t.key, &it, err);
     if (st == ST_OK)
         st = list_rows(&p, it, err);
     store_iter_close(it);
