@@ -40,8 +40,8 @@ struct cli {
 };
 
 /* What a verb does with the folder: nothing; reads; writes to one that is there; makes it when
- * there is none. */
-enum cli_mode { CLI_PURE, CLI_READS, CLI_WRITES, CLI_MAKES };
+ * there is none. CLI_RAW: nothing, and the words behind the verb are its own to read. */
+enum cli_mode { CLI_PURE, CLI_READS, CLI_WRITES, CLI_MAKES, CLI_RAW };
 
 typedef int (*cli_fn)(struct cli *c, const struct cli_args *a);
 struct cli_verb {
@@ -140,6 +140,8 @@ int cli_drop(struct cli *c, const struct cli_args *a);
 int cli_shell(struct cli *c, const struct cli_args *a);
 int cli_completion(struct cli *c, const struct cli_args *a);
 int cli_help(struct cli *c, const struct cli_args *a);
+int cli_serve(struct cli *c, const struct cli_args *a);
+int cli_config(struct cli *c, const struct cli_args *a);
 /* The library's {"set":{},"unset":[]} as lines for people. */
 int cli_diff_text(struct cli *c, const char *json);
 void cli_help_verb(FILE *out, const struct cli_verb *v);

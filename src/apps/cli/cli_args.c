@@ -169,6 +169,14 @@ static enum status add_arg(struct cli_args *a, const char *arg, struct err *err)
     return ST_OK;
 }
 
+enum status cli_args_raw(struct cli_args *a, int argc, char *const *argv, struct err *err)
+{
+    enum status st = ST_OK;
+    for (int i = 0; i < argc && st == ST_OK; i++)
+        st = add_arg(a, argv[i], err);
+    return st;
+}
+
 enum status cli_args_parse(struct cli_args *a, cli_opts allowed, const char *whose, int argc,
                            char *const *argv, bool stop_at_arg, int *ret_used, struct err *err)
 {

@@ -42,7 +42,7 @@
     X(SINCE, "since", 's', "TOKEN", "go on behind this token; \"now\" for what comes")             \
     X(COLLECTION, "collection", 'c', "NAME", "only this collection")                               \
     X(VALUES, "values", 0, NULL, "with the value of each version")                                 \
-    X(FOLLOW, "follow", 0, NULL, "needs the server (varve serve, to come)")                        \
+    X(FOLLOW, "follow", 0, NULL, "needs the server (varve serve)")                                 \
     X(TIMEOUT, "timeout", 0, "DURATION", "stop when nothing came for this long")                   \
     X(KEY, "key", 0, "FIELD", "the field that is the key (default _key)")                          \
     X(DROP_KEY, "drop-key", 0, NULL, "do not keep the key's field in the document")                \
@@ -99,6 +99,10 @@ void cli_args_deinit(struct cli_args *a);
 enum status cli_args_parse(struct cli_args *a, cli_opts allowed, const char *whose, int argc,
                            char *const *argv, bool stop_at_arg, int *ret_used,
                            struct err *err) WARN_UNUSED;
+
+/* Adds argv[0..argc) as arguments, whatever they look like. NO_MEMORY. */
+enum status cli_args_raw(struct cli_args *a, int argc, char *const *argv,
+                         struct err *err) WARN_UNUSED;
 
 /* The number of single-letter edits (insert, delete, replace, swap of neighbours) from a to b. */
 size_t cli_edit_distance(const char *a, const char *b);

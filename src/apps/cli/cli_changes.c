@@ -154,8 +154,8 @@ int cli_changes(struct cli *c, const struct cli_args *a)
         return cli_usage(
             c, a,
             "--follow needs the server: one process owns a folder, so nothing else can "
-            "write while this command has it open. 'varve serve' (to come) will share "
-            "it; until then, repeat 'varve changes --since TOKEN'");
+            "write while this command has it open. 'varve serve' shares "
+            "it; without it, repeat 'varve changes --since TOKEN'");
     int code = feed_init(&f, c, a);
     if (code != CLI_OK || (code = cli_open(c, a)) != CLI_OK)
         goto out;
@@ -215,7 +215,7 @@ int cli_watch(struct cli *c, const struct cli_args *a)
     if (!timeout_ms)
         cli_note(c, a,
                  "waiting for changes of this process; other processes cannot write while it "
-                 "has the folder ('varve serve', to come, shares it). Ctrl-C ends it.");
+                 "has the folder ('varve serve' shares it). Ctrl-C ends it.");
     varve_status st = varve_watch_open(c->db, f.since, &f.o, &w);
     if (st != VARVE_OK) {
         code = cli_fail(c, st, "watch");

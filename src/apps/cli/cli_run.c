@@ -211,9 +211,9 @@ int cli_fail(struct cli *c, varve_status st, const char *what)
     int code = names_already(text, what) ? cli_error(c, cli_exit_code(st), "%s", text)
                                          : cli_error(c, cli_exit_code(st), "%s: %s", name, text);
     if (st == VARVE_LOCKED)
-        fprintf(c->err, "Another process has this folder open, and one process owns a folder at a "
-                        "time.\nWait until it is done. 'varve serve' (to come) is the way to share "
-                        "a database.\n");
+        fprintf(c->err,
+                "Another process has this folder open, and one process owns a folder at a "
+                "time.\nWait until it is done; 'varve serve' is the way to share a database.\n");
     return code;
 }
 
@@ -461,8 +461,11 @@ int cli_run(struct cli *c, int argc, char **argv)
             code = unknown_verb(c, argv[used]);
             goto out;
         }
-        st = cli_args_parse(&a, common | a.verb->options, a.verb->name, argc - used - 1,
-                            argv + used + 1, false, NULL, &e);
+        if (a.verb->mode == CLI_RAW)
+            st = cli_args_raw(&a, argc - used - 1, argv + used + 1, &e);
+        else
+            st = cli_args_parse(&a, common | a.verb->options, a.verb->name, argc - used - 1,
+                                argv + used + 1, false, NULL, &e);
     }
     if (st != ST_OK)
         code = cli_usage(c, &a, "%s", e.detail);

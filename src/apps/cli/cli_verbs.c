@@ -84,7 +84,7 @@ const struct cli_verb cli_verbs[] = {
     {"watch", "list changes, then wait for more", "[--since TOKEN] [--timeout DURATION]",
      "One process owns a folder, so only writes of this very process can still come: changes of "
      "other processes\n"
-     "need the server (varve serve, to come). Ends at Ctrl-C, or when nothing came for --timeout.",
+     "need the server (varve serve). Ends at Ctrl-C, or when nothing came for --timeout.",
      "varve watch --since TOKEN --timeout 10s\n"
      "varve watch --collection users --json\n",
      O(SINCE) | O(COLLECTION) | O(PREFIX) | O(VALUES) | O(TIMEOUT) | O(LIMIT) | O(ALL) |
@@ -154,6 +154,26 @@ const struct cli_verb cli_verbs[] = {
      "varve checkpoint\n", 0, 0, 0, CLI_WRITES, cli_checkpoint},
     {"compact", "merge the engine's files", "", NULL, "varve compact\n", 0, 0, 0, CLI_WRITES,
      cli_compact},
+    {"serve", "serve the folder over gRPC and HTTP", "[--config FILE] [--SETTING VALUE]...",
+     "Serves until SIGTERM or Ctrl-C, then drains and checkpoints. Every setting can stand in the "
+     "file (YAML), in\n"
+     "the environment (VARVE_TLS_CERT) and in a flag (--tls-cert); the later wins. SIGHUP loads "
+     "them again.\n"
+     "'varve serve --help' lists them. Other addresses than loopback need TLS and authentication, "
+     "or --insecure.",
+     "varve serve --data my-data\n"
+     "varve serve --listen 127.0.0.1:7900 --log-access\n"
+     "varve serve --config /etc/varve.yaml\n"
+     "varve serve --listen :7878 --tls-cert cert.pem --tls-key key.pem --auth\n",
+     0, 0, SIZE_MAX, CLI_RAW, cli_serve},
+    {"config", "check or print the settings of the server",
+     "check | print [--config FILE] [--SETTING VALUE]...",
+     "Takes the flags of serve, and the environment. print shows what would run, and where each "
+     "value that is not\n"
+     "the default came from.",
+     "varve config check --config /etc/varve.yaml\n"
+     "varve config print --listen 127.0.0.1:7900\n",
+     0, 0, SIZE_MAX, CLI_RAW, cli_config},
     {"shell", "type verbs one after the other, with the folder open", "",
      "Words are split as in a shell: '...' is taken as it is, \"...\" knows \\\" and \\\\, and "
      "outside of quotes\n"

@@ -131,7 +131,7 @@ enum status store__take_folder(struct store *s, bool *ret_fresh, struct err *err
         if (st == ST_LOCKED)
             err_set(err, ST_LOCKED,
                     "%s is open in another process, and one process owns a folder at a time; "
-                    "`varve serve`, to come, is the way to share it",
+                    "`varve serve` is the way to share it",
                     s->dir);
         /* A folder that nobody can write to has nobody to be kept out. */
         if (s->o.read_only &&

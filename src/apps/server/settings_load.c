@@ -1,0 +1,211 @@
+/* settings_load.c - where settings come from, in their order, and whether they fit together. */
+#include "apps/server/settings_internal.h"
+
+#include "base/env/net/net.h"
+
+#include <stdio.h>
+
+/* --- flags --- */
+
+struct flags {
+    int argc, at;
+    char *const *argv;
+    const char *name; /* as written, "--listen" */
+    const char *value;
+};
+
+static bool flag_is(const char *word, size_t len, const char *flag)
+{
+    return strlen(flag) == len && memcmp(word, flag, len) == 0;
+}
+
+/* The setting of a flag; SETTING_COUNT: none. */
+static size_t flag_find(const char *word, size_t len)
+{
+    char flag[SETTING_NAME_MAX];
+    for (size_t i = 0; i < SETTING_COUNT; i++) {
+        settings__flag(settings__table[i].name, flag);
+        if (flag_is(word, len, flag))
+            return i;
+    }
+    return SETTING_COUNT;
+}
+
+static enum status flag_unknown(const char *word, size_t len, struct err *err)
+{
+    char name[SETTING_NAME_MAX];
+    (void)snprintf(name, sizeof name, "%.*s", (int)len, word);
+    for (char *p = strchr(name, '-'); p; p = NULL)
+        *p = '.'; /* as the nearest setting would be written */
+    enum status st = settings__unknown(name, err);
+    err_prefix(err, "--%.*s", (int)(len < 60 ? len : 60), word);
+    return st;
+}
+
+/* One word, and its value; *ret: the setting, or SETTING_COUNT for --config and --help. */
+static enum status take_flag(struct flags *f, size_t *ret, bool *ret_help, bool *ret_config,
+                             struct err *err)
+{
+    const char *word = f->argv[f->at++];
+    *ret_help = *ret_config = false;
+    if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0) {
+        *ret_help = true;
+        return ST_OK;
+    }
+    if (strcmp(word, "-d") == 0)
+        word = "--data";
+    if (strncmp(word, "--", 2) != 0 || !word[2])
+        return err_set(err, ST_INVALID_ARGUMENT, "'%.60s' is no flag", word);
+    word += 2;
+    size_t len = strcspn(word, "=");
+    f->value = word[len] ? word + len + 1 : NULL;
+    *ret_config = flag_is(word, len, "config");
+    *ret = *ret_config ? SETTING_COUNT : flag_find(word, len);
+    if (!*ret_config && *ret == SETTING_COUNT)
+        return flag_unknown(word, len, err);
+    if (!f->value && !*ret_config && settings__table[*ret].kind == SETTING_BOOL)
+        f->value = "true";
+    if (!f->value && f->at == f->argc)
+        return err_set(err, ST_INVALID_ARGUMENT, "--%.*s: a value is missing", (int)len, word);
+    if (!f->value)
+        f->value = f->argv[f->at++];
+    return ST_OK;
+}
+
+static enum status take_flags(struct settings *s, int argc, char *const *argv, bool apply,
+                              const char **ret_file, bool *ret_help, struct err *err)
+{
+    struct flags f = {.argc = argc, .argv = argv};
+    while (f.at < argc) {
+        size_t i = SETTING_COUNT;
+        bool help, config;
+        enum status st = take_flag(&f, &i, &help, &config, err);
+        if (st)
+            return st;
+        if (help)
+            *ret_help = true;
+        else if (config)
+            *ret_file = f.value;
+        else if (apply && (st = settings_set(s, settings__table[i].name, f.value, SETTING_FLAG,
+                                             err)) != ST_OK)
+            return st;
+    }
+    return ST_OK;
+}
+
+/* --- environment --- */
+
+static void variable_of(const char *name, char out[SETTING_NAME_MAX])
+{
+    size_t n = 0;
+    for (const char *p = "VARVE_"; *p; p++)
+        out[n++] = *p;
+    for (; *name && n + 1 < SETTING_NAME_MAX; name++)
+        out[n++] = *name >= 'a' && *name <= 'z' ? (char)(*name - 'a' + 'A')
+                   : *name == '.'               ? '_'
+                                                : *name;
+    out[n] = '\0';
+}
+
+static const char *variable(char *const *variables, const char *name)
+{
+    size_t len = strlen(name);
+    for (; variables && *variables; variables++)
+        if (strncmp(*variables, name, len) == 0 && (*variables)[len] == '=')
+            return (*variables)[len + 1] ? *variables + len + 1 : NULL; /* empty: as if not there */
+    return NULL;
+}
+
+static enum status take_environment(struct settings *s, char *const *variables, struct err *err)
+{
+    for (size_t i = 0; i < SETTING_COUNT; i++) {
+        char name[SETTING_NAME_MAX];
+        variable_of(settings__table[i].name, name);
+        const char *value = variable(variables, name);
+        enum status st =
+            value ? settings_set(s, settings__table[i].name, value, SETTING_ENVIRONMENT, err)
+                  : ST_OK;
+        if (st) {
+            err_prefix(err, "$%s", name);
+            return st;
+        }
+    }
+    return ST_OK;
+}
+
+static enum status take_file(struct settings *s, struct env *env, const char *file, struct err *err)
+{
+    struct buf text;
+    buf_init(&text, 0);
+    enum status st = env_read_file(env, file, SETTINGS_FILE_MAX, &text, err);
+    if (!st)
+        st = settings_yaml(s, buf_bytes(&text), file, err);
+    buf_deinit(&text);
+    if (!st && !(s->file = arena_strdup(&s->arena, file)))
+        st = err_set(err, ST_NO_MEMORY, "no memory for settings");
+    return st;
+}
+
+enum status settings_load(struct settings *s, struct env *env, char *const *variables, int argc,
+                          char *const *argv, bool *ret_help, struct err *err)
+{
+    const char *file = variable(variables, "VARVE_CONFIG");
+    *ret_help = false;
+    enum status st = take_flags(s, argc, argv, false, &file, ret_help, err);
+    if (st || *ret_help)
+        return st;
+    if (file)
+        st = take_file(s, env, file, err);
+    if (!st)
+        st = take_environment(s, variables, err);
+    return st ? st : take_flags(s, argc, argv, true, &file, ret_help, err);
+}
+
+/* --- whether it fits together --- */
+
+static enum status check_listen(const struct settings *s, struct err *err)
+{
+    char one[NET_ADDR_TEXT];
+    unsigned n = 0;
+    bool safe = s->insecure || (s->auth && *s->tls_cert);
+    for (const char *p = s->listen; *p;) {
+        size_t len = strcspn(p, ",");
+        struct net_addr a;
+        if (len >= sizeof one || ++n > SETTINGS_LISTEN_MAX)
+            return err_set(err, ST_INVALID_ARGUMENT, "listen: too long, or over %d addresses",
+                           SETTINGS_LISTEN_MAX);
+        memcpy(one, p, len);
+        one[len] = '\0';
+        enum status st = net_addr_parse(one, &a, err);
+        if (st) {
+            err_prefix(err, "listen");
+            return st;
+        }
+        if (!safe && !net_addr_is_loopback(&a))
+            return err_set(err, ST_PERMISSION_DENIED,
+                           "listen: %s can be reached from outside: turn on TLS (--tls-cert, "
+                           "--tls-key) and authentication (--auth), or say --insecure",
+                           one);
+        p += len + (p[len] == ',');
+    }
+    return n ? ST_OK : err_set(err, ST_INVALID_ARGUMENT, "listen: there is no address");
+}
+
+enum status settings_check(const struct settings *s, struct err *err)
+{
+    if (!*s->data)
+        return err_set(err, ST_INVALID_ARGUMENT, "data: the name of the folder is empty");
+    if (!*s->tls_cert != !*s->tls_key)
+        return err_set(err, ST_INVALID_ARGUMENT, "tls: cert and key go together");
+    if (!*s->tls_cert && (*s->tls_client_ca || s->tls_client))
+        return err_set(err, ST_INVALID_ARGUMENT,
+                       "tls: client certificates need tls.cert and tls.key");
+    if (s->tls_client && !*s->tls_client_ca)
+        return err_set(err, ST_INVALID_ARGUMENT, "tls.client: needs tls.client_ca");
+    if (s->reactors > 64 || s->workers > 256 || s->care > 64)
+        return err_set(err, ST_INVALID_ARGUMENT,
+                       "run: at most 64 reactors, 256 workers and 64 care threads");
+    if (s->message > UINT32_MAX || s->header > UINT32_MAX / 8)
+        return err_set(err, ST_INVALID_ARGUMENT, "limit: message and header are below 4 GiB");
+    return check_listen(s, err);
+}
