@@ -137,6 +137,8 @@ int cli_retention(struct cli *c, const struct cli_args *a);
 int cli_compact(struct cli *c, const struct cli_args *a);
 int cli_collections(struct cli *c, const struct cli_args *a);
 int cli_drop(struct cli *c, const struct cli_args *a);
+int cli_user(struct cli *c, const struct cli_args *a);
+int cli_token(struct cli *c, const struct cli_args *a);
 int cli_shell(struct cli *c, const struct cli_args *a);
 int cli_completion(struct cli *c, const struct cli_args *a);
 int cli_help(struct cli *c, const struct cli_args *a);

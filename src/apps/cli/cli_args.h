@@ -55,6 +55,7 @@
     X(PROGRESS, "progress", 0, NULL, "report progress also when not on a terminal")                \
     X(MAX_AGE, "max-age", 0, "DURATION", "versions superseded longer ago may go; 0: no limit")     \
     X(MAX_COUNT, "max-count", 0, "N", "versions kept per key; 0: no limit")                        \
+    X(CERTIFICATE, "certificate", 0, NULL, "the user comes by TLS certificate, not by password")   \
     X(ALL, "all", 0, NULL, "everything, also what is for internal use")
 
 enum cli_opt {

@@ -174,6 +174,27 @@ const struct cli_verb cli_verbs[] = {
      "varve config check --config /etc/varve.yaml\n"
      "varve config print --listen 127.0.0.1:7900\n",
      0, 0, SIZE_MAX, CLI_RAW, cli_config},
+    {"user", "the server's users: who they are and what they may",
+     "add | grant | password | remove | list [NAME] [ROLE:PATTERN]...",
+     "Roles are read, write and admin, each with those before it; a pattern is a collection's name "
+     "in which * stands\n"
+     "for any run of characters and ? for one. 'none:PATTERN' takes a grant away. The password is "
+     "asked for, or is\n"
+     "the first line of standard input. With --certificate the user has no password: NAME is the "
+     "subject of a client\n"
+     "certificate, or its CN. A server that runs has the folder to itself: stop it first.",
+     "varve user add alice 'write:app-*' 'read:*'\n"
+     "varve user add root 'admin:*' < password-file\n"
+     "varve user add importer --certificate 'write:*'\n"
+     "varve user grant alice 'none:app-*'\n"
+     "varve user list --json\n",
+     O(CERTIFICATE) | O(WRITER) | O(SYNC), 1, SIZE_MAX, CLI_MAKES, cli_user},
+    {"token", "the server's API tokens", "create | revoke | list [NAME | ID] [ROLE:PATTERN]...",
+     "A token is shown once, when it is made; what is kept is its hash.",
+     "varve token create ci 'read:*' --ttl 90d\n"
+     "varve token list\n"
+     "varve token revoke 0123456789abcdef\n",
+     O(TTL) | O(WRITER) | O(SYNC), 1, SIZE_MAX, CLI_MAKES, cli_token},
     {"shell", "type verbs one after the other, with the folder open", "",
      "Words are split as in a shell: '...' is taken as it is, \"...\" knows \\\" and \\\\, and "
      "outside of quotes\n"
