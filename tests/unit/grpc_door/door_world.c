@@ -56,8 +56,14 @@ void door_start(struct door_world *w, const struct grpc_gate *gate)
 
 void door_stop_server(struct door_world *w)
 {
-    if (w->reactors)
+    if (w->reactors) {
+        struct reactor_stats st;
         assert_int_equal(reactors_stop(w->reactors, 10000), 0);
+        reactor_stats_of(reactors_at(w->reactors, 0), &st);
+        assert_int_equal(st.fibers, 0);
+        assert_int_equal(st.request_bytes, 0);
+        assert_int_equal(st.output_bytes, 0);
+    }
     port_free(w->port);
     reactors_free(w->reactors);
     grpc_door_free(w->door);

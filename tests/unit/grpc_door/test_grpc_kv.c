@@ -470,6 +470,46 @@ static void scans_and_histories_are_paged(void **state)
     door_stop(&w);
 }
 
+/* Readers that do not read hold a page each, and nobody else up. */
+static void slow_scans_hold_little(void **state)
+{
+    (void)state;
+    enum { ROWS = 3000, SCANS = 3 }; /* more would fill the window of the connection */
+    static char value[4000];
+    struct door_world w;
+    static struct tcall t[SCANS];
+    Varve__V1__ScanRequest m = VARVE__V1__SCAN_REQUEST__INIT;
+    Varve__V1__ScanResponse *r;
+    struct reactor_stats st;
+    struct err err;
+    door_start(&w, NULL);
+    for (uint32_t i = 0; i < ROWS; i++) { /* 12 MB */
+        struct version v;
+        struct command_put p = {.collection = BYTES_LIT("c"),
+                                .key = BYTES(&i, sizeof i),
+                                .value = {COMMAND_RAW, BYTES(value, sizeof value)}};
+        assert_int_equal(command_put(&w.db, &p, &v, &err), ST_OK);
+    }
+    m.collection = (char *)(uintptr_t) "c";
+    for (int i = 0; i < SCANS; i++) { /* their windows, 256 KiB each, fill up, then they wait */
+        tcall_start(&t[i], &w, "varve.v1.KV/Scan", 0, &varve__v1__scan_response__descriptor);
+        tcall_say(&t[i], &m.base, true);
+    }
+    assert_non_null(tcall_hear(&t[SCANS - 1]));
+    (void)put_raw(&w, "other", "k", "quick");
+    raw_is(must_get(&w, "other", "k", NULL), "quick");
+    reactor_stats_of(reactors_at(w.reactors, 0), &st);
+    assert_true(st.request_bytes + st.output_bytes < SCANS * 1024 * 1024);
+    for (int i = 1; i < SCANS; i++)
+        tcall_cancel(&t[i]);
+    size_t n = 0;
+    while ((r = tcall_hear(&t[0])))
+        n += r->n_records;
+    assert_code(tcall_end(&t[0]), GRPC_OK);
+    assert_int_equal(n, ROWS);
+    door_stop(&w);
+}
+
 static void diffs_and_restores(void **state)
 {
     (void)state;
@@ -606,10 +646,15 @@ static void every_call_asks_the_gate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_come_back),      cmocka_unit_test(a_large_value_goes_both_ways),
-        cmocka_unit_test(refusals_have_details), cmocka_unit_test(preconditions_say_what_is_there),
-        cmocka_unit_test(batches_are_one),       cmocka_unit_test(scans_and_histories_are_paged),
-        cmocka_unit_test(diffs_and_restores),    cmocka_unit_test(every_call_asks_the_gate),
+        cmocka_unit_test(values_come_back),
+        cmocka_unit_test(a_large_value_goes_both_ways),
+        cmocka_unit_test(refusals_have_details),
+        cmocka_unit_test(preconditions_say_what_is_there),
+        cmocka_unit_test(batches_are_one),
+        cmocka_unit_test(scans_and_histories_are_paged),
+        cmocka_unit_test(slow_scans_hold_little),
+        cmocka_unit_test(diffs_and_restores),
+        cmocka_unit_test(every_call_asks_the_gate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
