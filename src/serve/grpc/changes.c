@@ -13,6 +13,7 @@ enum {
     HEARTBEAT_MAX_MS = 3600000,
     NS_PER_MS = 1000000,
     KEEPS_UP_NS = 5 * NS_PER_MS,
+    COME_AGAIN_NS = 20 * NS_PER_MS,
 };
 
 struct watch_job {
@@ -25,6 +26,7 @@ struct watch_job {
     struct buf out, json;
     enum status st;
     bool until_now;
+    bool paged; /* the page was made */
     uint64_t heartbeat_ns, spoke_ns;
 };
 
@@ -109,13 +111,29 @@ static enum status one_page(struct watch_job *j, bool first)
     enum status st = request_charge(call_request(c), charge, &c->err);
     if (st != ST_OK)
         return st;
+    j->paged = false;
     st = call_work(c, WORK_READ, page_on_pool, j);
     if (st == ST_OK)
         st = j->st;
+    j->paged = st == ST_OK;
     if (st == ST_OK &&
         (j->end.rows > 0 || first || fiber_now_ns() - j->spoke_ns >= j->heartbeat_ns))
         st = send(j);
     request_uncharge(call_request(c), charge);
+    return st;
+}
+
+/* One write wakes every watcher, and there may be more of them than the pool queues or memory allows
+ * pages at once. Those that find no room come again: a watch may be late, but is not cut off. */
+static enum status patient_page(struct watch_job *j, bool first)
+{
+    struct call *c = j->c;
+    enum status st;
+    while ((st = one_page(j, first)) == ST_OVERLOADED && !j->paged) {
+        err_init(&c->err);
+        if ((st = request_sleep(call_request(c), COME_AGAIN_NS)) != ST_OK)
+            break;
+    }
     return st;
 }
 
@@ -138,7 +156,7 @@ static enum status watch(struct watch_job *j)
     for (bool first = true;; first = false) {
         if ((st = request_stop(call_request(c))) != ST_OK) /* a watch has no end of its own */
             return st;
-        if ((st = one_page(j, first)) != ST_OK)
+        if ((st = patient_page(j, first)) != ST_OK)
             return st;
         if (command_watch_done(j->watch) || (j->until_now && !j->end.more))
             return call_end(c);

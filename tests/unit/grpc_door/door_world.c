@@ -27,6 +27,12 @@ static uint64_t now_ms(void)
 
 void door_start(struct door_world *w, const struct grpc_gate *gate)
 {
+    door_start_with(w, gate, &(struct work_options){0});
+}
+
+void door_start_with(struct door_world *w, const struct grpc_gate *gate,
+                     const struct work_options *work)
+{
     struct net_addr any;
     *w = (struct door_world){.db = {.env = env_linux(), .writer = BYTES_LIT("server")}};
     assert_true(temp_dir_make(w->dir, "door"));
@@ -39,7 +45,7 @@ void door_start(struct door_world *w, const struct grpc_gate *gate)
                                       .cache_bytes = 1 << 20};
     if (store_open(w->db.env, w->folder, &w->store, &w->db.store, &w->err) != ST_OK)
         fail_msg("store_open: %s", w->err.detail);
-    assert_int_equal(work_new(&(struct work_options){0}, &w->work, &w->err), ST_OK);
+    assert_int_equal(work_new(work, &w->work, &w->err), ST_OK);
     struct grpc_door_options o = {
         .db = &w->db, .work = w->work, .gate = gate, .address = "test:7878", .version = "1.2.3"};
     assert_int_equal(grpc_door_new(&o, &w->door, &w->err), ST_OK);

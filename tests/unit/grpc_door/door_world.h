@@ -29,6 +29,8 @@ struct door_world {
     struct err err;
 };
 void door_start(struct door_world *w, const struct grpc_gate *gate);
+void door_start_with(struct door_world *w, const struct grpc_gate *gate,
+                     const struct work_options *work);
 void door_stop(struct door_world *w);
 void door_stop_server(struct door_world *w); /* the client may still hear the end; then door_stop */
 

@@ -181,6 +181,29 @@ static void a_slow_watcher_catches_up(void **state)
     door_stop(&w);
 }
 
+/* One write wakes more watchers than the pool takes: all of them hear of it, none is cut off. */
+static void a_herd_of_watchers_hears(void **state)
+{
+    (void)state;
+    enum { N = 100 };
+    struct door_world w;
+    static struct tcall t[N];
+    Varve__V1__WatchRequest m = VARVE__V1__WATCH_REQUEST__INIT;
+    door_start_with(&w, NULL, &(struct work_options){.threads = 1, .queue_max = 4});
+    for (int i = 0; i < N; i++) {
+        start(&t[i], &w, &m, 0);
+        assert_non_null(tcall_hear(&t[i]));
+    }
+    (void)put_raw(&w, "c", "k", "v");
+    for (int i = 0; i < N; i++) {
+        Varve__V1__WatchResponse *r = changes(&t[i]);
+        assert_true(r && r->n_changes == 1);
+        tcall_cancel(&t[i]);
+    }
+    until_watchers(&w, 0);
+    door_stop(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -188,6 +211,7 @@ int main(void)
         cmocka_unit_test(heartbeats_deadlines_and_bad_requests),
         cmocka_unit_test(watchers_hear_of_the_servers_end),
         cmocka_unit_test(a_slow_watcher_catches_up),
+        cmocka_unit_test(a_herd_of_watchers_hears),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
