@@ -102,13 +102,17 @@ static void warm(struct http_call *c, bool conditional)
     buf_deinit(&j.buf);
 }
 
+/* A write has one condition, its own key's: said without counting requirements. */
 static enum status failed_by(struct http_call *c, enum status st, struct version present)
 {
-    if (st == ST_PRECONDITION_FAILED) {
-        c->present = present;
-        c->know_present = true;
-    }
-    return st;
+    if (st != ST_PRECONDITION_FAILED)
+        return st;
+    c->present = present;
+    c->know_present = true;
+    return err_set(&c->err, st, "%s",
+                   version_is_none(present)
+                       ? "the condition does not hold: the key is absent"
+                       : "the condition does not hold: the key is there, at \"version\"");
 }
 
 /* ---- PUT ---- */

@@ -1,0 +1,113 @@
+"""The door behind `varve serve`: over TLS, with the users and tokens that the command has put into the folder."""
+import base64
+import http.client
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+from http_case import HttpCase, Schema
+from test_errors import check_prometheus
+
+VARVE = sys.argv[1] if len(sys.argv) > 1 else ""
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@unittest.skipUnless(shutil.which("openssl"), "needs openssl")
+class Serve(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="varve-http-serve-")
+        self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
+        self.cert, self.key = os.path.join(self.dir, "cert.pem"), os.path.join(self.dir, "key.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", self.key,
+                        "-out", self.cert, "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+                       check=True, capture_output=True)
+
+    def varve(self, *args, stdin=""):
+        p = subprocess.run([VARVE, *args, "--data", self.dir + "/db"], input=stdin.encode(), capture_output=True, timeout=60)
+        self.assertEqual(p.returncode, 0, p.stderr)
+        return p.stdout.decode().strip()
+
+    def start(self, *args):
+        self.port = free_port()
+        log = open(os.path.join(self.dir, "log"), "ab")
+        self.server = subprocess.Popen([VARVE, "serve", "--data", self.dir + "/db", "--listen", "127.0.0.1:%d" % self.port, *args],
+                                       stderr=log, stdout=log)
+        log.close()
+        self.addCleanup(self.stop)
+        deadline = time.time() + 30
+        while True:
+            try:
+                return self.request("GET", "/readyz")
+            except OSError:
+                self.assertIsNone(self.server.poll(), self.log())
+                self.assertLess(time.time(), deadline)
+                time.sleep(0.05)
+
+    def stop(self):
+        if self.server.poll() is None:
+            self.server.terminate()
+        self.assertEqual(self.server.wait(60), 0, self.log())
+
+    def log(self):
+        with open(os.path.join(self.dir, "log")) as f:
+            return f.read()
+
+    def request(self, method, path, body=None, headers=None):
+        context = ssl.create_default_context(cafile=self.cert)
+        c = http.client.HTTPSConnection("localhost", self.port, timeout=30, context=context)
+        c.request(method, path, body=body, headers=headers or {})
+        r = c.getresponse()
+        data = r.read()
+        c.close()
+        return r.status, data
+
+    def test_users_and_tokens_of_the_folder(self):
+        self.varve("user", "add", "alice", "write:app-*", stdin="open sesame\n")
+        self.varve("user", "add", "root", "admin:*", stdin="the admin's own\n")
+        token = self.varve("token", "create", "ci", "read:*")
+        self.start("--tls-cert", self.cert, "--tls-key", self.key, "--auth")
+        basic = lambda text: {"Authorization": "Basic " + base64.b64encode(text.encode()).decode(), "Content-Type": "application/json"}
+        alice, bearer = basic("alice:open sesame"), {"Authorization": "Bearer " + token}
+        self.assertEqual(self.request("PUT", "/v1/app-x/k", b'{"n":1}')[0], 401)
+        self.assertEqual(self.request("PUT", "/v1/app-x/k", b'{"n":1}', alice)[0], 200)
+        self.assertEqual(self.request("PUT", "/v1/other/k", b'{"n":1}', alice)[0], 403)
+        self.assertEqual(self.request("GET", "/v1/app-x/k", headers=bearer), (200, b'{"n":1}\n'))
+        self.assertEqual(self.request("PUT", "/v1/app-x/k", b'{}', dict(alice, **bearer))[0], 403)
+        history = json.loads(self.request("GET", "/v1/app-x/k/history", headers=bearer)[1])
+        self.assertEqual(history["items"][0]["writer"], "alice")
+        status, text = self.request("GET", "/metrics", headers=basic("root:the admin's own"))
+        self.assertEqual(status, 200)
+        check_prometheus(self, text.decode())
+        self.assertEqual(self.request("GET", "/metrics", headers=alice)[0], 403)
+        self.assertEqual(self.request("POST", "/v1/admin/checkpoint", headers=basic("root:the admin's own"))[0], 200)
+        schema = Schema(json.loads(self.request("GET", "/openapi.json")[1]))
+        self.assertEqual(schema.errors(history, {"$ref": "#/components/schemas/HistoryPage"}), [])
+        self.stop()
+        log = self.log()
+        for secret in ("sesame", token, "admin's own", alice["Authorization"][6:]):
+            self.assertNotIn(secret, log)
+        audit = [json.loads(line) for line in log.splitlines() if '"audit"' in line]
+        self.assertTrue(any(a["msg"] == "denied" and a["user"] == "alice" and a["collection"] == "other" for a in audit), audit)
+        self.assertTrue(any(a["msg"] == "allowed" and a["verb"] == "checkpoint" for a in audit), audit)
+        # Taken back, it counts as soon as the server has the folder again.
+        self.varve("token", "revoke", token[6:22])
+        self.start("--tls-cert", self.cert, "--tls-key", self.key, "--auth")
+        self.assertEqual(self.request("GET", "/v1/app-x/k", headers=bearer)[0], 401)
+        self.assertEqual(self.request("GET", "/v1/app-x/k", headers=alice)[0], 200)
+
+
+if __name__ == "__main__":
+    del HttpCase
+    unittest.main(argv=[__file__])
