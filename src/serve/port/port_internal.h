@@ -85,6 +85,7 @@ struct port_conn {
     size_t budget_seen; /* of budget.used, what pr->body_used has in it */
     size_t charged;     /* of port_options.conn_request_bytes */
     struct net_addr peer;
+    char peer_text[NET_ADDR_TEXT]; /* made when first asked for; doors ask with every request */
     uint8_t first[WIRE_PREFACE];
     uint8_t first_len;
 };
@@ -118,7 +119,7 @@ struct slot {
     struct env_event *waiter;
     void (*on_stop)(void *arg);
     void *on_stop_arg;
-    const char *trace, *peer_text;
+    const char *trace;
     bool have_first;
     struct bytes first; /* the rpc's first message, taken to see that it is there */
     /* From here on nothing is zeroed as a whole. */

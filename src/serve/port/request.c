@@ -88,12 +88,8 @@ void request_peer(const struct request *q, struct net_addr *ret)
 
 const char *request_peer_text(struct request *q)
 {
-    struct slot *s = slot_of(q);
-    if (!s->peer_text) {
-        char *text = arena_alloc(&s->arena, NET_ADDR_TEXT);
-        s->peer_text = text ? net_addr_text(&s->pc->peer, text) : "";
-    }
-    return s->peer_text;
+    struct port_conn *pc = slot_of(q)->pc;
+    return pc->peer_text[0] ? pc->peer_text : net_addr_text(&pc->peer, pc->peer_text);
 }
 
 const char *request_tls_name(const struct request *q)

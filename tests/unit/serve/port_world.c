@@ -475,8 +475,8 @@ void peer_close(struct peer *p)
     free(p);
 }
 
-void peer_request(struct peer *p, struct answer *a, const char *method, const char *path,
-                  struct bytes body, bool end)
+static void request(struct h2_conn *c, struct answer *a, const char *method, const char *path,
+                    struct bytes body, bool end)
 {
     struct wire_header h[] = {
         WIRE_HEADER(BYTES_LIT(":method"), BYTES_STR(method)),
@@ -486,9 +486,27 @@ void peer_request(struct peer *p, struct answer *a, const char *method, const ch
         WIRE_HEADER(BYTES_LIT("x-thing"), BYTES_LIT("some thing")),
     };
     memset(a, 0, sizeof *a);
-    assert_int_equal(h2_request(p->h2, h, 5, end && body.len == 0, a, &a->stream), ST_OK);
+    assert_int_equal(h2_request(c, h, 5, end && body.len == 0, a, &a->stream), ST_OK);
     if (body.len)
         assert_int_equal(h2_write(a->stream, body, end), ST_OK);
+}
+
+void peer_request(struct peer *p, struct answer *a, const char *method, const char *path,
+                  struct bytes body, bool end)
+{
+    request(p->h2, a, method, path, body, end);
+}
+
+struct h2_conn *peer_alone(void)
+{
+    struct h2_conn *c;
+    assert_int_equal(h2_client_new(NULL, &events, NULL, 0, &c), ST_OK);
+    return c;
+}
+
+void alone_request(struct h2_conn *c, struct answer *a, const char *path, struct bytes body)
+{
+    request(c, a, "POST", path, body, true);
 }
 
 void peer_call(struct peer *p, struct answer *a, const char *method, uint64_t timeout_ns)

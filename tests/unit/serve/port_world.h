@@ -63,6 +63,9 @@ void peer_send(struct peer *p); /* all that the client has to say */
 void peer_until(struct peer *p, const bool *done);
 /* One read and its answers; false: the connection has ended. */
 bool peer_turn(struct peer *p);
+/* A client without a socket, and requests of it: for what it would say. */
+struct h2_conn *peer_alone(void);
+void alone_request(struct h2_conn *c, struct answer *a, const char *path, struct bytes body);
 void answer_free(struct answer *a);
 
 #endif

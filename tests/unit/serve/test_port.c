@@ -1,5 +1,7 @@
 /* The port over HTTP/1.1, by raw bytes on real sockets. */
 #include "port_world.h"
+
+#include "base/alloc.h"
 #include "support/cmocka.h"
 
 #include <stdio.h>
@@ -306,6 +308,51 @@ static void test_out_of_fibers(void **state)
     assert_int_equal(world_stop(&w, 5000), 0);
 }
 
+/* Without memory a request is refused or its connection ends; nothing is lost or used twice. */
+static void starve(const struct world *w, const void *bytes, size_t len, unsigned upto)
+{
+    for (unsigned n = 1; n <= upto; n++) {
+        mem_fail_at(n, 0);
+        int fd = dial(w);
+        say_bytes(fd, bytes, len);
+        shutdown(fd, SHUT_WR);
+        free(hear_all(fd, NULL));
+        close(fd);
+        mem_fail_at(0, 0);
+    }
+}
+
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    struct world w;
+    world_start(&w, NULL);
+    const char *http1 = "GET /headers HTTP/1.1\r\nHost: a\r\n\r\n"
+                        "POST /pieces HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+                        "GET /stream?100000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    starve(&w, http1, strlen(http1), 60);
+    struct h2_conn *c; /* what a client would say, made while there is memory */
+    struct buf said = BUF_INIT;
+    struct bytes out;
+    struct answer a[3];
+    c = peer_alone();
+    alone_request(c, &a[0], "/headers", BYTES_EMPTY);
+    alone_request(c, &a[1], "/pieces", BYTES_LIT("hello"));
+    alone_request(c, &a[2], "/stream?100000", BYTES_EMPTY);
+    while (h2_output(c, &out) == ST_OK && out.len) {
+        assert_int_equal(buf_append(&said, out.data, out.len), ST_OK);
+        h2_output_done(c, out.len);
+    }
+    starve(&w, said.data, said.len, 200);
+    for (int i = 0; i < 3; i++)
+        h2_release(a[i].stream);
+    h2_conn_free(c);
+    buf_deinit(&said);
+    expect(&w, "GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "HTTP/1.1 200 OK\r\n",
+           "\r\n\r\nhello");
+    assert_int_equal(world_stop(&w, 5000), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -321,6 +368,7 @@ int main(void)
         cmocka_unit_test(test_slow_head_is_cut),
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_out_of_fibers),
+        cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
