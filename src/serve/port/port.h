@@ -67,7 +67,7 @@ struct port_options {
     uint64_t max_deadline_ms; /* a client's gRPC deadline is cut to it; 0: not */
     uint32_t head_timeout_ms; /* from the first byte of a head to its last; 10 s */
     uint32_t body_timeout_ms; /* HTTP/1: between two bytes of a body that is awaited; 30 s */
-    uint32_t keepalive_ms;    /* HTTP/2: PING after such a silence while streams are open; 60 s.
+    uint32_t keepalive_ms;    /* HTTP/2: PING after such a silence; 60 s.
                                    UINT32_MAX: never */
     uint32_t idle_timeout_ms; /* without a request: closed politely; 4 min. UINT32_MAX: never */
     struct metrics *metrics;  /* requests are counted there; NULL: nowhere */

@@ -265,6 +265,48 @@ class Process(unittest.TestCase):
         s = self.serve()
         self.assertEqual(s.ask("GET", "/v1/t/late")[0], 200)
 
+    def test_stop_ends_streams(self):
+        s = self.serve()
+        s.put("a", {"n": 1})
+        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=30)
+        c.request("GET", "/v1/changes", headers={"accept": "text/event-stream"})
+        answer = c.getresponse()
+        self.assertEqual(answer.status, 200)
+        began = time.monotonic()
+        self.assertEqual(s.stop(), 0)
+        self.assertLess(time.monotonic() - began, 25)  # not the 30 s of the setting drain
+        answer.read()  # ends well: the last chunk has come
+        c.close()
+
+    @unittest.skipUnless(shutil.which("cc"), "needs a C compiler")
+    def test_failed_sync_ends_the_process(self):
+        shim, fail = os.path.join(self.dir, "shim"), os.path.join(self.dir, "fail")
+        with open(shim + ".c", "w") as f:
+            f.write("""#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+int fdatasync(int fd)
+{
+    int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+    if (access(getenv("FAIL"), F_OK) == 0) {
+        errno = EIO;
+        return -1;
+    }
+    return real(fd);
+}
+""")
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", shim + ".so", shim + ".c", "-ldl"], check=True)
+        s = self.serve(env={"LD_PRELOAD": shim + ".so", "FAIL": fail})
+        self.assertEqual(s.put("before", {"n": 1})[0], 200)
+        open(fail, "w").close()
+        self.assertEqual(s.put("after", {"n": 2})[0], 503)
+        self.assertEqual(s.process.wait(30), 5)
+        s = self.serve()
+        self.assertEqual(s.ask("GET", "/v1/t/before")[0], 200)
+        self.assertEqual(s.put("more", {"n": 3})[0], 200)
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)
