@@ -110,8 +110,9 @@ static enum status by_password(struct login *l, struct bytes text, struct err *e
 {
     struct user_record u = {0};
     struct record rec = {0};
-    if (base64_decode(text, &l->scratch) != ST_OK)
-        return refused(l, "not base64", err);
+    enum status st = base64_decode(text, &l->scratch);
+    if (st != ST_OK)
+        return st == ST_NO_MEMORY ? no_memory(err) : refused(l, "not base64", err);
     struct bytes both = buf_bytes(&l->scratch), password = BYTES_EMPTY;
     const uint8_t *colon = memchr(both.data, ':', both.len);
     if (!colon)
@@ -122,7 +123,7 @@ static enum status by_password(struct login *l, struct bytes text, struct err *e
         l->user = BYTES_EMPTY;
         return refused(l, "no name of a user, or no password", err);
     }
-    enum status st = within_limits(l, err);
+    st = within_limits(l, err);
     if (st == ST_OK)
         st = look_up(l, CREDENTIAL_USER, l->user, &rec, err);
     if (st == ST_OK && !user_decode(rec.value, &u))

@@ -1,5 +1,6 @@
 /* The gate over a store: passwords, tokens, certificates, what is remembered and what is not, the
  * limit of failures, the audit. */
+#include "base/alloc.h"
 #include "base/base64.h"
 #include "serve/security/credential.h"
 #include "serve/security/security.h"
@@ -301,6 +302,39 @@ static void without_authentication_all_may(void **state)
     command_batch_free(b);
 }
 
+/* Each allocation on the way in fails once: NO_MEMORY or in, never a wrong answer, never a crash. */
+static void memory_fails_on_the_way(void **state)
+{
+    struct fixture *f = *state;
+    struct security *gate = NULL;
+    struct security_principal *p = NULL;
+    struct security_options o = {.required = true, .audit = hear, .audit_arg = f};
+    uint64_t hits = 1;
+    add_user(f, "fred", "fred's password", false, "read:a*");
+    struct bytes credentials = basic("fred:fred's password");
+    for (uint64_t n = 1; hits > 0; n++) {
+        mem_fail_at(n, 0);
+        enum status st = security_new(&f->db, &o, &gate, &f->err);
+        if (st == ST_OK)
+            st = security_gate_open(gate, &f->peer, credentials, &p, &f->err);
+        if (st == ST_OK)
+            st = security_gate_check(gate, p, &f->peer, COMMAND_GET, BYTES_LIT("abc"), &f->err);
+        bool in = st == ST_OK;
+        if (in) /* a refusal is one without memory too */
+            assert_int_equal(
+                security_gate_check(gate, p, &f->peer, COMMAND_PUT, BYTES_LIT("abc"), &f->err),
+                ST_PERMISSION_DENIED);
+        hits = mem_fail_hits();
+        mem_fail_at(0, 0);
+        if (!in && st != ST_NO_MEMORY)
+            fail_msg("allocation %u: %s: %s", (unsigned)n, status_name(st), f->err.detail);
+        security_gate_close(p);
+        security_free(gate);
+        gate = NULL;
+        p = NULL;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -310,6 +344,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(certificates, setup, teardown),
         cmocka_unit_test_setup_teardown(failures_have_to_wait, setup, teardown),
         cmocka_unit_test_setup_teardown(without_authentication_all_may, setup, teardown),
+        cmocka_unit_test_setup_teardown(memory_fails_on_the_way, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
