@@ -1,6 +1,7 @@
 #include "door_world.h"
 
 #include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +134,7 @@ static struct client *client_of(struct door_world *w)
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
     assert_true(c->fd >= 0);
     assert_int_equal(connect(c->fd, (struct sockaddr *)&to, sizeof to), 0);
+    assert_int_equal(setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)), 0);
     assert_int_equal(h2_client_new(NULL, &events, c, now_ms(), &c->h2), ST_OK);
     return w->client = c;
 }
