@@ -3,8 +3,12 @@
  *
  *     http_server DIR [auth] [cors]
  *
+ * "fail N" on its standard input makes the Nth allocation from then on fail once and answers "hits K":
+ * how many failed since the last time.
+ *
  * auth: users admin (admin:*), writer (write:app-*) and reader (read:*), each with the password
  * "password of NAME", and a token with read:app-* that is printed behind the port. */
+#include "base/alloc.h"
 #include "base/env/net/net.h"
 #include "base/log.h"
 #include "serve/http/http_door.h"
@@ -14,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static void must(enum status st, const struct err *err, const char *what)
 {
@@ -130,9 +133,16 @@ int main(int argc, char **argv)
     must(port_listen(port, &addr, REACTORS_REUSEPORT, NULL, &addr, &err), &err, "listen");
     printf("%u %s\n", addr.port, token);
     fflush(stdout);
-    char byte;
-    while (read(STDIN_FILENO, &byte, 1) > 0)
-        ;
+    char line[64];
+    unsigned n;
+    while (fgets(line, sizeof line, stdin))
+        if (sscanf(line, "fail %u", &n) == 1) {
+            mem_fail_at(0, 0);
+            unsigned hits = (unsigned)mem_fail_hits();
+            mem_fail_at(n, 0); /* before the answer, which the next request follows */
+            printf("hits %u\n", hits);
+            fflush(stdout);
+        }
     http_door_stop(door);
     reactors_stop(reactors, 3000);
     reactors_free(reactors);
