@@ -12,7 +12,7 @@ struct reading {
     yaml_parser_t parser;
     yaml_event_t event;
     bool seen[SETTING_COUNT];
-    char section[SETTING_NAME_MAX];
+    char section[2 * SETTING_NAME_MAX + 2];
 };
 
 static enum status bad(struct reading *r, yaml_mark_t at, const char *what)
@@ -122,8 +122,7 @@ static enum status mapping(struct reading *r, bool top)
         yaml_mark_t at = r->event.start_mark;
         if (r->event.type != YAML_SCALAR_EVENT || r->event.data.scalar.length >= SETTING_NAME_MAX)
             return bad(r, at, "a name of a setting is expected here");
-        (void)snprintf(name, sizeof name, "%s%s", r->section, scalar(r));
-        if (top && strlen(name) + 2 > sizeof r->section)
+        if (snprintf(name, sizeof name, "%s%s", r->section, scalar(r)) >= (int)sizeof name)
             return bad(r, at, "a name of a setting is expected here");
         if ((st = value(r, name, top, at)) != ST_OK)
             return st;
