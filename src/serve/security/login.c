@@ -113,7 +113,7 @@ static enum status by_password(struct login *l, struct bytes text, struct err *e
     enum status st = base64_decode(text, &l->scratch);
     if (st != ST_OK)
         return st == ST_NO_MEMORY ? no_memory(err) : refused(l, "not base64", err);
-    struct bytes both = buf_bytes(&l->scratch), password = BYTES_EMPTY;
+    struct bytes both = buf_bytes(&l->scratch), password;
     const uint8_t *colon = memchr(both.data, ':', both.len);
     if (!colon)
         return refused(l, "no colon in it", err);
