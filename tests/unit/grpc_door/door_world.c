@@ -81,12 +81,20 @@ void door_stop_server(struct door_world *w)
     w->work = NULL;
 }
 
+static void client_deinit(struct client *c)
+{
+    if (!c->h2)
+        return;
+    h2_conn_free(c->h2);
+    close(c->fd);
+    c->h2 = NULL;
+}
+
 void door_stop(struct door_world *w)
 {
     if (w->client) {
         assert_true(list_empty(&w->client->calls));
-        h2_conn_free(w->client->h2);
-        close(w->client->fd);
+        client_deinit(w->client);
         free(w->client);
     }
     door_stop_server(w);
@@ -124,13 +132,14 @@ static const struct h2_events events = {
 
 static struct client *client_of(struct door_world *w)
 {
-    if (w->client)
-        return w->client;
-    struct client *c = calloc(1, sizeof *c);
+    struct client *c = w->client ? w->client : calloc(1, sizeof *c);
+    if (c && c->h2)
+        return c;
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(w->addr.port)};
     assert_non_null(c);
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    list_init(&c->calls);
+    if (!w->client)
+        list_init(&c->calls);
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
     assert_true(c->fd >= 0);
     assert_int_equal(connect(c->fd, (struct sockaddr *)&to, sizeof to), 0);
@@ -206,8 +215,12 @@ void *tcall_hear(struct tcall *t)
         }
         if (next != GRPC_WAIT)
             return NULL;
-        if (!turn(t->w->client))
+        if (turn(t->w->client))
+            continue;
+        if (!t->w->may_cut)
             fail_msg("the connection has ended");
+        t->w->cut = true;
+        client_deinit(t->w->client);
     }
 }
 

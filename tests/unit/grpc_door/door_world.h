@@ -26,6 +26,9 @@ struct door_world {
     struct arena arena; /* of decoded messages and details; emptied by door_stop */
     struct client *client;
     bool gzip; /* of the calls that are started from here on */
+    /* The server may cut the connection, as it does where memory fails under HTTP/2 itself: then
+     * `cut` is set, the call ends, and the next one connects anew. Else that fails the test. */
+    bool may_cut, cut;
     struct err err;
 };
 void door_start(struct door_world *w, const struct grpc_gate *gate);
