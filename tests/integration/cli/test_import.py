@@ -195,11 +195,14 @@ class Resume(CliCase):
         self.assertEqual(len(keys), self.ROWS)
         self.assertEqual(sorted(keys), ["k%06d" % i for i in range(self.ROWS)])
 
-    def interrupted(self, args, sig, rng):
-        p = subprocess.Popen([VARVE, "import", "t", *args, "--key", "id", "--batch", "100", "--sync", "interval", "--resume"],
-                             cwd=self.dir, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    def slow_import(self, collection, *args):
+        return subprocess.Popen([VARVE, "import", collection, *args, "--key", "id", "--batch", "100", "--sync", "interval"],
+                                cwd=self.dir, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def interrupted(self, name, sig, seconds):
+        p = self.slow_import("t", name, "--resume")
         try:
-            p.communicate(timeout=rng.uniform(0.02, 0.12))
+            p.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             p.send_signal(sig)
             p.communicate(timeout=60)
@@ -211,9 +214,12 @@ class Resume(CliCase):
         name = "big." + form
         self.big(name, form)
         hits = 0
+        begun = time.monotonic()
+        self.slow_import("elsewhere", name).communicate(timeout=60)
+        whole = time.monotonic() - begun
         with self.subTest(seed=seed):
             for _ in range(12):
-                code = self.interrupted([name], sig, rng)
+                code = self.interrupted(name, sig, rng.uniform(0.1, 0.6) * whole)
                 self.assertIn(code, codes + [0])
                 hits += code != 0
                 if code == 0:
