@@ -78,7 +78,12 @@ typedef enum varve_status {
     VARVE_OVERLOADED = 21,
     VARVE_PERMISSION_DENIED = 22,
     VARVE_INTERNAL = 23,
-    VARVE_UNAUTHENTICATED = 24 /* who asks has not shown who they are */
+    VARVE_UNAUTHENTICATED = 24, /* who asks has not shown who they are */
+    /* clusters: no leader could be reached in time; nothing was written; try again */
+    VARVE_UNAVAILABLE = 25,
+    /* clusters: the leader was lost while it had the write; only a write with a request id may be
+     * tried again blindly */
+    VARVE_UNKNOWN_OUTCOME = 26
 } varve_status;
 
 /* "NOT_FOUND" and "not found"; never NULL. */

@@ -40,7 +40,9 @@
     X(OVERLOADED, 21, "a bounded queue is full", 8, 429, true)                                     \
     X(PERMISSION_DENIED, 22, "permission denied", 7, 403, false)                                   \
     X(INTERNAL, 23, "internal error", 13, 500, false)                                              \
-    X(UNAUTHENTICATED, 24, "not authenticated", 16, 401, false)
+    X(UNAUTHENTICATED, 24, "not authenticated", 16, 401, false)                                    \
+    X(UNAVAILABLE, 25, "no leader can be reached", 14, 503, true)                                  \
+    X(UNKNOWN_OUTCOME, 26, "may or may not have been done", 4, 504, false)
 
 enum status {
 #define X(name, num, text, grpc, http, retry) ST_##name = (num),

@@ -173,6 +173,8 @@ int cli_exit_code(varve_status st)
     case VARVE_PERMISSION_DENIED:
     case VARVE_INTERNAL:
     case VARVE_UNAUTHENTICATED:
+    case VARVE_UNAVAILABLE:
+    case VARVE_UNKNOWN_OUTCOME:
         break;
     }
     return CLI_FAILED;

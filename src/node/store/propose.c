@@ -351,6 +351,10 @@ static void lead(struct store *s, struct proposal *list)
 enum status store_propose(struct store *s, struct store_write *w, struct err *err)
 {
     ASSERT(w->entry && w->entry->len <= ENTRY_MAX);
+    w->duplicate = false;
+    if (w->request_id.len)
+        return err_set(err, ST_UNIMPLEMENTED,
+                       "request_id: writes cannot be told apart by their requests yet");
     struct proposal p = {.w = w, .st = ST_OK};
     struct group *g;
     struct proposal *list;

@@ -285,6 +285,8 @@ static void stop_threads(struct store *s)
 enum status store_open(struct env *env, const char *dir, const struct store_options *o,
                        struct store **ret, struct err *err)
 {
+    if (o->cluster)
+        return err_set(err, ST_UNIMPLEMENTED, "option cluster: not built yet");
     struct store *s = mem_aligned(64, sizeof(*s));
     if (!s)
         return err_set(err, ST_NO_MEMORY, "no memory for a store");
@@ -329,6 +331,15 @@ enum status store_open(struct env *env, const char *dir, const struct store_opti
     }
     *ret = s;
     return ST_OK;
+}
+
+void store_abandon(struct store *s)
+{
+    if (!s)
+        return;
+    stop_threads(s);
+    wal_abandon(s->wal);
+    store_free(s);
 }
 
 enum status store_close(struct store *s, struct err *err)

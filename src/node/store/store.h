@@ -17,6 +17,7 @@
 
 #include "base/env/env.h"
 #include "base/metrics.h"
+#include "consensus/raft/raft.h"
 #include "node/range/entry.h"
 #include "storage/cache/cache.h"
 #include "storage/engine/engine.h"
@@ -46,6 +47,34 @@ typedef enum status (*store_engine_open_fn)(struct env *env, const char *dir,
                                             const struct engine_options *o, struct engine **ret,
                                             struct err *err);
 
+/* ---- clusters: the same store on several nodes, one of which leads ---- */
+
+enum {
+    STORE_REQUEST_ID_MAX = 128,           /* bytes */
+    STORE_BUNDLE_MAX = 40 * 1024 * 1024,  /* what send gets and store_receive takes, bytes */
+    STORE_INBOX_BYTES = 64 * 1024 * 1024, /* bundles that wait to be looked at, together */
+    STORE_PROPOSE_TIMEOUT_MS = 10000,
+};
+/* How bundles leave: given by whoever connects the nodes. */
+struct store_transport {
+    /* Copies or drops `bundle`; never blocks, never calls back into the store. false: dropped
+     * (unreachable, or its queue is full). Bundles may get lost, doubled and overtake one another. */
+    bool (*send)(void *arg, uint64_t to_node, struct bytes bundle);
+    void *arg;
+};
+/* The same on all nodes but for `node`. All nodes begin with it; it is kept in the folder's file
+ * CLUSTER and another one later is refused. */
+struct store_cluster {
+    uint64_t node;                    /* this one's id, not 0, never used again for another */
+    uint64_t nodes[RAFT_MEMBERS_MAX]; /* all of them. Only the first may bring data along */
+    size_t n;
+    struct store_transport transport;
+    uint32_t heartbeat_ms, election_ms; /* 0 = raft.h's */
+    uint64_t seed;                      /* of the jitter of elections; 0 = random */
+    uint64_t incarnation;               /* 0 = above the last one in the folder */
+    uint32_t propose_timeout_ms;        /* a write gives up; 0 = STORE_PROPOSE_TIMEOUT_MS */
+};
+
 struct store_options {
     const char *engine_name; /* kept in the folder's VARVE file; another name later is refused */
     store_engine_open_fn engine_open;
@@ -62,6 +91,8 @@ struct store_options {
     uint32_t absent_misses, absent_slice;
     bool read_only, must_exist;
     bool no_thread; /* no housekeeping threads (the simulator calls store_tick) */
+    /* Copied; NULL: alone. With one, `sync` must be ALWAYS, and read_only must not be set. */
+    const struct store_cluster *cluster;
 };
 
 enum status store_open(struct env *env, const char *dir, const struct store_options *o,
@@ -72,6 +103,32 @@ enum status store_close(struct store *s, struct err *err);
 /* What the housekeeping threads do; returns milliseconds until it has something to do again,
  * UINT64_MAX = when poked. */
 uint64_t store_tick(struct store *s);
+
+/* The process dies, for the simulator: gives the memory back without any input or output. Nobody may
+ * be in a call. */
+void store_abandon(struct store *s);
+
+/* A bundle from another node came in: any thread or fiber. It is copied. Whoever brings it drives the
+ * replica if nobody does, and so may sync the disk. Errors: OVERLOADED (the inbox is full), NO_MEMORY:
+ * as if lost; TOO_LARGE (STORE_BUNDLE_MAX), INVALID_ARGUMENT (malformed, not of this cluster, no
+ * cluster). */
+enum status store_receive(struct store *s, uint64_t from_node, struct bytes bundle,
+                          struct err *err) WARN_UNUSED;
+/* After it has answered OK, reads of the present here see every write that was acknowledged anywhere
+ * before the call. At once where there is one voter. Errors: UNAVAILABLE (no leader in time),
+ * NO_MEMORY, POISONED. */
+enum status store_barrier(struct store *s, uint64_t timeout_ms, struct err *err) WARN_UNUSED;
+struct store_role {
+    uint64_t node, leader; /* 0: none; alone both are 0 */
+    uint64_t term, commit, applied;
+    bool is_leader;
+};
+void store_role(struct store *s, struct store_role *ret);
+/* A node has become unreachable: do not fill its queue. A hint, from any thread. */
+void store_unreachable(struct store *s, uint64_t node);
+/* For checkers that hold invariants over all nodes: NULL while there is none. Only while nobody is in
+ * a call. */
+const struct raft *store_raft(struct store *s);
 
 /* ---- catalog: names and settings, kept as versioned records of collection 1 ---- */
 
@@ -202,16 +259,21 @@ struct store_write {
     struct collection *const *collections; /* those the entry writes; each must still be there: else
                                               CANCELLED, try again */
     size_t n_collections;
-    enum store_sync sync;
+    enum store_sync sync; /* in a cluster: ALWAYS whatever it says */
+    /* Writes of one id (at most STORE_REQUEST_ID_MAX bytes) are done once, however often they come,
+     * within 24 hours; len 0: no id. */
+    struct bytes request_id;
     /* results */
+    bool duplicate; /* it had been done before: `version` is of that */
     struct version
         version;   /* of the write; on PRECONDITION_FAILED the present version of the failed key */
     size_t failed; /* on PRECONDITION_FAILED: which requirement */
 };
 /* Returns when the write is visible and as durable as asked. Errors: PRECONDITION_FAILED,
  * DISK_FULL, POISONED, READ_ONLY, IO_ERROR, NO_MEMORY, CANCELLED (a collection was dropped
- * meanwhile), OVERLOADED. Nothing was written then, but after POISONED the write may turn up when
- * the folder is opened again. */
+ * meanwhile), OVERLOADED, UNAVAILABLE (a cluster without a leader), INVALID_ARGUMENT (the request id
+ * was used for another write). Nothing was written then, but after POISONED the write may turn up
+ * when the folder is opened again. UNKNOWN_OUTCOME: the leader was lost while it had the write. */
 enum status store_propose(struct store *s, struct store_write *w, struct err *err) WARN_UNUSED;
 enum status store_sync_now(struct store *s, struct err *err) WARN_UNUSED;
 

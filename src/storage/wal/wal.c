@@ -118,6 +118,12 @@ enum status wal_close(struct wal *w, struct err *err)
     return st;
 }
 
+void wal_abandon(struct wal *w)
+{
+    if (w)
+        wal_free(w);
+}
+
 /* The next segment with something unsynced before `target`, and how far it reaches. */
 static struct wal__seg *next_unsynced(struct wal *w, struct wal_pos target,
                                       struct wal_pos *ret_reach)

@@ -90,6 +90,9 @@ enum status wal_open(struct env *env, const char *dir, const struct wal_options 
 /* Syncs what was appended, writes the idle marker and closes. The handle is gone whatever it
  * answers. */
 enum status wal_close(struct wal *w, struct err *err);
+/* Gives the memory back and closes the files, without any input or output: as if the process had
+ * died. Takes NULL. */
+void wal_abandon(struct wal *w);
 
 /* Writes the records as one group (atomic at recovery: all or none). Not durable before wal_sync.
  * Payloads are not copied (pwritev).
