@@ -93,7 +93,7 @@ void conn_settled(struct conn *c); /* ends the setup timeout: the peer has shown
 void conn_busy(struct conn *c, int delta);
 void conn_set_tick(struct conn *c, uint64_t at_ns); /* on_tick then, once; UINT64_MAX: not */
 /* Sends what is queued, then closes; input is thrown away from here on. The peer has linger_ms to
- * close its side, so that it reads all. */
+ * close its side, so that it reads all, and may send linger_bytes until then. */
 void conn_finish(struct conn *c);
 /* Drops the connection and its output now; on_closed(why) follows in a coming round. */
 void conn_abort(struct conn *c, enum status why);

@@ -305,8 +305,13 @@ static size_t on_recv(void *ctx, struct bytes data)
     c->active_ns = loop_now_ns(c->r->loop);
     conn__count(&c->r->count.bytes_in, data.len);
     size_t taken = data.len;
-    if (c->finishing || c->aborted)
+    if (c->finishing || c->aborted) {
+        /* A peer that does not stop would have the reactor read on for nothing. */
+        c->thrown_away += data.len;
+        if (c->thrown_away > c->r->options.linger_bytes && !c->aborted)
+            conn_abort(c, ST_CANCELLED);
         return taken;
+    }
     if (c->maker) {
         if (!c->filter)
             return taken; /* it could not be made; the end is near */

@@ -37,6 +37,7 @@ static void resolve(struct reactor_options *o)
     set_default_ms(&o->send_timeout_ms, 30 * 1000);
     set_default_ms(&o->setup_timeout_ms, 10 * 1000);
     set_default_ms(&o->linger_ms, 2 * 1000);
+    set_default(&o->linger_bytes, (size_t)16 << 20);
 }
 
 static uint64_t clock_of(void *loop)

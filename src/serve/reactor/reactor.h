@@ -43,6 +43,8 @@ struct reactor_options {
      * (its first complete request or preface). 0: 10 s. */
     uint64_t setup_timeout_ms;
     uint64_t linger_ms; /* conn_finish waits so long for the peer to close its side; 0: 2 s */
+    size_t
+        linger_bytes; /* and throws away so much of what it still sends, then cuts it; 0: 16 MiB */
 };
 
 /* Counters are since the start. */

@@ -59,6 +59,7 @@ struct conn {
     unsigned paused;
     enum status why;
     size_t charged;
+    size_t thrown_away; /* of what came while finishing */
     int busy;
     uint64_t born_ns, active_ns, finish_ns, sent_seen, sent_ns;
     struct loop_timer watch, tick;

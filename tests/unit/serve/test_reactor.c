@@ -545,6 +545,19 @@ static void test_serve_reactor_timeouts(void **state)
     until(&sv.closed, 1); /* although this side is never closed */
     close(lingers);
     down(&sv);
+
+    up(&sv, (struct reactor_options){.linger_ms = 3600 * 1000, .linger_bytes = 100000});
+    int floods = dial(&sv.addr);
+    say(floods, "bye\n");
+    hear(floods, "<bye>");
+    static const char nonsense[10000];
+    bool cut = false;
+    for (int i = 0; i < 100000 && !cut; i++)
+        cut = send(floods, nonsense, sizeof nonsense, MSG_NOSIGNAL) < 0;
+    assert_true(cut);
+    until(&sv.closed, 1); /* long before linger_ms */
+    close(floods);
+    down(&sv);
 }
 
 static void test_serve_reactor_stop(void **state)
