@@ -4,7 +4,8 @@
  * The input is cut into files: each begins with a 16-bit length. Every file is a header page's
  * first 96 bytes, then groups (the zeros between are put in). A log that opens is written to,
  * closed and opened again: what was replayed comes again, followed by the new record. Verification
- * agrees with opening.
+ * agrees with opening. Told to keep what is rotten, it opens whatever opens strictly, and the last
+ * entries that were replayed can be read.
  */
 #include "base/assert.h"
 #include "base/hash.h"
@@ -18,6 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 struct sum {
     uint64_t n;
     uint32_t crc, last;
+    uint64_t range, index; /* of the last entry */
 };
 
 static enum status add(void *arg, const struct wal_record *r, struct wal_pos pos, struct err *err)
@@ -29,6 +31,10 @@ static enum status add(void *arg, const struct wal_record *r, struct wal_pos pos
     s->last = crc32c(crc32c(r->kind, what, sizeof what), r->payload.data, r->payload.len);
     s->crc = crc32c(s->crc, &s->last, sizeof s->last);
     s->n++;
+    if (r->kind == WAL_ENTRY) {
+        s->range = r->range;
+        s->index = r->index;
+    }
     return ST_OK;
 }
 
@@ -68,6 +74,38 @@ static void write_files(struct env *env, const uint8_t *data, size_t size)
     ASSERT(env_sync_dir(env, "/log", NULL) == ST_OK);
 }
 
+/* Entries come one behind the other, or not at all. */
+static void read_back(struct wal *w, const struct sum *s)
+{
+    struct wal_entries e = {0};
+    uint64_t from = s->index > 3 ? s->index - 3 : 0;
+    for (; s->n > 0 && from <= s->index && from < UINT64_MAX; from++) {
+        struct err err;
+        err_init(&err);
+        enum status st = wal_read_entries(w, s->range, from, UINT64_MAX, 1000, &e, &err);
+        ASSERT(st == ST_OK || st == ST_NOT_FOUND || st == ST_CORRUPT);
+        ASSERT(st != ST_OK || e.n > 0);
+        for (size_t i = 0; i < e.n; i++)
+            ASSERT(e.v[i].range == s->range && e.v[i].index == from + i &&
+                   e.v[i].kind == WAL_ENTRY);
+    }
+    wal_entries_deinit(&e);
+}
+
+static enum status keep(struct env *env, struct err *err)
+{
+    static const struct wal_options o = {.read_only = true, .keep_rotten = true};
+    struct sum s = {0};
+    struct wal *w = NULL;
+    enum status st = wal_open(env, "/log", &o, add, &s, &w, err);
+    ASSERT(st == ST_OK || st == ST_CORRUPT || st == ST_FORMAT_NEWER);
+    if (st == ST_OK) {
+        read_back(w, &s);
+        ASSERT(wal_close(w, err) == ST_OK);
+    }
+    return st;
+}
+
 static bool sane_sizes(const uint8_t *data, size_t size)
 {
     /* A header may claim 32 GiB: that is right, but slow to search. */
@@ -98,10 +136,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     err_init(&err);
     write_files(env, data, size);
     enum status verified = wal_verify(env, "/log", NULL, NULL, NULL, &err);
+    enum status kept = keep(env, &err);
     enum status st = wal_open(env, "/log", &small, add, &before, &w, &err);
+    ASSERT(st != ST_OK || kept == ST_OK);
     ASSERT(st == ST_OK || st == ST_CORRUPT || st == ST_FORMAT_NEWER);
     ASSERT(st == ST_OK || verified != ST_OK);
     if (st == ST_OK) {
+        read_back(w, &before);
         struct wal_record r = {.range = 1,
                                .term = 2,
                                .index = 3,

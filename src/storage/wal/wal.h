@@ -18,13 +18,14 @@
  *           by the next). Recycling never touches a segment with an entry above some range's
  *           released index.
  * Never:    retries a failed sync: from then on every call answers POISONED. Never changes term or
- *           index.
+ *           index. Never gives out a payload whose checksum is wrong.
  * Threads:  wal_append, wal_release, wal_maintain want one caller at a time each but may run beside
  *           one another and beside wal_sync; the rest from any thread.
  */
 #ifndef VARVE_STORAGE_WAL_WAL_H
 #define VARVE_STORAGE_WAL_WAL_H
 
+#include "base/buf.h"
 #include "base/env/env.h"
 
 struct wal;
@@ -42,7 +43,9 @@ static inline int wal_pos_cmp(struct wal_pos a, struct wal_pos b)
 }
 
 enum wal_kind {
-    WAL_ENTRY = 1,      /* payload is the range's business */
+    /* Payload is the range's business. One at an index that is there already voids that and all
+     * behind it. */
+    WAL_ENTRY = 1,
     WAL_HARD_STATE = 2, /* term, vote, commit of a range's consensus; the newest wins */
     WAL_TRUNCATE = 3,   /* entries of the range with an index >= this one are void */
     WAL_RELEASE = 4,    /* entries of the range with an index <= this one are in the engine */
@@ -53,6 +56,7 @@ struct wal_record {
     uint64_t term;
     uint64_t index;       /* absolute: compaction never shifts it */
     uint8_t kind;         /* enum wal_kind */
+    bool rotten;          /* replay with `keep_rotten`: the payload is damaged and left out */
     struct bytes payload; /* at most 32 MiB + 64 KiB */
 };
 
@@ -65,6 +69,11 @@ struct wal_options {
                                  * Segments are then at most a quarter of it (but 64 KiB) */
     unsigned spare_segments; /* zeroed ahead by wal_maintain; 0 = 1 */
     bool read_only;          /* recover and verify only; append answers READ_ONLY */
+    /* An entry whose payload is rotten, in a group whose headers are sound, is replayed with
+     * wal_record.rotten instead of stopping the opening: for ranges that others have copies of. So is
+     * a hard state that a later one replaces; the newest must be sound. Rot in headers stops it
+     * still. */
+    bool keep_rotten;
 };
 
 enum {
@@ -112,6 +121,31 @@ bool wal_poisoned(struct wal *w);
  * no range needs become spares (in wal_maintain). Never fails: without memory the release is
  * forgotten and the segment kept. */
 void wal_release(struct wal *w, uint64_t range, uint64_t index);
+
+/* Entries as read; zeroed before the first use, kept from call to call, then deinit. */
+struct wal_entries {
+    struct wal_record *v;
+    size_t n;
+    size_t cap; /* the rest is the log's own */
+    struct buf bytes;
+};
+void wal_entries_deinit(struct wal_entries *e);
+/* Reads entries of a range, synced or not, from `from` to `to` (both included), following one
+ * another, without those that are void. Stops before more than `max_bytes` (payloads and 40 bytes
+ * each), but reads at least one; fewer come when the rest is not there or became void meanwhile. In
+ * order of index it costs one walk along the log, from anywhere else up to 256 KiB of the range's
+ * entries more. What was released may still be there.
+ * Errors: NOT_FOUND (`from` is not in the log), CORRUPT (names file and offset: the entry behind the
+ * `n` good ones that were read is rotten), IO_ERROR, NO_MEMORY (n = 0), INVALID_ARGUMENT (to < from). */
+enum status wal_read_entries(struct wal *w, uint64_t range, uint64_t from, uint64_t to,
+                             size_t max_bytes, struct wal_entries *ret,
+                             struct err *err) WARN_UNUSED;
+/* Writes a rotten entry's payload anew in its place, durable when this returns; nothing else
+ * changes. It must be the same entry: what the header says of term, length and checksum is still
+ * known. Errors: NOT_FOUND, PRECONDITION_FAILED (another entry), CORRUPT (headers are rotten: cannot
+ * be mended), DISK_FULL, IO_ERROR, READ_ONLY, NO_MEMORY, POISONED. */
+enum status wal_repair(struct wal *w, const struct wal_record *entry, struct err *err) WARN_UNUSED;
+
 /* Housekeeping, meant for a background thread: recycles what no range needs (carrying over the
  * newest hard state of each range), writes down releases, writes the idle marker when nothing was
  * appended since the last sync, zeroes spares ahead, shrinks surplus ones. Errors: those of append

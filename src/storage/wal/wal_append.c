@@ -138,7 +138,7 @@ static void account(struct wal *w, struct wal__seg *seg, const struct wal_record
     w->appends++;
     w->records += n;
     w->appended_bytes += bytes;
-    wal__note(w, seg, r, n);
+    wal__note(w, seg, g->offset, 0, r, n);
 }
 
 enum status wal__append_group(struct wal *w, const struct wal_record *records, size_t n, bool house,

@@ -178,6 +178,26 @@ static bool newer(struct wal_flaw *ret, uint64_t offset, uint64_t range, const c
     return false;
 }
 
+static bool known(const struct wal_record_header *r)
+{
+    return r->codec == 0 && r->key == 0 && r->kind >= WAL_ENTRY && r->kind <= WAL_RELEASE;
+}
+
+/* Only what belongs to single records is damaged, or nothing that means anything. */
+static bool damaged(struct wal_flaw *ret, const struct wal_group_header *g, const uint8_t *body,
+                    uint64_t offset, uint64_t range, const char *text)
+{
+    struct wal_record_header r;
+    uint64_t at = 0;
+    (void)flaw(ret, offset, range, text);
+    ret->payload = true;
+    for (uint32_t i = 0; i < g->count && ret->payload; i++) {
+        ret->payload = wal__record_decode(body + at, &r) && known(&r);
+        at += WAL_RECORD_HEADER + r.length;
+    }
+    return false;
+}
+
 bool wal__group_check(const struct wal_group_header *g, const uint8_t *body, struct wal_flaw *ret)
 {
     uint64_t base = g->offset + WAL_GROUP_HEADER, at = 0;
@@ -202,14 +222,14 @@ bool wal__group_check(const struct wal_group_header *g, const uint8_t *body, str
         if (!wal__record_decode(body + at, &r))
             return flaw(ret, base + at, 0, "record header checksum");
         if (crc32c(0, body + at + WAL_RECORD_HEADER, r.length) != r.payload_crc)
-            return flaw(ret, base + at, r.range, "payload checksum");
-        if (r.codec != 0 || r.key != 0 || r.kind < WAL_ENTRY || r.kind > WAL_RELEASE)
+            return damaged(ret, g, body, base + at, r.range, "payload checksum");
+        if (!known(&r))
             return newer(ret, base + at, r.range, "unknown kind, codec or key of a record");
         at += WAL_RECORD_HEADER + r.length;
     }
     for (; at < wal__align(g->length); at++) {
         if (body[at] != 0)
-            return flaw(ret, base + at, 0, "padding is not zero");
+            return damaged(ret, g, body, base + at, 0, "padding is not zero");
     }
     return true;
 }

@@ -112,7 +112,8 @@ struct wal_flaw {
     uint64_t offset; /* from the start of the segment */
     uint64_t range;  /* 0: not known */
     const char *text;
-    bool newer; /* the checksums are right, but the meaning is not known to this program */
+    bool newer;   /* the checksums are right, but the meaning is not known to this program */
+    bool payload; /* all headers are sound and known: wal__group_next steps through the records */
 };
 /* Checks every checksum of a group's body. false: *ret says the first flaw. */
 bool wal__group_check(const struct wal_group_header *g, const uint8_t *body, struct wal_flaw *ret);

@@ -29,12 +29,27 @@ uint64_t *wal__map_put(struct wal__map *m,
                        uint64_t key); /* finds, or adds with value 0; NULL: no memory */
 void wal__map_deinit(struct wal__map *m);
 
+/* Where entries of a range begin to follow one another in the log: at `index`, in record `at` of the
+ * group at `group`. From there they come one by one, with others' between, up to the next mark. */
+struct wal__sample {
+    uint64_t index, epoch, group; /* epoch 0: none */
+    uint32_t at;                  /* bytes into the group's records; its length: the next group */
+};
+enum { WAL__CURSORS = 4, WAL__SAMPLE_BYTES = 256 * 1024 };
+/* What decides whether the next entry gets a sample. */
+struct wal__track {
+    uint64_t next;  /* behind the last entry; 0 = none yet */
+    uint64_t since; /* bytes of entries since the last sample */
+    uint64_t epoch; /* of that sample; 0: the next entry gets one */
+};
+
 struct wal__seg {
     struct env_file *file;
     struct wal_seg_header h; /* as on disk */
     uint32_t slot;
     uint64_t end;        /* behind its last group */
     struct wal__map top; /* range -> highest entry index here + 1 */
+    unsigned readers;    /* it is not recycled meanwhile; under `state` */
 };
 
 struct wal__range {
@@ -43,7 +58,18 @@ struct wal__range {
     uint64_t written;  /* the same, as the log's newest WAL_RELEASE says */
     uint64_t written_epoch;               /* where that one lies */
     uint64_t hs_epoch, hs_term, hs_index; /* newest hard state; epoch 0 = none */
+    bool hs_rotten;                       /* while opening: its payload is not there */
     struct buf hs;
+    /* wal_index.c: by index, and by place too. No entry lies between the first sample and
+     * track.next that is not reached from a sample. */
+    struct wal__sample *samples;
+    size_t n_samples, cap_samples;
+    struct wal__track track, plan; /* plan: as it will be once the group `plan_of` is noted */
+    uint64_t plan_of;
+    size_t planned;                          /* samples that group needs */
+    uint64_t voids;                          /* rises whenever entries become void */
+    struct wal__sample cursor[WAL__CURSORS]; /* where readers went on to */
+    unsigned turn;
 };
 
 struct wal__segs {
@@ -77,6 +103,7 @@ struct wal {
     struct wal__range *ranges;
     size_t n_ranges, cap_ranges;
     struct wal__map range_at; /* range -> place in ranges[] + 1 */
+    uint64_t plans;           /* calls of wal__note_reserve */
     struct wal_pos end, synced;
     uint64_t low;         /* oldest epoch the log needs, as groups say */
     uint64_t low_synced;  /* the same, as a synced group says: what a segment header may claim */
@@ -122,9 +149,27 @@ struct wal__range *wal__range_get(struct wal *w, uint64_t range); /* adds; NULL:
 /* Makes room so that wal__note cannot fail for these records in that segment. */
 enum status wal__note_reserve(struct wal *w, struct wal__seg *seg, const struct wal_record *r,
                               size_t n, struct err *err);
-void wal__note(struct wal *w, struct wal__seg *seg, const struct wal_record *r, size_t n);
+/* The records lie back to back from `at` on in the group at offset `group`. */
+void wal__note(struct wal *w, struct wal__seg *seg, uint64_t group, uint32_t at,
+               const struct wal_record *r, size_t n);
 bool wal__seg_needed(struct wal *w, const struct wal__seg *seg);
 void wal__ranges_deinit(struct wal *w);
+
+/* wal_index.c: where entries lie. All under `state`. */
+/* Does this record get a sample? Moves `t` on. */
+bool wal__track_step(struct wal__track *t, uint64_t epoch, const struct wal_record *r);
+enum status wal__index_reserve(struct wal__range *r, uint64_t plan, uint64_t epoch,
+                               const struct wal_record *rec) WARN_UNUSED; /* NO_MEMORY */
+void wal__index_note(struct wal__range *r, uint64_t epoch, uint64_t group, uint32_t at,
+                     const struct wal_record *rec);
+/* Where to begin looking for `index`, and before which index that run ends. false: not there. */
+bool wal__index_find(const struct wal__range *r, uint64_t index, struct wal__sample *ret,
+                     uint64_t *ret_until);
+/* A reader that came from `from` went on to `to`. */
+void wal__index_went(struct wal__range *r, const struct wal__sample *from,
+                     const struct wal__sample *to);
+/* Segments below this epoch are gone. */
+void wal__index_trim(struct wal *w, uint64_t epoch);
 
 /* wal_append.c: one group. append_mutex held; `low` is what the group says. */
 enum status wal__append_group(struct wal *w, const struct wal_record *records, size_t n, bool house,
@@ -147,6 +192,11 @@ struct wal__window {
 enum status wal__window_get(struct wal__window *win, struct env_file *file, uint64_t off,
                             size_t len, uint64_t limit, const uint8_t **ret, struct err *err);
 void wal__window_deinit(struct wal__window *win);
+static inline bool wal__window_has(const struct wal__window *win, const struct env_file *file,
+                                   uint64_t off, size_t len)
+{
+    return win->file == file && off >= win->start && off + len <= win->start + win->len;
+}
 
 struct wal__scan {
     struct wal__seg *const *segs; /* contiguous epochs */
@@ -158,6 +208,11 @@ struct wal__scan {
     /* A flaw below the mark. OK: go on behind it. */
     enum status (*on_rot)(void *arg, struct wal__seg *seg, const struct wal_flaw *f,
                           struct err *err);
+    /* The same for a group with sound headers all through; NULL: as any other flaw. OK: the group
+     * counts as one of the log. */
+    enum status (*on_rotten_payload)(void *arg, struct wal__seg *seg,
+                                     const struct wal_group_header *g, const uint8_t *body,
+                                     const struct wal_flaw *f, struct err *err);
     void *arg;
     /* What was found. */
     struct wal_pos mark; /* the highest seen anywhere */

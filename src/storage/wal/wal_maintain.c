@@ -13,7 +13,7 @@ static uint64_t wanted_low(struct wal *w)
     size_t i = 0;
     while (i + 1 < w->segs.n) {
         const struct wal__seg *s = w->segs.v[i];
-        if (s->h.epoch >= w->pinned || wal__seg_needed(w, s))
+        if (s->h.epoch >= w->pinned || s->readers || wal__seg_needed(w, s))
             break;
         i++;
     }
@@ -86,9 +86,10 @@ static enum status recycle(struct wal *w, uint64_t low, struct err *err)
     size_t n = 0;
     env_mutex_lock(&w->state);
     ASSERT(w->low >= low);
-    /* A verification may have begun since `low` was settled: what it reads waits for the next time.
-     */
-    while (n + 1 < w->segs.n && w->segs.v[n]->h.epoch < low && w->segs.v[n]->h.epoch < w->pinned)
+    /* A verification or a read may have begun since `low` was settled: what it reads waits for the
+     * next time. */
+    while (n + 1 < w->segs.n && w->segs.v[n]->h.epoch < low && w->segs.v[n]->h.epoch < w->pinned &&
+           !w->segs.v[n]->readers)
         n++;
     if (w->low_synced < low)
         w->low_synced = low;
@@ -101,6 +102,7 @@ static enum status recycle(struct wal *w, uint64_t low, struct err *err)
         memcpy(w->spares.v + w->spares.n, w->segs.v, n * sizeof *w->segs.v);
         w->spares.n += n;
         wal__segs_remove(&w->segs, 0, n);
+        wal__index_trim(w, w->segs.v[0]->h.epoch);
     }
     env_mutex_unlock(&w->state);
     return room ? ST_OK : err_set(err, ST_NO_MEMORY, "log: segment list");

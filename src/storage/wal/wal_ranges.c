@@ -80,8 +80,10 @@ struct wal__range *wal__range_get(struct wal *w, uint64_t range)
 
 void wal__ranges_deinit(struct wal *w)
 {
-    for (size_t i = 0; i < w->n_ranges; i++)
+    for (size_t i = 0; i < w->n_ranges; i++) {
         buf_deinit(&w->ranges[i].hs);
+        mem_free(w->ranges[i].samples);
+    }
     mem_free(w->ranges);
     wal__map_deinit(&w->range_at);
 }
@@ -89,14 +91,18 @@ void wal__ranges_deinit(struct wal *w)
 enum status wal__note_reserve(struct wal *w, struct wal__seg *seg, const struct wal_record *r,
                               size_t n, struct err *err)
 {
-    uint64_t last = 0;
-    bool have_last = false;
+    struct wal__range *range = NULL;
+    uint64_t plan = ++w->plans;
     for (size_t i = 0; i < n; i++) {
-        if (have_last && r[i].range == last && r[i].kind == WAL_ENTRY)
-            continue; /* runs of entries of one range are the common case */
-        struct wal__range *range = wal__range_get(w, r[i].range);
-        if (!range || !wal__map_put(&seg->top, r[i].range))
-            return err_set(err, ST_NO_MEMORY, "log: bookkeeping of range %llu",
+        /* Runs of entries of one range are the common case. */
+        if (!range || r[i].range != range->range) {
+            range = wal__range_get(w, r[i].range);
+            if (!range || !wal__map_put(&seg->top, r[i].range))
+                return err_set(err, ST_NO_MEMORY, "log: bookkeeping of range %llu",
+                               (unsigned long long)r[i].range);
+        }
+        if (wal__index_reserve(range, plan, seg->h.epoch, &r[i]) != ST_OK)
+            return err_set(err, ST_NO_MEMORY, "log: index of range %llu",
                            (unsigned long long)r[i].range);
         /* A hard state that is carried over is our own copy: growing would pull it from under the
          * record. */
@@ -104,8 +110,6 @@ enum status wal__note_reserve(struct wal *w, struct wal__seg *seg, const struct 
             buf_reserve(&range->hs, r[i].payload.len) != ST_OK)
             return err_set(err, ST_NO_MEMORY, "log: hard state of range %llu",
                            (unsigned long long)r[i].range);
-        last = r[i].range;
-        have_last = true;
     }
     return ST_OK;
 }
@@ -124,12 +128,13 @@ static void note_hard_state(struct wal__range *range, uint64_t epoch, const stru
         ASSERT(st == ST_OK); /* reserved */
     }
     range->hs_epoch = epoch;
+    range->hs_rotten = r->rotten;
     range->hs_term = r->term;
     range->hs_index = r->index;
 }
 
 /* Entries that are void need no segment to stay. */
-static void note_truncate(struct wal *w, const struct wal_record *r)
+static void note_void(struct wal *w, const struct wal_record *r)
 {
     for (size_t i = 0; i < w->segs.n; i++) {
         uint64_t *top = wal__map_find(&w->segs.v[i]->top, r->range);
@@ -138,36 +143,46 @@ static void note_truncate(struct wal *w, const struct wal_record *r)
     }
 }
 
-void wal__note(struct wal *w, struct wal__seg *seg, const struct wal_record *r, size_t n)
+static void note_release(struct wal__range *range, uint64_t epoch, const struct wal_record *r)
 {
+    if (range->released < above(r->index))
+        range->released = above(r->index);
+    if (range->written <= above(r->index)) {
+        range->written = above(r->index);
+        range->written_epoch = epoch;
+    }
+}
+
+void wal__note(struct wal *w, struct wal__seg *seg, uint64_t group, uint32_t at,
+               const struct wal_record *r, size_t n)
+{
+    struct wal__range *range = NULL;
+    uint64_t *top = NULL;
     for (size_t i = 0; i < n; i++) {
-        uint64_t *top = wal__map_find(&seg->top, r[i].range);
-        ASSERT(top);
-        struct wal__range *range;
+        if (!range || r[i].range != range->range) {
+            range = wal__range_find(w, r[i].range);
+            top = wal__map_find(&seg->top, r[i].range);
+            ASSERT(range && top); /* reserved */
+        }
         switch ((enum wal_kind)r[i].kind) {
         case WAL_ENTRY:
+            if (r[i].index < range->track.next)
+                note_void(w, &r[i]);
             if (*top < above(r[i].index))
                 *top = above(r[i].index);
             break;
         case WAL_HARD_STATE:
-            range = wal__range_find(w, r[i].range);
-            ASSERT(range);
             note_hard_state(range, seg->h.epoch, &r[i]);
             break;
         case WAL_TRUNCATE:
-            note_truncate(w, &r[i]);
+            note_void(w, &r[i]);
             break;
         case WAL_RELEASE:
-            range = wal__range_find(w, r[i].range);
-            ASSERT(range);
-            if (range->released < above(r[i].index))
-                range->released = above(r[i].index);
-            if (range->written <= above(r[i].index)) {
-                range->written = above(r[i].index);
-                range->written_epoch = seg->h.epoch;
-            }
+            note_release(range, seg->h.epoch, &r[i]);
             break;
         }
+        wal__index_note(range, seg->h.epoch, group, at, &r[i]);
+        at += WAL_RECORD_HEADER + (uint32_t)r[i].payload.len;
     }
 }
 

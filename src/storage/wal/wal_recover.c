@@ -1,6 +1,7 @@
 #include "storage/wal/wal_internal.h"
 
 #include "base/alloc.h"
+#include "base/hash.h"
 #include <stdlib.h>
 
 static enum status read_header(struct wal__seg *s, const char *path, enum wal_head *ret,
@@ -161,28 +162,6 @@ struct replay {
     struct wal_pos data_end;
 };
 
-static enum status replay_group(void *arg, struct wal__seg *seg, const struct wal_group_header *g,
-                                const uint8_t *body, struct err *err)
-{
-    struct replay *rp = arg;
-    struct wal_record r;
-    uint64_t at = 0, place;
-    while (wal__group_next(g, body, &at, &r, &place)) {
-        enum status st = wal__note_reserve(rp->w, seg, &r, 1, err);
-        if (st != ST_OK)
-            return st;
-        wal__note(rp->w, seg, &r, 1);
-        struct wal_pos pos = {g->epoch, g->offset + WAL_GROUP_HEADER + place};
-        st = rp->fn ? rp->fn(rp->arg, &r, pos, err) : ST_OK;
-        if (st != ST_OK)
-            return st;
-    }
-    seg->end = g->offset + wal__group_bytes(g);
-    if (g->count)
-        rp->data_end = (struct wal_pos){g->epoch, seg->end};
-    return ST_OK;
-}
-
 static enum status stop_at_rot(void *arg, struct wal__seg *seg, const struct wal_flaw *f,
                                struct err *err)
 {
@@ -196,6 +175,78 @@ static enum status stop_at_rot(void *arg, struct wal__seg *seg, const struct wal
                    "log %s/%08u.seg, offset %llu, range %llu: %s, and the log was synced beyond it",
                    rp->w->dir, seg->slot, (unsigned long long)f->offset,
                    (unsigned long long)f->range, f->text);
+}
+
+static enum status replay_record(struct replay *rp, struct wal__seg *seg,
+                                 const struct wal_group_header *g, uint64_t place,
+                                 const struct wal_record *r, struct err *err)
+{
+    enum status st = wal__note_reserve(rp->w, seg, r, 1, err);
+    if (st != ST_OK)
+        return st;
+    wal__note(rp->w, seg, g->offset, (uint32_t)place, r, 1);
+    struct wal_pos pos = {g->epoch, g->offset + WAL_GROUP_HEADER + place};
+    return rp->fn ? rp->fn(rp->arg, r, pos, err) : ST_OK;
+}
+
+static void replayed(struct replay *rp, struct wal__seg *seg, const struct wal_group_header *g)
+{
+    seg->end = g->offset + wal__group_bytes(g);
+    if (g->count)
+        rp->data_end = (struct wal_pos){g->epoch, seg->end};
+}
+
+static enum status replay_group(void *arg, struct wal__seg *seg, const struct wal_group_header *g,
+                                const uint8_t *body, struct err *err)
+{
+    struct replay *rp = arg;
+    struct wal_record r;
+    uint64_t at = 0, place;
+    while (wal__group_next(g, body, &at, &r, &place)) {
+        enum status st = replay_record(rp, seg, g, place, &r, err);
+        if (st != ST_OK)
+            return st;
+    }
+    replayed(rp, seg, g);
+    return ST_OK;
+}
+
+/* keep_rotten: what is sound of the group is replayed, of the rest what its header says. */
+static enum status replay_damaged(void *arg, struct wal__seg *seg, const struct wal_group_header *g,
+                                  const uint8_t *body, const struct wal_flaw *f, struct err *err)
+{
+    struct replay *rp = arg;
+    struct wal_record r;
+    struct wal_record_header h;
+    uint64_t at = 0, place;
+    while (wal__group_next(g, body, &at, &r, &place)) {
+        bool sound = wal__record_decode(body + place, &h) &&
+                     crc32c(0, r.payload.data, r.payload.len) == h.payload_crc;
+        if (!sound && r.kind != WAL_ENTRY && r.kind != WAL_HARD_STATE)
+            return stop_at_rot(arg, seg, f, err);
+        if (!sound) {
+            r.rotten = true;
+            r.payload = BYTES_EMPTY;
+        }
+        enum status st = replay_record(rp, seg, g, place, &r, err);
+        if (st != ST_OK)
+            return st;
+    }
+    replayed(rp, seg, g);
+    return ST_OK;
+}
+
+/* A vote that nobody can read any more must not be forgotten. */
+static enum status check_hard_states(const struct wal *w, struct err *err)
+{
+    for (size_t i = 0; i < w->n_ranges; i++) {
+        const struct wal__range *r = &w->ranges[i];
+        if (r->hs_rotten && r->released != UINT64_MAX)
+            return err_set(err, ST_CORRUPT,
+                           "log %s, epoch %llu, range %llu: the newest hard state is rotten",
+                           w->dir, (unsigned long long)r->hs_epoch, (unsigned long long)r->range);
+    }
+    return ST_OK;
 }
 
 /* Segments behind the end hold only groups that a hole parts from the log. From the newest back,
@@ -336,8 +387,12 @@ enum status wal__recover(struct wal *w, wal_replay_fn replay, void *arg, struct 
     w->segs = l.live;
     s.segs = l.live.v;
     s.n = l.live.n;
+    if (w->o.keep_rotten)
+        s.on_rotten_payload = replay_damaged;
     st = wal__scan_run(&s, err);
     w->segs = (struct wal__segs){0};
+    if (st == ST_OK)
+        st = check_hard_states(w, err);
     if (st == ST_OK)
         st = wal__load_check(w->dir, &l, s.low, err);
     if (st != ST_OK)

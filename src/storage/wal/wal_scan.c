@@ -22,7 +22,7 @@ static enum status window_room(struct wal__window *win, size_t len, struct err *
 enum status wal__window_get(struct wal__window *win, struct env_file *file, uint64_t off,
                             size_t len, uint64_t limit, const uint8_t **ret, struct err *err)
 {
-    if (win->file == file && off >= win->start && off + len <= win->start + win->len) {
+    if (wal__window_has(win, file, off, len)) {
         *ret = win->buf + (off - win->start);
         return ST_OK;
     }
@@ -180,6 +180,32 @@ static enum status resync(struct wal__scan *s, size_t i, enum found found,
     return ST_OK;
 }
 
+static void joined(struct wal__scan *s, const struct wal_group_header *g)
+{
+    saw(s, g);
+    s->incarnation = g->incarnation;
+    s->low = g->low > s->low ? g->low : s->low;
+}
+
+/* The group at *off once more: looking ahead went over what was read of it. */
+static enum status rotten_payload(struct wal__scan *s, size_t i, uint64_t *off, uint64_t limit,
+                                  struct err *err)
+{
+    struct wal_group_header g;
+    const uint8_t *body;
+    struct wal_flaw flaw;
+    enum found found;
+    enum status st = group_at(s, i, *off, limit, &found, &g, &body, &flaw, err);
+    if (st != ST_OK)
+        return st;
+    if (found != FOUND_GROUP && !flaw.payload)
+        return s->on_rot(s->arg, s->segs[i], &flaw, err); /* the disk says something else now */
+    joined(s, &g);
+    st = s->on_rotten_payload(s->arg, s->segs[i], &g, body, &flaw, err);
+    *off += wal__group_bytes(&g);
+    return st;
+}
+
 static enum status scan_segment(struct wal__scan *s, size_t i, bool *ret_ended, struct err *err)
 {
     struct wal__seg *seg = s->segs[i];
@@ -195,9 +221,7 @@ static enum status scan_segment(struct wal__scan *s, size_t i, bool *ret_ended, 
         if (st != ST_OK)
             return st;
         if (found == FOUND_GROUP) {
-            saw(s, &g);
-            s->incarnation = g.incarnation;
-            s->low = g.low > s->low ? g.low : s->low;
+            joined(s, &g);
             st = s->on_group(s->arg, seg, &g, body, err);
             if (st != ST_OK)
                 return st;
@@ -211,6 +235,12 @@ static enum status scan_segment(struct wal__scan *s, size_t i, bool *ret_ended, 
         if (wal_pos_cmp(s->mark, (struct wal_pos){seg->h.epoch, off}) <= 0 && !flaw.newer) {
             *ret_ended = true;
             break;
+        }
+        if (flaw.payload && s->on_rotten_payload) {
+            st = rotten_payload(s, i, &off, limit, err);
+            if (st != ST_OK)
+                return st;
+            continue;
         }
         st = s->on_rot(s->arg, seg, &flaw, err);
         if (st == ST_OK)

@@ -1,4 +1,4 @@
-/* One appender, a syncer, housekeeping and verification side by side, on real files. */
+/* One appender, a syncer, housekeeping, verification and readers side by side, on real files. */
 #include "model_wal.h"
 #include "storage/wal/wal_internal.h"
 #include "support/cmocka.h"
@@ -11,6 +11,7 @@ struct shared {
     struct wal *w;
     atomic_bool stop;
     atomic_uint_fast64_t appended, synced; /* indexes */
+    atomic_uint_fast64_t read;
     atomic_uint trouble;
 };
 
@@ -71,6 +72,32 @@ static void verifier(void *arg)
     }
 }
 
+/* Two that catch up, and one that looks here and there. */
+static void reader(void *arg)
+{
+    struct shared *s = arg;
+    struct wal_entries e = {0};
+    uint64_t next = 1, n = 0;
+    for (; !atomic_load(&s->stop); n++) {
+        uint64_t appended = atomic_load(&s->appended);
+        if (appended == 0)
+            continue;
+        uint64_t from = n % 7 == 6 ? appended / 2 + 1 : next;
+        enum status st = wal_read_entries(s->w, 1, from, UINT64_MAX, 20000, &e, NULL);
+        for (size_t i = 0; st == ST_OK && i < e.n; i++) {
+            if (e.v[i].index != from + i || !model_payload_is(from + i, e.v[i].payload))
+                s->trouble++;
+        }
+        if (st != ST_OK && st != ST_NOT_FOUND)
+            s->trouble++;
+        if (st == ST_OK)
+            s->read += e.n;
+        if (n % 7 != 6) /* recycled, or at the end */
+            next = st == ST_OK ? from + e.n : atomic_load(&s->appended);
+    }
+    wal_entries_deinit(&e);
+}
+
 struct last {
     uint64_t first, index;
 };
@@ -102,13 +129,15 @@ static void side_by_side(void **state)
     (void)model_payload(1, 1); /* fills the pool before there are threads */
     struct shared s = {0};
     assert_int_equal(wal_open(env_linux(), log, &o, NULL, NULL, &s.w, NULL), ST_OK);
-    void (*const roles[])(void *) = {appender, syncer, housekeeper, verifier};
-    struct env_thread t[4];
-    for (size_t i = 0; i < 4; i++)
+    void (*const roles[])(void *) = {appender, syncer, housekeeper, verifier, reader, reader};
+    enum { ROLES = sizeof roles / sizeof *roles };
+    struct env_thread t[ROLES];
+    for (size_t i = 0; i < ROLES; i++)
         assert_int_equal(env_thread_start(&t[i], "wal", roles[i], &s, NULL), ST_OK);
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < ROLES; i++)
         env_thread_join(&t[i]);
     assert_int_equal(s.trouble, 0);
+    assert_true(s.read > 0);
     struct wal_stats stats;
     wal_stats(s.w, &stats);
     assert_true(stats.records >= RECORDS);
