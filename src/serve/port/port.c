@@ -210,7 +210,7 @@ enum status port_new(struct reactors *reactors, const struct port_options *optio
         return err_set(err, ST_NO_MEMORY, "port: no memory");
     p->reactors = reactors;
     p->handlers = *handlers;
-    p->env = env_linux();
+    p->env = reactors_env(reactors);
     p->n = n;
     if (options)
         p->o = *options;

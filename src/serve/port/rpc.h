@@ -28,6 +28,7 @@ struct rpc {
  * Errors: TOO_LARGE (port_options.message_bytes), CORRUPT, OVERLOADED, CANCELLED, TIMED_OUT,
  * NO_MEMORY. */
 enum status rpc_recv(struct rpc *r, struct bytes *ret, bool *ret_end, struct err *err) WARN_UNUSED;
+bool rpc_ready(const struct rpc *r); /* a message is there: rpc_recv would not wait for it */
 /* For a unary call: its one message. INVALID_ARGUMENT: there is none. */
 enum status rpc_recv_one(struct rpc *r, struct bytes *ret, struct err *err) WARN_UNUSED;
 

@@ -90,6 +90,7 @@ enum reactors_spread {
 enum status reactors_start(struct env *env, unsigned n, const struct reactor_options *options,
                            struct reactors **ret, struct err *err) WARN_UNUSED;
 unsigned reactors_count(const struct reactors *g);
+struct env *reactors_env(const struct reactors *g); /* what reactors_start was given */
 struct reactor *reactors_at(struct reactors *g, unsigned i);
 void reactors_set_ctx(struct reactors *g, unsigned i, void *ctx); /* before the first listen */
 /* Begins to accept. proto, filter (NULL: none) and arg (given to on_open) live until reactors_free.

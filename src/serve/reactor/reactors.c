@@ -63,6 +63,11 @@ unsigned reactors_count(const struct reactors *g)
     return g->n;
 }
 
+struct env *reactors_env(const struct reactors *g)
+{
+    return g->env;
+}
+
 struct reactor *reactors_at(struct reactors *g, unsigned i)
 {
     ASSERT(i < g->n);

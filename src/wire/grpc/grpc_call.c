@@ -125,6 +125,11 @@ enum grpc_next grpc_next(struct grpc_call *call, struct bytes *ret, struct err *
     return call->peer_ended || call->closed ? GRPC_END : GRPC_WAIT;
 }
 
+bool grpc_ready(const struct grpc_call *call)
+{
+    return !list_empty(&call->decoder.ready);
+}
+
 static enum status send_gzip(struct grpc_call *call, const struct h2_part *parts, size_t n,
                              bool last)
 {

@@ -18,12 +18,14 @@
 #include <proto/grpc/health/v1/health.pb-c.h>
 #include <proto/grpc/reflection/v1/reflection.pb-c.h>
 #include <proto/grpc/reflection/v1alpha/reflection.pb-c.h>
+#include <proto/varve/peer/v1/peer.pb-c.h>
 #include <proto/varve/v1/admin.pb-c.h>
 #include <proto/varve/v1/changes.pb-c.h>
 #include <proto/varve/v1/kv.pb-c.h>
 #include <proto/varve/v1/types.pb-c.h>
 
-/* An encoded google.protobuf.FileDescriptorSet of all contracts, each file after those it imports. */
+/* An encoded google.protobuf.FileDescriptorSet of all contracts for clients (varve.peer.v1 is none),
+ * each file after those it imports. */
 struct bytes proto_descriptors(void);
 
 #endif
