@@ -41,7 +41,7 @@ enum status rpc_recv(struct rpc *r, struct bytes *ret, bool *ret_end, struct err
 bool rpc_ready(const struct rpc *r)
 {
     const struct slot *s = slot_r(r);
-    return s->have_first || grpc_ready(&s->call);
+    return s->have_first || grpc_has_message(&s->call);
 }
 
 enum status rpc_recv_one(struct rpc *r, struct bytes *ret, struct err *err)

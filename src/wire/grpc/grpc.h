@@ -89,7 +89,7 @@ enum grpc_next {
 /* The next message, lent until the next grpc_next or grpc_deinit. */
 enum grpc_next grpc_next(struct grpc_call *call, struct bytes *ret, struct err *err) WARN_UNUSED;
 
-bool grpc_ready(const struct grpc_call *call); /* grpc_next would answer a message */
+bool grpc_has_message(const struct grpc_call *call); /* grpc_next would answer a message */
 
 /* Server: initial metadata now rather than with the first message. */
 enum status grpc_send_headers(struct grpc_call *call, const struct wire_header *metadata,

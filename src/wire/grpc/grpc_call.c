@@ -125,7 +125,7 @@ enum grpc_next grpc_next(struct grpc_call *call, struct bytes *ret, struct err *
     return call->peer_ended || call->closed ? GRPC_END : GRPC_WAIT;
 }
 
-bool grpc_ready(const struct grpc_call *call)
+bool grpc_has_message(const struct grpc_call *call)
 {
     return !list_empty(&call->decoder.ready);
 }
