@@ -655,6 +655,13 @@ void sim_advance_ms(struct env *e, uint64_t ms)
     sim_sleep_ms(e, ms);
 }
 
+void sim_advance_to_ns(struct env *e, uint64_t ns)
+{
+    struct sim *s = sim_of(e);
+    if (ns > s->mono_ns)
+        s->mono_ns = ns;
+}
+
 void sim_set_wall_ms(struct env *e, uint64_t ms)
 {
     struct sim *s = sim_of(e);
@@ -689,6 +696,14 @@ void sim_crash(struct env *e, enum sim_crash how, uint32_t torn_bytes)
     }
     sim__sweep(s);
     recount_space(s);
+}
+
+void sim_forget_handles(struct env *e)
+{
+    struct sim *s = sim_of(e);
+    list_foreach (it, &s->handles)
+        ASSERT(!container_of(it, struct sim_handle, link)->inode);
+    list_init(&s->handles);
 }
 
 /* --- for tests --- */

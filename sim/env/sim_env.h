@@ -37,7 +37,9 @@ void sim_set_disk_bytes(struct env *e, uint64_t bytes);
 void sim_advance_ms(struct env *e, uint64_t ms);
 void sim_set_wall_ms(struct env *e,
                      uint64_t ms); /* jumps the wall clock; the monotonic one goes on */
-uint64_t sim_ops(struct env *e);   /* disk operations so far */
+/* The monotonic clock goes on to `ns`; nothing when it is further already. */
+void sim_advance_to_ns(struct env *e, uint64_t ns);
+uint64_t sim_ops(struct env *e); /* disk operations so far */
 
 /* The machine dies: all files are closed (open handles answer CLOSED, locks are gone), and what was
  * not synced is kept, lost or torn. `torn_bytes` is the atomic unit (512 or 4096): of each
@@ -46,6 +48,8 @@ uint64_t sim_ops(struct env *e);   /* disk operations so far */
  * After process_only every write survives (kill -9). */
 enum sim_crash { SIM_CRASH_POWER, SIM_CRASH_PROCESS_ONLY };
 void sim_crash(struct env *e, enum sim_crash how, uint32_t torn_bytes);
+/* After a crash: the memory of handles that nobody will close is about to be gone. */
+void sim_forget_handles(struct env *e);
 
 /* Flips one bit of the durable content and of what reads see. false when the file has no such byte.
  */

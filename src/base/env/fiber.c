@@ -21,6 +21,7 @@ enum { NOT_SLEEPING = -1, SWITCHES_PER_CLOCK = 64, STACK_MIN = 16 * 1024 };
 struct fiber {
     struct fiber_sched *sched;
     struct fiber *next;       /* in the queue, the inbox or the pool */
+    struct fiber *older;      /* made before it, by the same scheduler */
     struct fiber *event_next; /* in an event's stack (thread.c) */
     struct fiber_context context;
     void (*fn)(void *arg);
@@ -41,6 +42,7 @@ struct fiber_sched {
     struct fiber_context thread; /* of fiber_sched_run's caller */
     struct queue queue;
     struct fiber *pool;
+    struct fiber *youngest;
     struct fiber *current;
     size_t alive, made, max_fibers, stack_bytes;
     struct fiber **heap; /* sleepers by deadline; room for all fibers made */
@@ -173,6 +175,14 @@ void fiber_sched_free(struct fiber_sched *s)
     mem_free(s);
 }
 
+void fiber_sched_abandon(struct fiber_sched *s)
+{
+    ASSERT(t_running != s);
+    for (struct fiber *f = s->youngest; f; f = f->older)
+        fiber__context_unmap(&f->context);
+    s->youngest = NULL;
+}
+
 void fiber_sched_on_wake(struct fiber_sched *s, void (*fn)(void *arg), void *arg)
 {
     env_spin_lock(&s->lock);
@@ -237,6 +247,8 @@ static enum status fiber_make(struct fiber_sched *s, struct fiber **ret, struct 
         return st;
     }
     s->made++;
+    f->older = s->youngest;
+    s->youngest = f;
     *ret = f;
     return ST_OK;
 }

@@ -24,6 +24,9 @@ enum { FIBER_STACK_DEFAULT = 64 * 1024 };
 /* max_fibers bounds how many live at once; past it fiber_spawn answers OVERLOADED. */
 struct fiber_sched *fiber_sched_new(size_t max_fibers, size_t stack_bytes, struct err *err);
 void fiber_sched_free(struct fiber_sched *s); /* no fiber may be alive */
+/* For a process whose death is simulated: unmaps all stacks, also of fibers that live, which never
+ * go on and release nothing of what they hold. The scheduler must not be used again, nor freed. */
+void fiber_sched_abandon(struct fiber_sched *s);
 /* Called, from any thread, when a fiber becomes runnable while the scheduler may be idle (e.g.
  * writes an eventfd). A call may still be under way after another is
  * set: `arg` lives until fiber_sched_free has returned. */

@@ -94,7 +94,7 @@ static void begin(struct conn *c)
 
 static void refuse(struct reactor *r, int sock, const char *because)
 {
-    net_socket_close(sock);
+    loop_socket_close(r->loop, sock);
     uint64_t n = atomic_load_explicit(&r->count.refused_full, memory_order_relaxed) + 1;
     conn__count(&r->count.refused_full, 1);
     if ((n & (n - 1)) == 0) /* the 1st, 2nd, 4th, ... */
@@ -105,7 +105,7 @@ static void refuse(struct reactor *r, int sock, const char *because)
 void conn__accept(struct reactor *r, const struct acceptor *a, int sock)
 {
     if (r->stopping) {
-        net_socket_close(sock);
+        loop_socket_close(r->loop, sock);
         return;
     }
     struct err err;

@@ -84,6 +84,8 @@ enum status reactor__new(struct env *env, struct reactors *g, unsigned index,
     list_init(&r->yielded);
     loop_timer_init(&r->drain_end, cut_all, r);
     struct loop_options lo = {.kind = o->loop,
+                              .backend = o->backend,
+                              .backend_arg = o->backend_arg,
                               .max_conns = r->options.max_conns,
                               .kept_max_bytes = r->options.kept_bytes,
                               .send_total_bytes = r->options.output_bytes};
@@ -142,31 +144,53 @@ static void wake_yielded(struct reactor *r)
     }
 }
 
-static bool is_over(const struct reactor *r)
+bool reactor__is_over(const struct reactor *r)
 {
     return r->stopping && loop_conns(r->loop) == 0 && fiber_sched_alive(r->fibers) == 0 &&
            loop_listeners(r->loop) == 0;
+}
+
+/* rerun: making output woke a fiber (room to write). */
+static bool has_more(const struct reactor *r)
+{
+    return r->rerun || !list_empty(&r->yielded) || !list_empty(&r->attention) ||
+           !list_empty(&r->output);
+}
+
+static void one_round(struct reactor *r, uint64_t deadline_ns)
+{
+    loop_poll(r->loop, has_more(r) ? 0 : deadline_ns);
+    conn__attend(r);
+    wake_yielded(r);
+    fiber_sched_run(r->fibers);
+    r->rerun = false;
+    conn__make_output(r);
+    loop_flush(r->loop);
+    publish(r);
 }
 
 void reactor__run(void *reactor)
 {
     struct reactor *r = reactor;
     t_reactor = r;
-    while (!is_over(r)) {
-        /* rerun: making output woke a fiber (room to write). */
-        bool more = r->rerun || !list_empty(&r->yielded) || !list_empty(&r->attention) ||
-                    !list_empty(&r->output);
-        loop_poll(r->loop, more ? 0 : fiber_sched_deadline(r->fibers));
-        conn__attend(r);
-        wake_yielded(r);
-        fiber_sched_run(r->fibers);
-        r->rerun = false;
-        conn__make_output(r);
-        loop_flush(r->loop);
-        publish(r);
-    }
+    while (!reactor__is_over(r))
+        one_round(r, fiber_sched_deadline(r->fibers));
     loop_timer_stop(r->loop, &r->drain_end);
     t_reactor = NULL;
+}
+
+uint64_t reactor_round(struct reactor *r)
+{
+    ASSERT(r->group->by_hand && !t_reactor);
+    t_reactor = r;
+    one_round(r, 0);
+    if (reactor__is_over(r))
+        loop_timer_stop(r->loop, &r->drain_end);
+    t_reactor = NULL;
+    if (has_more(r))
+        return 0;
+    uint64_t loop = loop_due_ns(r->loop), fibers = fiber_sched_deadline(r->fibers);
+    return loop < fibers ? loop : fibers;
 }
 
 void reactor_yield(struct reactor *r)

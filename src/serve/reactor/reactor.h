@@ -26,6 +26,8 @@ struct reactors;
 
 struct reactor_options {
     enum loop_kind loop;
+    const struct loop_backend *backend; /* with LOOP_GIVEN, as in loop_options */
+    void *backend_arg;
     size_t max_conns;          /* 0: 16,384. Beyond: closed at once, counted */
     size_t max_fibers;         /* 0: 4,096. Beyond: reactor_spawn answers OVERLOADED */
     size_t fiber_stack_bytes;  /* 0: 64 KiB */
@@ -89,6 +91,13 @@ enum reactors_spread {
  * left. `env` outlives the group. */
 enum status reactors_start(struct env *env, unsigned n, const struct reactor_options *options,
                            struct reactors **ret, struct err *err) WARN_UNUSED;
+/* One reactor without a thread: whoever made it drives its rounds, and is its thread in what this
+ * header says of threads (the simulator; a test). */
+enum status reactors_by_hand(struct env *env, const struct reactor_options *options,
+                             struct reactors **ret, struct err *err) WARN_UNUSED;
+/* One round of a reactor made by hand, without waiting. Returns when, by loop_clock_ns, it wants the
+ * next one even if nothing comes in: 0: at once; UINT64_MAX: never. */
+uint64_t reactor_round(struct reactor *r);
 unsigned reactors_count(const struct reactors *g);
 struct env *reactors_env(const struct reactors *g); /* what reactors_start was given */
 struct reactor *reactors_at(struct reactors *g, unsigned i);
@@ -104,6 +113,9 @@ enum status reactors_listen(struct reactors *g, const struct net_addr *addr,
  * them (conn_is_open), and this waits for them to return. Blocks; returns how many connections were
  * cut. */
 size_t reactors_stop(struct reactors *g, uint64_t drain_ms);
+/* The same of a reactor made by hand, whose rounds go on: true once it is over. */
+void reactors_stop_begin(struct reactors *g, uint64_t drain_ms);
+bool reactors_is_over(const struct reactors *g);
 void reactors_free(struct reactors *g); /* after reactors_stop, or calls it with 0; takes NULL */
 
 #endif

@@ -98,7 +98,7 @@ struct reactor {
 struct reactors {
     struct env *env;
     unsigned n;
-    bool stopped;
+    bool by_hand, stopped;
     struct reactor *at[];
 };
 
@@ -107,6 +107,7 @@ enum status reactor__new(struct env *env, struct reactors *g, unsigned index,
                          const struct reactor_options *o, struct reactor **ret, struct err *err);
 void reactor__free(struct reactor *r);
 void reactor__run(void *reactor); /* the thread: until stopping and empty */
+bool reactor__is_over(const struct reactor *r);
 void reactor__stop_accepting(struct reactor *r);
 void reactor__drain(struct reactor *r, uint64_t drain_ms);
 

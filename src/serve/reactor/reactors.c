@@ -23,6 +23,10 @@ static void run_call(void *arg)
 
 static void call_on(struct reactor *r, void (*fn)(struct reactor *r, void *arg), void *arg)
 {
+    if (r->group->by_hand) {
+        fn(r, arg);
+        return;
+    }
     struct call call = {.fn = fn, .r = r, .arg = arg};
     env_event_init(&call.done);
     while (reactor_post(r, run_call, &call) != ST_OK)
@@ -52,6 +56,24 @@ enum status reactors_start(struct env *env, unsigned n, const struct reactor_opt
     }
     if (st) {
         reactors_free(g);
+        return st;
+    }
+    *ret = g;
+    return ST_OK;
+}
+
+enum status reactors_by_hand(struct env *env, const struct reactor_options *options,
+                             struct reactors **ret, struct err *err)
+{
+    struct reactors *g = mem_zalloc(sizeof *g + sizeof g->at[0]);
+    if (!g)
+        return err_set(err, ST_NO_MEMORY, "reactors: no memory");
+    g->env = env;
+    g->n = 1;
+    g->by_hand = true;
+    enum status st = reactor__new(env, g, 0, options, &g->at[0], err);
+    if (st) {
+        mem_free(g);
         return st;
     }
     *ret = g;
@@ -218,10 +240,23 @@ static void drain(struct reactor *r, void *drain_ms)
     reactor__drain(r, *(uint64_t *)drain_ms);
 }
 
+void reactors_stop_begin(struct reactors *g, uint64_t drain_ms)
+{
+    ASSERT(g->by_hand);
+    g->stopped = true;
+    reactor__drain(g->at[0], drain_ms);
+}
+
+bool reactors_is_over(const struct reactors *g)
+{
+    return g->stopped && reactor__is_over(g->at[0]);
+}
+
 size_t reactors_stop(struct reactors *g, uint64_t drain_ms)
 {
     if (g->stopped)
         return 0;
+    ASSERT(!g->by_hand); /* its rounds are the owner's: reactors_stop_begin */
     g->stopped = true;
     /* First nobody hands out any more; what was handed out stands in the queues before `drain`. */
     for (unsigned i = 0; i < g->n; i++)
@@ -244,7 +279,10 @@ void reactors_free(struct reactors *g)
 {
     if (!g)
         return;
-    (void)reactors_stop(g, 0);
+    if (g->by_hand)
+        ASSERT(reactors_is_over(g));
+    else
+        (void)reactors_stop(g, 0);
     for (unsigned i = 0; i < g->n; i++)
         reactor__free(g->at[i]);
     mem_free(g);

@@ -107,7 +107,7 @@ static void on_accept(void *arg, int sock, const struct net_addr *peer)
     struct world *w = arg;
     assert_true(peer->family != NET_NONE && peer->port != 0);
     if (w->close_accepted) {
-        net_socket_close(sock);
+        loop_socket_close(w->l, sock);
         return;
     }
     assert_true(w->n_accepted < WORLD_PEERS);

@@ -7,8 +7,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 enum { NS_PER_MS = 1000000 };
 
@@ -21,6 +19,8 @@ const char *loop_kind_name(enum loop_kind kind)
         return "io_uring";
     case LOOP_AUTO:
         return "auto";
+    case LOOP_GIVEN:
+        return "given";
     }
     return "unknown";
 }
@@ -89,16 +89,12 @@ static enum status open_with(struct env *env, const struct loop_options *options
     enum status st = options_resolve(options, &l->options, backend, err);
     if (!st)
         st = posts_init(l, err);
-    if (!st) {
-        l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (l->wake_fd < 0)
-            st = err_errno(err, errno, "loop: eventfd");
-    }
+    if (!st)
+        st = backend->sockets->open(l, err);
     if (!st)
         st = backend->open(l, err);
     if (st) {
-        if (l->wake_fd >= 0)
-            close(l->wake_fd);
+        backend->sockets->close(l);
         mem_free(l->posts);
         mem_free(l);
         return st;
@@ -127,6 +123,10 @@ enum status loop_new(struct env *env, const struct loop_options *options, struct
         return open_with(env, options, &loop__epoll, ret, err);
     if (options->kind == LOOP_URING)
         return open_uring(env, options, ret, err);
+    if (options->kind == LOOP_GIVEN) {
+        ASSERT(options->backend);
+        return open_with(env, options, options->backend, ret, err);
+    }
     struct err why;
     err_init(&why);
     if (!open_uring(env, options, ret, &why))
@@ -141,7 +141,7 @@ void loop_free(struct loop *l)
         return;
     ASSERT(list_empty(&l->conns) && list_empty(&l->listeners));
     l->backend->close(l);
-    close(l->wake_fd);
+    l->backend->sockets->close(l);
     loop__free_spares(l);
     mem_free(l->posts);
     mem_free(l);
@@ -190,23 +190,8 @@ size_t loop_kept_bytes(const struct loop *l)
 void loop_wake(struct loop *l)
 {
     atomic_store(&l->woken, true);
-    if (!atomic_exchange(&l->sleeping, false))
-        return;
-    uint64_t one = 1;
-    ssize_t n;
-    do
-        n = write(l->wake_fd, &one, sizeof one);
-    while (n < 0 && errno == EINTR);
-    /* EAGAIN: the counter is full, so the loop is as awake as can be. */
-}
-
-void loop__woken(struct loop *l)
-{
-    uint64_t count;
-    ssize_t n;
-    do
-        n = read(l->wake_fd, &count, sizeof count);
-    while (n < 0 && errno == EINTR);
+    if (atomic_exchange(&l->sleeping, false) || l->backend->kind == LOOP_GIVEN)
+        l->backend->sockets->wake(l);
 }
 
 enum status loop_post(struct loop *l, void (*fn)(void *arg), void *arg)
@@ -254,15 +239,25 @@ static void run_posts(struct loop *l)
 
 /* --- rounds --- */
 
-static uint64_t time_to_wait(const struct loop *l, uint64_t deadline_ns)
+static uint64_t next_due(const struct loop *l)
 {
-    if (deadline_ns == 0 || !list_empty(&l->attention) || !list_empty(&l->listener_attention))
+    if (!list_empty(&l->attention) || !list_empty(&l->listener_attention))
         return 0;
     uint64_t next_ms = wheel__next_ms(&l->wheel);
-    uint64_t until = next_ms > UINT64_MAX / NS_PER_MS ? UINT64_MAX : next_ms * NS_PER_MS;
+    return next_ms > UINT64_MAX / NS_PER_MS ? UINT64_MAX : next_ms * NS_PER_MS;
+}
+
+uint64_t loop_due_ns(const struct loop *l)
+{
+    return atomic_load(&l->woken) || !list_empty(&l->dirty) ? 0 : next_due(l);
+}
+
+static uint64_t time_to_wait(const struct loop *l, uint64_t deadline_ns)
+{
+    uint64_t until = next_due(l);
     until = deadline_ns < until ? deadline_ns : until;
-    if (until == UINT64_MAX)
-        return UINT64_MAX;
+    if (until == 0 || until == UINT64_MAX)
+        return until;
     uint64_t now = loop_clock_ns(l);
     return until > now ? until - now : 0;
 }
@@ -382,14 +377,14 @@ enum status loop_listen(struct loop *l, const struct loop_listen_options *option
     li->options = *options;
     list_init(&li->attention);
     loop_timer_init(&li->resume, resume_accepting, li);
-    enum status st = socket__listen(options, &li->fd, &li->addr, err);
+    enum status st = l->backend->sockets->listen(l, options, &li->fd, &li->addr, err);
     if (st) {
         mem_free(li);
         return st;
     }
     st = l->backend->listener_add(li, err);
     if (st) {
-        close(li->fd);
+        loop_socket_close(l, li->fd);
         mem_free(li);
         return st;
     }
@@ -416,7 +411,7 @@ void loop_listener_close(struct loop_listener *li)
 void loop__accepted(struct loop_listener *li, int fd, const struct net_addr *peer)
 {
     if (li->closing) {
-        close(fd);
+        loop_socket_close(li->loop, fd);
         return;
     }
     li->loop->callbacks++;
@@ -441,8 +436,13 @@ void loop__accept_failed(struct loop_listener *li, int error)
 
 void loop__listener_gone(struct loop_listener *li)
 {
-    close(li->fd);
+    loop_socket_close(li->loop, li->fd);
     list_remove(&li->all);
     list_remove(&li->attention);
     mem_free(li);
+}
+
+void loop_socket_close(struct loop *l, int sock)
+{
+    l->backend->sockets->close_socket(l, sock);
 }

@@ -1,9 +1,9 @@
 /* loop.h - an event loop: connections, listeners, timers and messages of one thread.
  *
  * Completion style: the loop hands over bytes that have arrived and takes bytes to send. Behind it
- * stand epoll (loop_epoll.c) or io_uring (loop_uring.c), chosen at run time; a simulated network
- * fits as a third. One round of its owner is: loop_poll (wait, hand over all that is ready), its own
- * work, loop_flush (each connection's output in one system call).
+ * stand epoll (loop_epoll.c) or io_uring (loop_uring.c), chosen at run time, or what the maker
+ * brings (LOOP_GIVEN: the simulated network). One round of its owner is: loop_poll (wait, hand over
+ * all that is ready), its own work, loop_flush (each connection's output in one system call).
  *
  * Owns:     connections, listeners, receive buffers, output queues.
  * Promises: bounded, each bound named in loop_options. An idle connection holds no receive or send
@@ -29,11 +29,18 @@ enum loop_kind {
     LOOP_EPOLL,
     LOOP_URING, /* Linux 6.1 and a kernel that allows it, else loop_new says why not */
     LOOP_AUTO,  /* io_uring where it can be had, else epoll, which is logged */
+    LOOP_GIVEN, /* loop_options.backend */
 };
-const char *loop_kind_name(enum loop_kind kind); /* "epoll", "io_uring", "auto" */
+const char *loop_kind_name(enum loop_kind kind); /* "epoll", "io_uring", "auto", "given" */
+
+struct loop_backend; /* loop_internal.h */
 
 struct loop_options {
     enum loop_kind kind;
+    /* With LOOP_GIVEN: the network below, and what it is told (struct loop's options). Both outlive
+     * the loop. */
+    const struct loop_backend *backend;
+    void *backend_arg;
     size_t max_conns; /* alive at once; 0: 16,384. Beyond: OVERLOADED */
     /* One receive buffer, and how many (a power of two; epoll needs one and ignores this).
      * 0: 64 KiB on epoll, 512 of 4 KiB on io_uring. */
@@ -53,7 +60,7 @@ enum status loop_new(struct env *env, const struct loop_options *options, struct
                      struct err *err) WARN_UNUSED;
 /* No connection or listener may be alive; messages not yet taken are dropped. Takes NULL. */
 void loop_free(struct loop *l);
-enum loop_kind loop_kind_of(const struct loop *l); /* EPOLL or URING, never AUTO */
+enum loop_kind loop_kind_of(const struct loop *l); /* EPOLL, URING or GIVEN, never AUTO */
 
 /* Waits for something to do, at most until `deadline_ns` of loop_clock_ns (0: does not wait;
  * UINT64_MAX: no limit), and does it: messages, timers, arrived bytes, new connections. Returns how
@@ -61,6 +68,9 @@ enum loop_kind loop_kind_of(const struct loop *l); /* EPOLL or URING, never AUTO
 size_t loop_poll(struct loop *l, uint64_t deadline_ns);
 /* Hands all queued output to the kernel (on io_uring: with the next loop_poll, in the same call). */
 void loop_flush(struct loop *l);
+/* When, by loop_clock_ns, a loop_poll has something to do even if nothing comes in: 0: now;
+ * UINT64_MAX: never. For whoever drives a loop by hand. */
+uint64_t loop_due_ns(const struct loop *l);
 uint64_t loop_now_ns(const struct loop *l);   /* when the last loop_poll came back; costs nothing */
 uint64_t loop_clock_ns(const struct loop *l); /* now, from the env */
 size_t loop_conns(const struct loop *l);      /* connections alive */
@@ -119,7 +129,7 @@ struct loop_conn_limits {
 
 /* Makes a connection of a socket from on_accept, which it then owns; reading begins at once. Pass
  * the socket to another loop's thread to balance. OVERLOADED (max_conns), NO_MEMORY, IO_ERROR: the
- * socket stays the caller's (net_socket_close). ops, ctx and limits live as long as the connection;
+ * socket stays the caller's (loop_socket_close). ops, ctx and limits live as long as the connection;
  * limits may be NULL. */
 enum status loop_adopt(struct loop *l, int sock, const struct loop_conn_ops *ops, void *ctx,
                        const struct loop_conn_limits *limits, struct loop_conn **ret,
@@ -128,7 +138,7 @@ enum status loop_adopt(struct loop *l, int sock, const struct loop_conn_ops *ops
 enum status loop_connect(struct loop *l, const struct net_addr *to, const struct loop_conn_ops *ops,
                          void *ctx, const struct loop_conn_limits *limits, struct loop_conn **ret,
                          struct err *err) WARN_UNUSED;
-void net_socket_close(int sock); /* of a socket that no connection owns */
+void loop_socket_close(struct loop *l, int sock); /* of a socket that no connection owns */
 
 /* Queues a copy, all or nothing. OVERLOADED: send_max_bytes or send_total_bytes; NO_MEMORY; CLOSED:
  * after loop_conn_finish or loop_conn_close. */
@@ -166,7 +176,7 @@ struct loop_listen_options {
     bool reuseport; /* several loops listen on the same address, the kernel spreads connections */
     bool v6only;    /* "[::]" without IPv4 */
     /* A new connection: a socket the callee owns, to be given to loop_adopt of this or another
-     * loop, or to net_socket_close. */
+     * loop, or to loop_socket_close. */
     void (*on_accept)(void *arg, int sock, const struct net_addr *peer);
     void *arg;
 };

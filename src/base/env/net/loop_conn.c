@@ -10,7 +10,6 @@
 #include "base/assert.h"
 
 #include <errno.h>
-#include <unistd.h>
 
 /* --- life --- */
 
@@ -75,12 +74,12 @@ enum status loop_connect(struct loop *l, const struct net_addr *to, const struct
     int fd;
     enum status st = check_room(l, err);
     if (!st)
-        st = socket__connect(to, &fd, err);
+        st = l->backend->sockets->connect(l, to, &fd, err);
     if (st)
         return st;
     st = conn_new(l, fd, ops, ctx, limits, true, ret, err);
     if (st)
-        close(fd);
+        loop_socket_close(l, fd);
     return st;
 }
 
@@ -130,8 +129,8 @@ void loop__conn_gone(struct loop_conn *c)
     ASSERT(c->closing && c->pending == 0);
     loop__drop_output(c);
     if (c->reset)
-        socket__reset_on_close(c->fd);
-    close(c->fd);
+        l->backend->sockets->reset_on_close(l, c->fd);
+    loop_socket_close(l, c->fd);
     l->kept -= c->kept_end - c->kept_at;
     mem_free(c->kept);
     list_remove(&c->all);
@@ -145,12 +144,12 @@ void loop__conn_gone(struct loop_conn *c)
 
 void loop_conn_peer(const struct loop_conn *c, struct net_addr *ret)
 {
-    socket__peer(c->fd, ret);
+    c->loop->backend->sockets->peer(c->loop, c->fd, ret);
 }
 
 void loop_conn_local(const struct loop_conn *c, struct net_addr *ret)
 {
-    socket__local(c->fd, ret);
+    c->loop->backend->sockets->local(c->loop, c->fd, ret);
 }
 
 void loop__connected(struct loop_conn *c, int error)
@@ -492,7 +491,7 @@ void loop__send_end(struct loop_conn *c)
     if (!c->fin_wanted || c->fin_sent || c->queued > 0)
         return;
     c->fin_sent = true;
-    (void)shutdown(c->fd, SHUT_WR); /* ENOTCONN: the peer is gone, as reading will tell */
+    c->loop->backend->sockets->finish(c->loop, c->fd);
     if (c->eof_told)
         loop__close(c, ST_OK, 0);
 }

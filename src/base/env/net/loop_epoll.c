@@ -255,6 +255,7 @@ static void epoll_poll(struct loop *l, uint64_t timeout_ns)
 
 const struct loop_backend loop__epoll = {
     .kind = LOOP_EPOLL,
+    .sockets = &loop__sockets,
     .recv_buf_bytes = 64 * 1024,
     .recv_bufs = 1,
     .open = epoll_open,

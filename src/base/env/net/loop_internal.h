@@ -3,6 +3,8 @@
  * The common half (loop.c, loop_conn.c, loop_timer.c) owns the state of connections, their output
  * queues, what they keep of their input, timers and messages. An implementation (struct
  * loop_backend) knows the kernel: it waits, and says what happened through the loop__ calls below.
+ * Its sockets (struct loop_sockets) are the kernel's, or those of a simulated network; the common
+ * half knows them by number only.
  *
  * Three lists drive a connection. `dirty`: it has output, or an end, for the kernel (loop_flush).
  * `attention`: something is to be done outside its owner's calls, i.e. in loop_poll: kept input to
@@ -76,8 +78,27 @@ struct loop_listener {
     struct list all, attention;
 };
 
+/* Sockets by number, as loop_listen, loop_connect and on_accept hand them about. */
+struct loop_sockets {
+    /* What loop_wake needs is made and unmade here; wake may come from any thread. */
+    enum status (*open)(struct loop *l, struct err *err);
+    void (*close)(struct loop *l);
+    void (*wake)(struct loop *l);
+    enum status (*listen)(struct loop *l, const struct loop_listen_options *o, int *ret_fd,
+                          struct net_addr *ret_addr, struct err *err);
+    /* A connection under way. */
+    enum status (*connect)(struct loop *l, const struct net_addr *to, int *ret_fd, struct err *err);
+    void (*peer)(struct loop *l, int fd, struct net_addr *ret);
+    void (*local)(struct loop *l, int fd, struct net_addr *ret);
+    void (*finish)(struct loop *l, int fd); /* half closes: nothing more is sent */
+    void (*reset_on_close)(struct loop *l, int fd);
+    void (*close_socket)(struct loop *l, int fd);
+};
+extern const struct loop_sockets loop__sockets; /* the kernel's */
+
 struct loop_backend {
     enum loop_kind kind;
+    const struct loop_sockets *sockets;
     size_t recv_buf_bytes, recv_bufs; /* defaults */
     enum status (*open)(struct loop *l, struct err *err);
     void (*close)(struct loop *l);
@@ -123,7 +144,7 @@ struct loop {
     struct out_chunk *spare;
     size_t n_spare;
 
-    int wake_fd;
+    int wake_fd;           /* the kernel's sockets' */
     _Atomic bool sleeping; /* may be in the kernel: a waker must write wake_fd */
     _Atomic bool woken;
     struct post_cell *posts;
@@ -166,17 +187,11 @@ void wheel__init(struct wheel *w, uint64_t now_ms);
 uint64_t wheel__next_ms(const struct wheel *w); /* UINT64_MAX: nothing runs */
 size_t wheel__run(struct wheel *w, uint64_t now_ms);
 
-/* --- sockets (loop_socket.c) --- */
+/* --- the kernel's sockets (loop_socket.c) --- */
 
-enum status socket__listen(const struct loop_listen_options *o, int *ret_fd,
-                           struct net_addr *ret_addr, struct err *err);
-/* A connection under way. */
-enum status socket__connect(const struct net_addr *to, int *ret_fd, struct err *err);
 int socket__error(int fd);                /* takes the pending error */
 bool socket__error_is_passing(int error); /* of accept: about one newcomer, not about us */
 void socket__addr(const struct sockaddr *sa, struct net_addr *ret);
 void socket__peer(int fd, struct net_addr *ret);
-void socket__local(int fd, struct net_addr *ret);
-void socket__reset_on_close(int fd);
 
 #endif

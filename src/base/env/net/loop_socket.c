@@ -1,9 +1,10 @@
-/* The sockets' system calls that both loops make directly. */
+/* The kernel's sockets: the system calls that both loops make directly. */
 #include "base/env/net/loop_internal.h"
 
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 union any_addr {
@@ -56,8 +57,15 @@ void socket__peer(int fd, struct net_addr *ret)
     socket__addr(&a.sa, ret);
 }
 
-void socket__local(int fd, struct net_addr *ret)
+static void socket_peer(struct loop *l, int fd, struct net_addr *ret)
 {
+    (void)l;
+    socket__peer(fd, ret);
+}
+
+static void socket_local(struct loop *l, int fd, struct net_addr *ret)
+{
+    (void)l;
     union any_addr a = {0};
     socklen_t len = sizeof a;
     if (getsockname(fd, &a.sa, &len) < 0)
@@ -104,8 +112,8 @@ static enum status make(const struct net_addr *a, int *ret_fd, struct err *err)
     return ST_OK;
 }
 
-enum status socket__listen(const struct loop_listen_options *o, int *ret_fd,
-                           struct net_addr *ret_addr, struct err *err)
+static enum status socket_listen(struct loop *l, const struct loop_listen_options *o, int *ret_fd,
+                                 struct net_addr *ret_addr, struct err *err)
 {
     int fd;
     enum status st = make(&o->addr, &fd, err);
@@ -122,13 +130,15 @@ enum status socket__listen(const struct loop_listen_options *o, int *ret_fd,
         close(fd);
         return fail(err, e, "listen on", &o->addr);
     }
-    socket__local(fd, ret_addr);
+    socket_local(l, fd, ret_addr);
     *ret_fd = fd;
     return ST_OK;
 }
 
-enum status socket__connect(const struct net_addr *to, int *ret_fd, struct err *err)
+static enum status socket_connect(struct loop *l, const struct net_addr *to, int *ret_fd,
+                                  struct err *err)
 {
+    (void)l;
     int fd;
     enum status st = make(to, &fd, err);
     if (st)
@@ -164,13 +174,67 @@ bool socket__error_is_passing(int e)
     return false;
 }
 
-void socket__reset_on_close(int fd)
+static void socket_reset_on_close(struct loop *l, int fd)
 {
+    (void)l;
     struct linger now = {.l_onoff = 1, .l_linger = 0};
     (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now); /* else it ends politely */
 }
 
-void net_socket_close(int sock)
+static void socket_finish(struct loop *l, int fd)
 {
-    close(sock); /* Linux frees the descriptor even when it fails, EINTR included */
+    (void)l;
+    (void)shutdown(fd, SHUT_WR); /* ENOTCONN: the peer is gone, as reading will tell */
 }
+
+static void socket_close(struct loop *l, int fd)
+{
+    (void)l;
+    close(fd); /* Linux frees the descriptor even when it fails, EINTR included */
+}
+
+/* --- waking a loop that waits in the kernel --- */
+
+static enum status wake_open(struct loop *l, struct err *err)
+{
+    l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return l->wake_fd < 0 ? err_errno(err, errno, "loop: eventfd") : ST_OK;
+}
+
+static void wake_close(struct loop *l)
+{
+    if (l->wake_fd >= 0)
+        close(l->wake_fd);
+}
+
+static void wake(struct loop *l)
+{
+    uint64_t one = 1;
+    ssize_t n;
+    do
+        n = write(l->wake_fd, &one, sizeof one);
+    while (n < 0 && errno == EINTR);
+    /* EAGAIN: the counter is full, so the loop is as awake as can be. */
+}
+
+void loop__woken(struct loop *l)
+{
+    uint64_t count;
+    ssize_t n;
+    do
+        n = read(l->wake_fd, &count, sizeof count);
+    while (n < 0 && errno == EINTR);
+}
+
+const struct loop_sockets loop__sockets = {
+    .open = wake_open,
+    .close = wake_close,
+    .wake = wake,
+    .listen = socket_listen,
+    .connect = socket_connect,
+    .peer = socket_peer,
+    .local = socket_local,
+    .finish = socket_finish,
+    .reset_on_close = socket_reset_on_close,
+    .close_socket = socket_close,
+};

@@ -494,6 +494,7 @@ static void uring_poll(struct loop *l, uint64_t timeout_ns)
 
 const struct loop_backend loop__uring = {
     .kind = LOOP_URING,
+    .sockets = &loop__sockets,
     .recv_buf_bytes = 4096,
     .recv_bufs = 512,
     .open = uring_open,
