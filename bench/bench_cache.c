@@ -3,8 +3,8 @@
  * The keys to ask for are drawn before the clock starts, so that only cache_hash and cache_get are
  * measured. */
 #include "base/alloc.h"
+#include "base/zipf.h"
 #include "bench/bench_util.h"
-#include "bench/bench_zipf.h"
 #include "storage/cache/cache.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -50,15 +50,15 @@ static void gets(void *arg, unsigned thread)
     buf_deinit(&out);
 }
 
-static void draw(struct bench *b, unsigned threads, const struct bench_zipf *zipf)
+static void draw(struct bench *b, unsigned threads, const struct zipf *zipf)
 {
     for (unsigned t = 0; t < threads; t++) {
-        struct bench_zipf z = {0};
+        struct zipf z = {0};
         uint64_t s = t + 100;
         if (zipf)
-            bench_zipf_fork(zipf, &z, t + 1);
+            zipf_fork(zipf, &z, t + 1);
         for (uint64_t i = 0; i < b->gets; i++)
-            bench_key(zipf ? bench_zipf_next(&z) : bench_rnd(&s) % b->n, b->keys[t * b->gets + i]);
+            bench_key(zipf ? zipf_next(&z) : bench_rnd(&s) % b->n, b->keys[t * b->gets + i]);
     }
 }
 
@@ -91,7 +91,7 @@ static void updates(struct bench *b, const char *what, uint64_t first)
 }
 
 /* Gets that fill on a miss, with room for a tenth of the keys. */
-static void pressed(struct bench *b, const struct bench_zipf *zipf, size_t limit, uint64_t *sum)
+static void pressed(struct bench *b, const struct zipf *zipf, size_t limit, uint64_t *sum)
 {
     struct cache *c = cache_new(limit);
     struct buf out = BUF_INIT;
@@ -148,8 +148,8 @@ int main(int argc, char **argv)
     printf("%-52s %" PRIu64 " of %" PRIu64 ", %.1f B each, %" PRIu64 " evicted\n", "held",
            st.entries, n, (double)st.bytes / (double)st.entries, st.evictions);
 
-    struct bench_zipf zipf;
-    bench_zipf_init(&zipf, n, BENCH_ZIPF_THETA, 1);
+    struct zipf zipf;
+    zipf_init(&zipf, n, ZIPF_THETA, 1);
     draw(&b, 2, &zipf);
     run(&b, "Zipf 0.99 (first pass)", 1, &sum);
     double one = run(&b, "Zipf 0.99", 1, &sum), two = run(&b, "Zipf 0.99", 2, &sum);

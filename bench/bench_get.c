@@ -1,8 +1,8 @@
 /* Gets of 1 M keys of 16 B + 100 B by Zipf 0.99: all cached (1 and 2 threads), a cache of 10 % of
  * the data, missing keys, beside RocksDB reading from its block cache (cold gets: bench_cold).
  * Usage: bench_get [cached|tenth|missing|all] [million keys] [million gets] */
+#include "base/zipf.h"
 #include "bench/bench_peer.h"
-#include "bench/bench_zipf.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -35,18 +35,18 @@ struct load {
 };
 
 /* Drawn ahead: one draw from Zipf's law costs a third of a cached get. */
-static void draw(struct load *l, const struct bench_zipf *from, uint64_t keys, enum how how,
+static void draw(struct load *l, const struct zipf *from, uint64_t keys, enum how how,
                  unsigned threads)
 {
     for (unsigned i = 0; i < threads; i++) {
-        struct bench_zipf z;
+        struct zipf z;
         uint64_t state = i + 1;
         l->drawn[i] = malloc(DRAWN * sizeof(uint32_t));
         if (!l->drawn[i])
             bench_die("no memory");
-        bench_zipf_fork(from, &z, i + 1);
+        zipf_fork(from, &z, i + 1);
         for (uint64_t n = 0; n < DRAWN; n++) {
-            uint64_t k = how == ZIPF ? bench_zipf_next(&z) : bench_rnd(&state) % keys;
+            uint64_t k = how == ZIPF ? zipf_next(&z) : bench_rnd(&state) % keys;
             l->drawn[i][n] = (uint32_t)(how == MISSING ? k + keys * 10 : k);
         }
     }
@@ -69,7 +69,7 @@ static void run(void *arg, unsigned i)
     session_close(s);
 }
 
-static double measure(struct peer *p, const struct bench_zipf *z, uint64_t keys, uint64_t gets,
+static double measure(struct peer *p, const struct zipf *z, uint64_t keys, uint64_t gets,
                       enum how how, unsigned threads, uint64_t *ret_sum)
 {
     struct load l = {.p = p, .gets = gets};
@@ -90,12 +90,12 @@ static void compare(const char *title, uint64_t keys, uint64_t gets, size_t cach
 {
     char *dirs[] = {bench_scratch("varve"), bench_scratch("rocks")};
     struct peer_config c = {.sync = PEER_OFF, .cache_bytes = cache};
-    struct bench_zipf z;
+    struct zipf z;
     struct peer *p[2] = {NULL, NULL};
     double one[2][ROUNDS], two[2][ROUNDS];
     uint64_t sums[2], warm;
     printf("\n%s (cache %zu MiB)\n", title, cache >> 20);
-    bench_zipf_init(&z, keys, BENCH_ZIPF_THETA, 1);
+    zipf_init(&z, keys, ZIPF_THETA, 1);
     for (int i = 0; i < 2; i++) {
         p[i] = i ? peer_rocks(dirs[i], &c) : peer_varve(dirs[i], &c);
         fill(p[i], keys);

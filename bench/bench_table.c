@@ -1,6 +1,6 @@
 /* bench_table.c - the table alone: bench_table [keys] [value bytes] */
+#include "base/zipf.h"
 #include "bench/bench_util.h"
-#include "bench/bench_zipf.h"
 #include "storage/table/table.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -72,13 +72,13 @@ static void fill_batches(struct table *t, uint64_t n, size_t len, bool sort)
                n / BATCH * BATCH, bench_ns() - t0);
 }
 
-static uint64_t gets(const struct table *t, const char *what, uint64_t n, struct bench_zipf *zipf)
+static uint64_t gets(const struct table *t, const char *what, uint64_t n, struct zipf *zipf)
 {
     uint64_t sum = 0, s = 42, t0 = bench_ns();
     for (uint64_t i = 0; i < n; i++) {
         uint8_t key[BENCH_KEY];
         struct record rec;
-        bench_key(zipf ? bench_zipf_next(zipf) : bench_rnd(&s) % n, key);
+        bench_key(zipf ? zipf_next(zipf) : bench_rnd(&s) % n, key);
         if (!table_get(t, BYTES(key, BENCH_KEY), VERSION_MAX, &rec))
             bench_die("a key is missing");
         sum += rec.value.data[rec.value.len - 1] + rec.version.hlc;
@@ -137,8 +137,8 @@ int main(int argc, char **argv)
     struct table *t = new_table();
     fill(t, "put, scattered keys", n, len, bench_key);
     printf("%-52s %10.1f B\n", "memory for each", (double)table_bytes(t) / (double)n);
-    struct bench_zipf zipf;
-    bench_zipf_init(&zipf, n, BENCH_ZIPF_THETA, 1);
+    struct zipf zipf;
+    zipf_init(&zipf, n, ZIPF_THETA, 1);
     uint64_t sum = gets(t, "get, uniform", n, NULL);
     sum += gets(t, "get, Zipf 0.99", n, &zipf);
     sum += scan(t);

@@ -144,6 +144,7 @@ int cli_completion(struct cli *c, const struct cli_args *a);
 int cli_help(struct cli *c, const struct cli_args *a);
 int cli_serve(struct cli *c, const struct cli_args *a);
 int cli_config(struct cli *c, const struct cli_args *a);
+int cli_bench(struct cli *c, const struct cli_args *a);
 /* The library's {"set":{},"unset":[]} as lines for people. */
 int cli_diff_text(struct cli *c, const char *json);
 void cli_help_verb(FILE *out, const struct cli_verb *v);

@@ -174,6 +174,25 @@ const struct cli_verb cli_verbs[] = {
      "varve config check --config /etc/varve.yaml\n"
      "varve config print --listen 127.0.0.1:7900\n",
      0, 0, SIZE_MAX, CLI_RAW, cli_config},
+    {"bench", "put a server under load and measure it", "WORKLOAD [--OPTION VALUE]...",
+     "Asks a server that runs ('varve serve'), over gRPC or HTTP, from one thread. 'varve bench "
+     "load' "
+     "writes the keys\n"
+     "that other workloads ask for: A to F of YCSB, get, put, insert, rmw, scan, batch. A closed "
+     "loop "
+     "waits for each\n"
+     "answer; with --rate requests fall due at fixed times, and a latency counts from then. Prints "
+     "rate, latencies\n"
+     "(also corrected for what a closed loop leaves out), errors by kind, and a checksum. 'varve "
+     "bench "
+     "--help' lists\n"
+     "workloads and options. Exit code 5 when a request failed.",
+     "varve bench load --keys 1000000\n"
+     "varve bench get --keys 1000000 --connections 16 --in-flight 64\n"
+     "varve bench A --keys 1000000 --rate 20000 --duration 30s\n"
+     "varve bench put --keys 1000000 --sync always --json\n"
+     "varve bench B --server db.example.com:7878 --tls --token-file token\n",
+     0, 0, SIZE_MAX, CLI_RAW, cli_bench},
     {"user", "the server's users: who they are and what they may",
      "add | grant | password | remove | list [NAME] [ROLE:PATTERN]...",
      "Roles are read, write and admin, each with those before it; a pattern is a collection's name "

@@ -1,4 +1,4 @@
-#include "bench/bench_zipf.h"
+#include "base/zipf.h"
 #include "storage/cache/cache.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -104,15 +104,15 @@ static void test_cache_beats_fifo(void **state)
 {
     (void)state;
     enum { UNIVERSE = 100000, N = 600000, LIMIT = 2 << 20 };
-    struct bench_zipf z;
+    struct zipf z;
     uint64_t *keys = calloc(N, sizeof(*keys));
     struct cache *c = cache_new(LIMIT);
     struct cache_stats st;
     assert_non_null(keys);
     assert_non_null(c);
-    bench_zipf_init(&z, UNIVERSE, BENCH_ZIPF_THETA, 3);
+    zipf_init(&z, UNIVERSE, ZIPF_THETA, 3);
     for (size_t i = 0; i < N; i++) /* a scan over cold keys runs through the skewed gets */
-        keys[i] = i % 10 == 9 ? (i / 10) % UNIVERSE : bench_zipf_next(&z);
+        keys[i] = i % 10 == 9 ? (i / 10) % UNIVERSE : zipf_next(&z);
     size_t hits = 0;
     for (size_t i = 0; i < N; i++)
         hits += get_or_fill(c, keys[i], 100);

@@ -1,4 +1,4 @@
-#include "bench/bench_zipf.h"
+#include "base/zipf.h"
 
 #include <math.h>
 
@@ -10,7 +10,7 @@ static double zeta(uint64_t n, double theta)
     return sum;
 }
 
-void bench_zipf_init(struct bench_zipf *z, uint64_t n, double theta, uint64_t seed)
+void zipf_init(struct zipf *z, uint64_t n, double theta, uint64_t seed)
 {
     z->n = n;
     z->state = seed;
@@ -20,7 +20,7 @@ void bench_zipf_init(struct bench_zipf *z, uint64_t n, double theta, uint64_t se
     z->eta = (1.0 - pow(2.0 / (double)n, 1.0 - theta)) / (1.0 - zeta(2, theta) / z->zeta_n);
 }
 
-void bench_zipf_fork(const struct bench_zipf *from, struct bench_zipf *ret, uint64_t seed)
+void zipf_fork(const struct zipf *from, struct zipf *ret, uint64_t seed)
 {
     *ret = *from;
     ret->state = seed;
@@ -33,7 +33,7 @@ static uint64_t mix(uint64_t z)
     return z ^ (z >> 31);
 }
 
-uint64_t bench_zipf_rank(struct bench_zipf *z)
+uint64_t zipf_rank(struct zipf *z)
 {
     z->state += 0x9e3779b97f4a7c15u;
     double u = (double)(mix(z->state) >> 11) * 0x1p-53, uz = u * z->zeta_n;
@@ -46,7 +46,7 @@ uint64_t bench_zipf_rank(struct bench_zipf *z)
 }
 
 /* Two ranks may meet in one number, as in YCSB: the law stays close to Zipf's. */
-uint64_t bench_zipf_next(struct bench_zipf *z)
+uint64_t zipf_next(struct zipf *z)
 {
-    return mix(bench_zipf_rank(z) + 0x9e3779b97f4a7c15u) % z->n;
+    return mix(zipf_rank(z) + 0x9e3779b97f4a7c15u) % z->n;
 }
