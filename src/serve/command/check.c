@@ -26,7 +26,8 @@ enum status command__check_name(struct bytes name, const char *what, struct err 
 
 bool command_is_system(struct bytes collection)
 {
-    return bytes_has_prefix(collection, BYTES_LIT(COMMAND_SYSTEM));
+    return bytes_has_prefix(collection, BYTES_LIT(COMMAND_SYSTEM)) &&
+           !bytes_eq(collection, BYTES_LIT(COMMAND_IMPORTS));
 }
 
 enum status command__refuse_system(const char *what, struct err *err)

@@ -28,12 +28,16 @@ struct command_db {
     struct bytes writer; /* of versions whose request names none; at most RECORD_WRITER_MAX */
     /* Whether collections whose name begins with COMMAND_SYSTEM may be reached: by who has the folder
      * in hand (the library) and by serve/security, never by what comes in through a door. Without it
-     * they are PERMISSION_DENIED by name, and in no list and no feed. */
+     * they are PERMISSION_DENIED by name, and in no list and no feed. COMMAND_IMPORTS alone may be
+     * reached by name through a door too. */
     bool system;
 };
 
 enum { COMMAND_TIME_BITS = 48 }; /* of Unix milliseconds */
 #define COMMAND_SYSTEM "_varve."
+/* How far imports are (apps/cli): written with their rows as one, so whoever imports must reach it. */
+#define COMMAND_IMPORTS "_varve.imports"
+/* May no door reach it? */
 bool command_is_system(struct bytes collection);
 
 /* ---- what a verb needs, for the gate (serve/security) ---- */

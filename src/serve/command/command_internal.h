@@ -27,6 +27,11 @@ static inline bool command__is_refused(const struct command_db *db, struct bytes
 {
     return !db->system && name.len > 0 && name.data[0] == '_' && command_is_system(name);
 }
+/* Whether it is left out of lists for who may not say it, or need not. */
+static inline bool command__is_hidden(const struct command_db *db, struct bytes name)
+{
+    return !db->system && bytes_has_prefix(name, BYTES_LIT(COMMAND_SYSTEM));
+}
 enum status command__refuse_system(const char *what, struct err *err);
 enum status command__check_collection(const struct command_db *db, struct bytes name,
                                       const char *what, struct err *err) WARN_UNUSED;

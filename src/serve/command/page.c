@@ -357,7 +357,7 @@ static enum status list_rows(struct paging *p, struct store_iter *it, struct err
     while ((rc = store_iter_next(it, &row, err)) > 0) {
         struct command_row out = {.collection = BYTES_EMPTY, .key = row.key, .rec = row.rec};
         out.token = out.rec.value = BYTES_EMPTY;
-        bool shown = p->t.kind != PAGE_COLLECTIONS || !command__is_refused(p->db, row.key);
+        bool shown = p->t.kind != PAGE_COLLECTIONS || !command__is_hidden(p->db, row.key);
         if (shown && (rc = offer(p, &out, err)) <= 0)
             break;
         enum status st = pass(p, row.key, err);

@@ -5,7 +5,8 @@
  *
  * Owns:     nothing; patterns are borrowed.
  * Promises: matching takes at most pattern times name steps.
- * Never:    grants what begins with COMMAND_SYSTEM: no pattern does. Threads: pure functions.
+ * Never:    knows names: that no pattern covers what command_is_system says is up to the gate.
+ * Threads:  pure functions.
  */
 #ifndef VARVE_SERVE_SECURITY_GRANT_H
 #define VARVE_SERVE_SECURITY_GRANT_H

@@ -119,6 +119,32 @@ static void writes_of_a_door_are_refused(void **state)
     command_batch_free(b);
 }
 
+/* An import writes its place with its rows, also through a door; but nobody is shown it unasked. */
+static void the_places_of_imports_are_reached_by_name(void **state)
+{
+    struct world *w = *state;
+    struct buf buf = BUF_INIT;
+    struct record rec;
+    struct version v;
+    struct names names = {0};
+    struct command_page_end end;
+    struct command_page page = {0};
+    struct bytes name = BYTES_LIT(COMMAND_IMPORTS);
+    struct command_put put = {
+        .collection = name, .key = BYTES_LIT("t/1"), .value = {COMMAND_RAW, BYTES_LIT("place")}};
+    struct command_get get = {.collection = name, .key = BYTES_LIT("t/1")};
+    w->db.system = false;
+    assert_false(command_is_system(name));
+    assert_true(command_is_system(BYTES_LIT(COMMAND_IMPORTS "x")));
+    assert_true(command_is_system(BYTES_LIT("_varve.import")));
+    assert_ok(w, command_put(&w->db, &put, &v, &w->err));
+    assert_ok(w, command_get(&w->db, &get, &buf, &rec, &w->err));
+    assert_true(bytes_eq(rec.value, BYTES_LIT("place")));
+    assert_ok(w, command_collections_page(&w->db, &page, collect, &names, &end, &buf, &w->err));
+    assert_int_equal(names.n, 1); /* "open" */
+    buf_deinit(&buf);
+}
+
 static void lists_and_feeds_leave_them_out(void **state)
 {
     struct world *w = *state;
@@ -147,6 +173,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(reads_of_a_door_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(writes_of_a_door_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_places_of_imports_are_reached_by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(lists_and_feeds_leave_them_out, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
