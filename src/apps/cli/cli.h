@@ -3,13 +3,14 @@
  *
  * Owns:     the open handle (one per command; the shell keeps one for all of its commands).
  * Promises: usage errors are found before the folder is touched; reading verbs never make a folder;
- * the answer is one of the exit codes below. Never:    reaches past include/varve/varve.h into the
- * database. Threads:  one. The signal handler only sets a flag.
+ * the answer is one of the exit codes below. Never:    reaches past cli_db.h into the database, nor
+ * past include/varve/varve.h behind it. Threads:  one. The signal handler only sets a flag.
  */
 #ifndef VARVE_APPS_CLI_CLI_H
 #define VARVE_APPS_CLI_CLI_H
 
 #include "apps/cli/cli_args.h"
+#include "apps/cli/cli_db.h"
 #include "base/buf.h"
 #include <signal.h>
 #include <stdio.h>
@@ -30,18 +31,22 @@ struct cli {
     FILE *in, *out, *err;
     bool in_tty, out_tty, err_tty;
     bool color, err_color;
-    bool shell;          /* a command of the shell: the handle stays open */
-    varve *db;           /* NULL until cli_open */
-    const char *data;    /* folder in use; borrowed from arguments or environment */
-    const char *program; /* prefix of messages: "varve" */
-    bool out_failed;     /* writing to `out` failed with out_errno */
+    bool shell;    /* a command of the shell: the handle stays open */
+    struct db *db; /* NULL until cli_open */
+    /* Where it runs; borrowed from arguments or environment. */
+    const char *data;             /* the folder */
+    bool remote;                  /* at a server instead: */
+    const char *server, *profile; /* one of both may be NULL */
+    const char *program;          /* prefix of messages: "varve" */
+    bool out_failed;              /* writing to `out` failed with out_errno */
     int out_errno;
     struct buf scratch; /* one line of output at a time */
 };
 
 /* What a verb does with the folder: nothing; reads; writes to one that is there; makes it when
- * there is none. CLI_RAW: nothing, and the words behind the verb are its own to read. */
-enum cli_mode { CLI_PURE, CLI_READS, CLI_WRITES, CLI_MAKES, CLI_RAW };
+ * there is none; that, and never at a server. CLI_RAW: nothing, and the words behind the verb are
+ * its own to read. */
+enum cli_mode { CLI_PURE, CLI_READS, CLI_WRITES, CLI_MAKES, CLI_FOLDER, CLI_RAW };
 
 typedef int (*cli_fn)(struct cli *c, const struct cli_args *a);
 struct cli_verb {
@@ -57,15 +62,25 @@ struct cli_verb {
 };
 extern const struct cli_verb cli_verbs[];
 extern const size_t cli_verb_count;
+/* All that it takes: its own, the common ones, and those of the way to a server. */
+cli_opts cli_verb_options(const struct cli_verb *v);
 const struct cli_verb *cli_verb_find(const char *name); /* NULL: none */
 const char *cli_verb_suggest(const char *name);         /* the nearest name; NULL: none is near */
+
+/* cli_connect.c: where a verb runs, by its options and the environment; and the way to the server.
+ * Each CLI_OK or an exit code after its message. */
+int cli_place(struct cli *c, const struct cli_args *a);
+int cli_connect(struct cli *c, const struct cli_args *a);
+/* From the terminal without showing it, else the first line of standard input. */
+int cli_ask_secret(struct cli *c, const char *prompt, struct buf *ret);
 
 /* cli_run.c */
 void cli_init(struct cli *c);
 void cli_deinit(struct cli *c);
 /* Runs one command line (argv[0] is the verb, or an option before it) and returns its exit code. */
 int cli_run(struct cli *c, int argc, char **argv);
-/* Opens the folder as the verb needs it; CLI_OK or an exit code after its message. */
+/* Opens the folder as the verb needs it, or gets ready to call the server; CLI_OK or an exit code
+ * after its message. */
 int cli_open(struct cli *c, const struct cli_args *a);
 int cli_close(struct cli *c); /* CLI_OK or an exit code after its message; takes a closed one */
 
@@ -73,8 +88,10 @@ int cli_close(struct cli *c); /* CLI_OK or an exit code after its message; takes
 int cli_usage(struct cli *c, const struct cli_args *a, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 int cli_error(struct cli *c, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-/* The failure of a library call: its detail, a hint where one helps, and the code that fits. */
+/* The failure of a call of c->db (or of opening it): its detail, a hint where one helps, and the
+ * code that fits. cli_fail_lib: of a call of the library that is no folder's. */
 int cli_fail(struct cli *c, varve_status st, const char *what);
+int cli_fail_lib(struct cli *c, varve_status st, const char *what);
 /* A key or name in a message: cut after so many bytes, with "..." behind it. */
 enum { CLI_NAME_SHOWN = 64, CLI_NAME_TEXT_MAX = CLI_NAME_SHOWN + 8 };
 void cli_name_text(const char *name, char out[CLI_NAME_TEXT_MAX]);
@@ -114,6 +131,8 @@ int cli_version_arg(struct cli *c, const struct cli_args *a, const char *text, v
 int cli_write_args(struct cli *c, const struct cli_args *a, varve_write_options *ret);
 uint64_t cli_now_ms(void);
 uint64_t cli_mono_ms(void);
+/* What it runs on, for messages: the folder, the server, or the profile. */
+const char *cli_where(const struct cli *c);
 char *cli_user_name(void); /* to be freed with mem_free; NULL: no memory or no name */
 
 /* The verbs. */

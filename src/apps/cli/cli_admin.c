@@ -22,41 +22,42 @@ static int finish(struct cli *c, enum status st)
 
 /* ---- lists of names: snapshots and collections ---- */
 
-static enum status name_json(struct buf *b, const varve_iter *it)
+static enum status name_json(struct buf *b, const struct db_row *row)
 {
     enum status st = buf_printf(b, "{\"name\":");
     if (st == ST_OK)
-        st = cli_json_bytes(b, cli_bytes(varve_iter_key(it)));
+        st = cli_json_bytes(b, row->key);
     if (st == ST_OK)
         st = buf_append_u8(b, ',');
     if (st == ST_OK)
-        st = cli_json_version(b, "version", varve_iter_version(it));
+        st = cli_json_version(b, "version", row->version);
     return st == ST_OK ? buf_append(b, "}\n", 2) : st;
 }
 
-static enum status name_cells(struct cli_table *t, const varve_iter *it)
+static enum status name_cells(struct cli_table *t, const struct db_row *row)
 {
     char version[VARVE_VERSION_TEXT_MAX], time[CLI_TIME_TEXT_MAX];
-    varve_version_format(varve_iter_version(it), version);
-    cli_time_format(varve_version_time_ms(varve_iter_version(it)), time);
-    enum status st = cli_table_cell(t, cli_bytes(varve_iter_key(it)));
+    varve_version_format(row->version, version);
+    cli_time_format(varve_version_time_ms(row->version), time);
+    enum status st = cli_table_cell(t, row->key);
     if (st == ST_OK)
         st = cli_table_str(t, version);
     return st == ST_OK ? cli_table_str(t, time) : st;
 }
 
-static bool hidden_row(const struct cli_args *a, const varve_iter *it)
+static bool hidden_row(const struct cli_args *a, const struct db_row *row)
 {
-    struct bytes name = cli_bytes(varve_iter_key(it));
+    struct bytes name = row->key;
     return !cli_has(a, OPT_ALL) && bytes_has_prefix(name, BYTES_LIT(CLI_HIDDEN_PREFIX));
 }
 
-/* Closes the iterator. `hide` leaves out what is the command's own. */
-static int list_names(struct cli *c, const struct cli_args *a, varve_iter *it, bool hide,
+/* Closes the rows. `hide` leaves out what is the command's own. */
+static int list_names(struct cli *c, const struct cli_args *a, struct db_rows *rows, bool hide,
                       const char *what, const char *when)
 {
     struct cli_table t;
     bool json = cli_has(a, OPT_JSON);
+    const struct db_row *row;
     int got = 0;
     cli_table_init(&t, 3);
     enum status st = cli_table_str(&t, "NAME");
@@ -64,14 +65,14 @@ static int list_names(struct cli *c, const struct cli_args *a, varve_iter *it, b
         st = cli_table_str(&t, "VERSION");
     if (st == ST_OK)
         st = cli_table_str(&t, when);
-    while (st == ST_OK && !cli_stopped(c) && (got = varve_iter_next(it)) == 1) {
-        if (hide && hidden_row(a, it))
+    while (st == ST_OK && !cli_stopped(c) && (got = db_next(rows, &row)) == 1) {
+        if (hide && hidden_row(a, row))
             continue;
-        st = json ? name_json(&c->scratch, it) : name_cells(&t, it);
+        st = json ? name_json(&c->scratch, row) : name_cells(&t, row);
         if (st == ST_OK && json)
             cli_put_scratch(c);
     }
-    varve_iter_close(it);
+    db_rows_close(rows);
     if (st == ST_OK && got == 0 && !json && t.rows > 3)
         st = cli_table_format(&t, c->color, &c->scratch);
     if (st == ST_OK && got == 0 && !json && t.rows == 3)
@@ -84,14 +85,14 @@ static int list_names(struct cli *c, const struct cli_args *a, varve_iter *it, b
 
 int cli_collections(struct cli *c, const struct cli_args *a)
 {
-    varve_iter *it = NULL;
+    struct db_rows *rows = NULL;
     int code = cli_open(c, a);
     if (code != CLI_OK)
         return code;
-    varve_status st = varve_collections(c->db, &it);
+    varve_status st = c->db->read->collections(c->db, &rows);
     if (st != VARVE_OK)
         return cli_fail(c, st, "collections");
-    return list_names(c, a, it, true, "collections", "MADE");
+    return list_names(c, a, rows, true, "collections", "MADE");
 }
 
 static int snapshot_create(struct cli *c, const struct cli_args *a, const char *name)
@@ -101,7 +102,8 @@ static int snapshot_create(struct cli *c, const struct cli_args *a, const char *
     int code = cli_at_arg(c, a, &at);
     if (code != CLI_OK || (code = cli_open(c, a)) != CLI_OK)
         return code;
-    varve_status vst = varve_snapshot_create(c->db, name, cli_has(a, OPT_AT) ? &at : NULL, &v);
+    varve_status vst =
+        c->db->care->snapshot_create(c->db, name, cli_has(a, OPT_AT) ? &at : NULL, &v);
     if (vst != VARVE_OK)
         return cli_fail(c, vst, name);
     enum status st = ST_OK;
@@ -128,13 +130,13 @@ int cli_snapshot(struct cli *c, const struct cli_args *a)
     const char *what = a->arg[0], *name = a->nargs > 1 ? a->arg[1] : NULL;
     int code;
     if (strcmp(what, "list") == 0) {
-        varve_iter *it = NULL;
+        struct db_rows *rows = NULL;
         if (name)
             return cli_usage(c, a, "snapshot list takes no name");
         if ((code = cli_open(c, a)) != CLI_OK)
             return code;
-        varve_status st = varve_snapshots(c->db, &it);
-        return st == VARVE_OK ? list_names(c, a, it, false, "snapshots", "MOMENT")
+        varve_status st = c->db->read->snapshots(c->db, &rows);
+        return st == VARVE_OK ? list_names(c, a, rows, false, "snapshots", "MOMENT")
                               : cli_fail(c, st, "snapshots");
     }
     bool create = strcmp(what, "create") == 0;
@@ -146,7 +148,7 @@ int cli_snapshot(struct cli *c, const struct cli_args *a)
         return snapshot_create(c, a, name);
     if ((code = cli_open(c, a)) != CLI_OK)
         return code;
-    varve_status st = varve_snapshot_delete(c->db, name);
+    varve_status st = c->db->care->snapshot_delete(c->db, name);
     return st == VARVE_OK ? CLI_OK : cli_fail(c, st, name);
 }
 
@@ -156,7 +158,7 @@ int cli_drop(struct cli *c, const struct cli_args *a)
     int code = cli_write_args(c, a, &o);
     if (code != CLI_OK || (code = cli_open(c, a)) != CLI_OK)
         return code;
-    varve_status st = varve_collection_drop(c->db, a->arg[0], &o);
+    varve_status st = c->db->care->drop(c->db, a->arg[0], &o);
     if (st != VARVE_OK)
         return cli_fail(c, st, a->arg[0]);
     cli_note(c, a, "%s is gone from the present; its past can still be read with --at", a->arg[0]);
@@ -172,11 +174,11 @@ int cli_retention(struct cli *c, const struct cli_args *a)
         (code = cli_number_arg(c, a, OPT_MAX_COUNT, &count)) != CLI_OK ||
         (code = cli_open(c, a)) != CLI_OK)
         return code;
-    varve_status vst = varve_retention_get(c->db, a->arg[0], &r);
+    varve_status vst = c->db->care->retention_get(c->db, a->arg[0], &r);
     if (vst == VARVE_OK && (cli_has(a, OPT_MAX_AGE) || cli_has(a, OPT_MAX_COUNT))) {
         r.max_age_ms = cli_has(a, OPT_MAX_AGE) ? age : r.max_age_ms;
         r.max_count = cli_has(a, OPT_MAX_COUNT) ? count : r.max_count;
-        vst = varve_retention_set(c->db, a->arg[0], &r);
+        vst = c->db->care->retention_set(c->db, a->arg[0], &r);
     }
     if (vst != VARVE_OK)
         return cli_fail(c, vst, a->arg[0]);
@@ -225,7 +227,7 @@ int cli_vacuum(struct cli *c, const struct cli_args *a)
     if (code != CLI_OK)
         return code;
     work_begin(&w, c, a, "vacuum", "rows");
-    varve_status st = varve_vacuum(c->db, a->nargs ? a->arg[0] : NULL, work_goes_on, &w, &r);
+    varve_status st = c->db->care->vacuum(c->db, a->nargs ? a->arg[0] : NULL, work_goes_on, &w, &r);
     cli_progress_end(&w.progress);
     if (st != VARVE_OK)
         return cli_fail(c, st, "vacuum");
@@ -293,7 +295,13 @@ static void hear_finding(void *arg, const varve_finding *f)
 static bool opens_as_corrupt(struct cli *c)
 {
     varve_options o = {.size = sizeof o, .must_exist = true};
-    return !c->db && varve_open(c->data, &o, &c->db) == VARVE_CORRUPT;
+    varve *handle = NULL;
+    if (c->db || c->remote)
+        return false;
+    varve_status st = varve_open(c->data, &o, &handle);
+    if (st == VARVE_OK && !(c->db = db_folder_new(handle)))
+        (void)!varve_close(handle); /* cli_open tells of the memory */
+    return st == VARVE_CORRUPT;
 }
 
 int cli_verify(struct cli *c, const struct cli_args *a)
@@ -307,7 +315,7 @@ int cli_verify(struct cli *c, const struct cli_args *a)
     } else {
         if ((code = cli_open(c, a)) != CLI_OK)
             return code;
-        st = varve_verify(c->db, hear_finding, work_goes_on, &w);
+        st = c->db->care->verify(c->db, hear_finding, work_goes_on, &w);
     }
     cli_progress_end(&w.progress);
     if (w.failed)
@@ -322,7 +330,7 @@ int cli_verify(struct cli *c, const struct cli_args *a)
     }
     if (st == VARVE_CORRUPT)
         return cli_error(c, CLI_CORRUPT, "verify found %llu fault%s in %s",
-                         (unsigned long long)w.findings, w.findings == 1 ? "" : "s", c->data);
+                         (unsigned long long)w.findings, w.findings == 1 ? "" : "s", cli_where(c));
     if (!cli_has(a, OPT_QUIET))
         return finish(c, buf_printf(&c->scratch, "nothing is wrong\n"));
     return CLI_OK;
@@ -406,18 +414,18 @@ static enum status stats_text(struct buf *b, const varve_stats *s)
 }
 
 /* The count is of what `collections` lists. */
-static varve_status leave_out_hidden(struct cli *c, varve_stats *s)
+static varve_status count_listed(struct cli *c, varve_stats *s)
 {
-    varve_iter *it = NULL;
-    varve_status st = varve_collections(c->db, &it);
+    struct db_rows *rows = NULL;
+    const struct db_row *row;
+    varve_status st = c->db->read->collections(c->db, &rows);
     int got;
     if (st != VARVE_OK)
         return st;
-    while ((got = varve_iter_next(it)) == 1)
-        if (bytes_has_prefix(cli_bytes(varve_iter_key(it)), BYTES_LIT(CLI_HIDDEN_PREFIX)) &&
-            s->collections > 0)
-            s->collections--;
-    varve_iter_close(it);
+    s->collections = 0;
+    while ((got = db_next(rows, &row)) == 1)
+        s->collections += !bytes_has_prefix(row->key, BYTES_LIT(CLI_HIDDEN_PREFIX));
+    db_rows_close(rows);
     return got < 0 ? (varve_status)-got : VARVE_OK;
 }
 
@@ -427,23 +435,23 @@ int cli_stats(struct cli *c, const struct cli_args *a)
     int code = cli_open(c, a);
     if (code != CLI_OK)
         return code;
-    varve_status st = varve_get_stats(c->db, &s);
+    varve_status st = c->db->care->stats(c->db, &s);
     if (st == VARVE_OK)
-        st = leave_out_hidden(c, &s);
+        st = count_listed(c, &s);
     if (st != VARVE_OK)
         return cli_fail(c, st, "stats");
     return finish(c,
                   cli_has(a, OPT_JSON) ? stats_json(&c->scratch, &s) : stats_text(&c->scratch, &s));
 }
 
-static int timed(struct cli *c, const struct cli_args *a, varve_status (*fn)(varve *db))
+static int timed(struct cli *c, const struct cli_args *a, bool compact)
 {
     char took[CLI_TIME_TEXT_MAX];
     int code = cli_open(c, a);
     if (code != CLI_OK)
         return code;
     uint64_t start = cli_mono_ms();
-    varve_status st = fn(c->db);
+    varve_status st = compact ? c->db->care->compact(c->db) : c->db->care->checkpoint(c->db);
     if (st != VARVE_OK)
         return cli_fail(c, st, a->verb->name);
     uint64_t ms = cli_mono_ms() - start;
@@ -457,10 +465,10 @@ static int timed(struct cli *c, const struct cli_args *a, varve_status (*fn)(var
 
 int cli_checkpoint(struct cli *c, const struct cli_args *a)
 {
-    return timed(c, a, varve_checkpoint);
+    return timed(c, a, false);
 }
 
 int cli_compact(struct cli *c, const struct cli_args *a)
 {
-    return timed(c, a, varve_compact);
+    return timed(c, a, true);
 }

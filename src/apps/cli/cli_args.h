@@ -16,6 +16,9 @@
 /* X(id, long name, letter or 0, placeholder of the value or NULL for a flag, help) */
 #define CLI_OPTION_TABLE(X)                                                                        \
     X(DATA, "data", 'd', "DIR", "the database's folder (default $VARVE_DATA, else ./varve-data)")  \
+    X(SERVER, "server", 0, "HOST:PORT",                                                            \
+      "run at a server, not in a folder (default $VARVE_SERVER)")                                  \
+    X(PROFILE, "profile", 0, "NAME", "the server and the credentials of the profile file")         \
     X(JSON, "json", 'j', NULL, "JSON for programs: one value a line")                              \
     X(QUIET, "quiet", 'q', NULL, "no notes and no progress, only results and errors")              \
     X(HELP, "help", 'h', NULL, "show this help")                                                   \
@@ -42,7 +45,7 @@
     X(SINCE, "since", 's', "TOKEN", "go on behind this token; \"now\" for what comes")             \
     X(COLLECTION, "collection", 'c', "NAME", "only this collection")                               \
     X(VALUES, "values", 0, NULL, "with the value of each version")                                 \
-    X(FOLLOW, "follow", 0, NULL, "needs the server (varve serve)")                                 \
+    X(FOLLOW, "follow", 0, NULL, "go on with what comes; needs a server (--server)")               \
     X(TIMEOUT, "timeout", 0, "DURATION", "stop when nothing came for this long")                   \
     X(KEY, "key", 0, "FIELD", "the field that is the key (default _key)")                          \
     X(DROP_KEY, "drop-key", 0, NULL, "do not keep the key's field in the document")                \
@@ -56,6 +59,17 @@
     X(MAX_AGE, "max-age", 0, "DURATION", "versions superseded longer ago may go; 0: no limit")     \
     X(MAX_COUNT, "max-count", 0, "N", "versions kept per key; 0: no limit")                        \
     X(CERTIFICATE, "certificate", 0, NULL, "the user comes by TLS certificate, not by password")   \
+    X(USER, "user", 0, "NAME", "log in at the server as this user")                                \
+    X(PASSWORD_FILE, "password-file", 0, "FILE",                                                   \
+      "whose first line is the password (else it is asked for)")                                   \
+    X(TOKEN_FILE, "token-file", 0, "FILE",                                                         \
+      "whose first line is an API token (default $VARVE_TOKEN)")                                   \
+    X(TLS, "tls", 0, NULL,                                                                         \
+      "encrypt; the server is believed if the system's authorities vouch for it")                  \
+    X(CA, "ca", 0, "FILE", "encrypt; whom to believe instead of the system's authorities, PEM")    \
+    X(CERT, "cert", 0, "FILE", "our certificate, PEM")                                             \
+    X(CERT_KEY, "cert-key", 0, "FILE", "its private key, PEM")                                     \
+    X(DEADLINE, "deadline", 0, "DURATION", "for a call to be answered (default 30s; 0s: none)")    \
     X(ALL, "all", 0, NULL, "everything, also what is for internal use")
 
 enum cli_opt {
@@ -74,8 +88,14 @@ struct cli_option {
 extern const struct cli_option cli_options[OPT_COUNT];
 
 typedef uint64_t cli_opts; /* a set of them */
-#define CLI_OPT(id)     (UINT64_C(1) << OPT_##id)
-#define CLI_OPTS_COMMON (CLI_OPT(DATA) | CLI_OPT(JSON) | CLI_OPT(QUIET) | CLI_OPT(HELP))
+#define CLI_OPT(id) (UINT64_C(1) << OPT_##id)
+#define CLI_OPTS_COMMON                                                                            \
+    (CLI_OPT(DATA) | CLI_OPT(SERVER) | CLI_OPT(PROFILE) | CLI_OPT(JSON) | CLI_OPT(QUIET) |         \
+     CLI_OPT(HELP))
+/* With --server or --profile. */
+#define CLI_OPTS_LOGIN                                                                             \
+    (CLI_OPT(USER) | CLI_OPT(PASSWORD_FILE) | CLI_OPT(TOKEN_FILE) | CLI_OPT(TLS) | CLI_OPT(CA) |   \
+     CLI_OPT(CERT) | CLI_OPT(CERT_KEY) | CLI_OPT(DEADLINE))
 _Static_assert(OPT_COUNT <= 64, "a cli_opts has 64 bits");
 
 struct cli_verb;

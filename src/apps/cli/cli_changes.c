@@ -11,19 +11,19 @@ enum { WATCH_SLICE_MS = 200 };
 struct feed {
     struct cli *c;
     const struct cli_args *a;
-    varve_changes_options o;
+    struct db_changes o;
     struct buf prefix;
-    const char *since;
     uint64_t limit, shown;
     char *token; /* behind the last row, shown or passed over */
 };
 
 static int feed_init(struct feed *f, struct cli *c, const struct cli_args *a)
 {
-    *f = (struct feed){.c = c, .a = a, .o = {.size = sizeof f->o}};
-    f->since = cli_has(a, OPT_SINCE) ? a->value[OPT_SINCE] : "";
-    f->o.collection = cli_has(a, OPT_COLLECTION) ? a->value[OPT_COLLECTION] : NULL;
-    f->o.values = cli_has(a, OPT_VALUES);
+    *f = (struct feed){.c = c, .a = a, .o.o.size = sizeof f->o.o};
+    f->o.token = cli_has(a, OPT_SINCE) ? a->value[OPT_SINCE] : "";
+    f->o.each_token = cli_has(a, OPT_JSON) || cli_has(a, OPT_LIMIT);
+    f->o.o.collection = cli_has(a, OPT_COLLECTION) ? a->value[OPT_COLLECTION] : NULL;
+    f->o.o.values = cli_has(a, OPT_VALUES);
     int code = cli_number_arg(c, a, OPT_LIMIT, &f->limit);
     if (code != CLI_OK)
         return code;
@@ -31,10 +31,10 @@ static int feed_init(struct feed *f, struct cli *c, const struct cli_args *a)
         return cli_usage(c, a, "--limit: at least 1");
     if (!cli_has(a, OPT_PREFIX))
         return CLI_OK;
-    if (!f->o.collection)
+    if (!f->o.o.collection)
         return cli_usage(c, a, "--prefix is one of keys: it needs --collection");
     code = cli_bytes_arg(c, a, a->value[OPT_PREFIX], &f->prefix);
-    f->o.prefix = (varve_bytes){f->prefix.data, f->prefix.len};
+    f->o.o.prefix = (varve_bytes){f->prefix.data, f->prefix.len};
     return code;
 }
 
@@ -44,21 +44,20 @@ static void feed_deinit(struct feed *f)
     mem_free(f->token);
 }
 
-static enum status row_json(struct feed *f, const varve_iter *it, struct err *e)
+static enum status row_json(struct feed *f, const struct db_row *row, struct err *e)
 {
     struct buf *b = &f->c->scratch;
     char parent[VARVE_VERSION_TEXT_MAX];
-    varve_version from = varve_iter_parent(it);
-    bool deleted = varve_iter_is_delete(it);
+    varve_version from = row->parent;
+    bool deleted = row->deleted;
     enum status st;
     if ((st = buf_printf(b, "{\"token\":")) != ST_OK ||
-        (st = cli_json_bytes(b, BYTES_STR(varve_iter_token(it)))) != ST_OK ||
+        (st = cli_json_bytes(b, BYTES_STR(row->token))) != ST_OK ||
         (st = buf_printf(b, ",\"collection\":")) != ST_OK ||
-        (st = cli_json_bytes(b, BYTES_STR(varve_iter_collection(it)))) != ST_OK ||
-        (st = buf_printf(b, ",\"key\":")) != ST_OK ||
-        (st = cli_json_bytes(b, cli_bytes(varve_iter_key(it)))) != ST_OK ||
+        (st = cli_json_bytes(b, BYTES_STR(row->collection))) != ST_OK ||
+        (st = buf_printf(b, ",\"key\":")) != ST_OK || (st = cli_json_bytes(b, row->key)) != ST_OK ||
         (st = buf_append_u8(b, ',')) != ST_OK ||
-        (st = cli_json_version(b, "version", varve_iter_version(it))) != ST_OK ||
+        (st = cli_json_version(b, "version", row->version)) != ST_OK ||
         (st = buf_printf(b, ",\"kind\":\"%s\"", deleted ? "delete" : "put")) != ST_OK)
         return st;
     if (from.hlc || from.origin) {
@@ -67,52 +66,53 @@ static enum status row_json(struct feed *f, const varve_iter *it, struct err *e)
     } else {
         st = buf_printf(b, ",\"parent\":null");
     }
-    if (st == ST_OK && f->o.values && !deleted) {
+    if (st == ST_OK && f->o.o.values && !deleted) {
         if ((st = buf_printf(b, ",\"value\":")) != ST_OK)
             return st;
-        st = cli_json_value(b, varve_iter_type(it), cli_bytes(varve_iter_value(it)),
-                            cli_has(f->a, OPT_CANONICAL), e);
+        st = cli_json_value(b, row->type, row->value, cli_has(f->a, OPT_CANONICAL), e);
     }
     return st == ST_OK ? buf_append(b, "}\n", 2) : st;
 }
 
-static enum status row_text(struct feed *f, const varve_iter *it, struct err *e)
+static enum status row_text(struct feed *f, const struct db_row *row, struct err *e)
 {
     struct buf *b = &f->c->scratch;
-    bool color = f->c->color, deleted = varve_iter_is_delete(it);
+    bool color = f->c->color, deleted = row->deleted;
     char version[VARVE_VERSION_TEXT_MAX], time[CLI_TIME_TEXT_MAX];
-    varve_version_format(varve_iter_version(it), version);
-    cli_time_format(varve_version_time_ms(varve_iter_version(it)), time);
+    varve_version_format(row->version, version);
+    cli_time_format(varve_version_time_ms(row->version), time);
     enum status st = buf_printf(b, "%s%-16s%s  %-24s  %s%-6s%s  ", cli_yellow(color), version,
                                 cli_plain(color), time, cli_red(color && deleted),
                                 deleted ? "delete" : "put", cli_plain(color && deleted));
     if (st == ST_OK)
-        st = cli_text_bytes(b, BYTES_STR(varve_iter_collection(it)));
+        st = cli_text_bytes(b, BYTES_STR(row->collection));
     if (st == ST_OK)
         st = buf_append_u8(b, '/');
     if (st == ST_OK)
-        st = cli_text_bytes(b, cli_bytes(varve_iter_key(it)));
-    if (st == ST_OK && f->o.values && !deleted) {
+        st = cli_text_bytes(b, row->key);
+    if (st == ST_OK && f->o.o.values && !deleted) {
         if ((st = buf_append_u8(b, '\t')) != ST_OK)
             return st;
-        st = cli_text_value(b, varve_iter_type(it), cli_bytes(varve_iter_value(it)), e);
+        st = cli_text_value(b, row->type, row->value, e);
     }
     return st == ST_OK ? buf_append_u8(b, '\n') : st;
 }
 
-static int feed_row(struct feed *f, const varve_iter *it)
+static int feed_row(struct feed *f, const struct db_row *row)
 {
     struct err e;
     err_init(&e);
-    char *token = mem_strdup(varve_iter_token(it));
-    if (!token)
-        return cli_error(f->c, CLI_FAILED, "out of memory");
-    mem_free(f->token);
-    f->token = token;
-    bool hidden = cli_hidden(varve_iter_collection(it)) && !f->o.collection;
+    if (row->token) {
+        char *token = mem_strdup(row->token);
+        if (!token)
+            return cli_error(f->c, CLI_FAILED, "out of memory");
+        mem_free(f->token);
+        f->token = token;
+    }
+    bool hidden = cli_hidden(row->collection) && !f->o.o.collection;
     if (hidden && !cli_has(f->a, OPT_ALL))
         return CLI_OK;
-    enum status st = cli_has(f->a, OPT_JSON) ? row_json(f, it, &e) : row_text(f, it, &e);
+    enum status st = cli_has(f->a, OPT_JSON) ? row_json(f, row, &e) : row_text(f, row, &e);
     if (st != ST_OK)
         return *e.detail ? cli_fail_local(f->c, st, &e)
                          : cli_error(f->c, CLI_FAILED, "out of memory");
@@ -148,8 +148,11 @@ static int tell_token(struct feed *f, const char *began)
 int cli_changes(struct cli *c, const struct cli_args *a)
 {
     struct feed f;
-    varve_iter *it = NULL;
+    struct db_rows *rows = NULL;
+    const struct db_row *row;
     int got = 0;
+    if (cli_has(a, OPT_FOLLOW) && c->remote)
+        return cli_watch(c, a);
     if (cli_has(a, OPT_FOLLOW))
         return cli_usage(
             c, a,
@@ -159,39 +162,40 @@ int cli_changes(struct cli *c, const struct cli_args *a)
     int code = feed_init(&f, c, a);
     if (code != CLI_OK || (code = cli_open(c, a)) != CLI_OK)
         goto out;
-    varve_status st = varve_changes(c->db, f.since, &f.o, &it);
+    varve_status st = c->db->read->changes(c->db, &f.o, &rows);
     if (st != VARVE_OK) {
         code = cli_fail(c, st, "changes");
         goto out;
     }
-    while (code == CLI_OK && !feed_full(&f) && !cli_stopped(c) && (got = varve_iter_next(it)) == 1)
-        code = feed_row(&f, it);
+    while (code == CLI_OK && !feed_full(&f) && !cli_stopped(c) && (got = db_next(rows, &row)) == 1)
+        code = feed_row(&f, row);
     if (code == CLI_OK && got < 0)
         code = cli_fail(c, (varve_status)-got, "changes");
     if (code == CLI_OK)
         code = cli_stop_code(c);
     if (code == CLI_OK)
-        code = tell_token(&f, varve_iter_token(it));
+        code = tell_token(&f, rows->ops->token(rows));
 out:
-    varve_iter_close(it);
+    db_rows_close(rows);
     feed_deinit(&f);
     return code;
 }
 
-static int watch_rows(struct feed *f, varve_watch *w, uint64_t timeout_ms)
+static int watch_rows(struct feed *f, struct db_rows *rows, uint64_t timeout_ms)
 {
-    const varve_iter *row;
+    const struct db_row *row;
     uint64_t quiet_since = cli_mono_ms();
     int code = CLI_OK;
     while (code == CLI_OK && !feed_full(f) && !cli_stopped(f->c)) {
-        int got = varve_watch_next(w, 0, &row);
+        int got = rows->ops->next(rows, 0, &row);
         if (got == 0) {
             fflush(f->c->out); /* what came is seen before the wait */
             uint64_t waited = cli_mono_ms() - quiet_since;
             if (timeout_ms && waited >= timeout_ms)
                 return CLI_OK;
             uint64_t left = timeout_ms ? timeout_ms - waited : WATCH_SLICE_MS;
-            got = varve_watch_next(w, left < WATCH_SLICE_MS ? (int64_t)left : WATCH_SLICE_MS, &row);
+            got =
+                rows->ops->next(rows, left < WATCH_SLICE_MS ? (int64_t)left : WATCH_SLICE_MS, &row);
         }
         if (got < 0)
             return cli_fail(f->c, (varve_status)-got, "watch");
@@ -206,25 +210,26 @@ static int watch_rows(struct feed *f, varve_watch *w, uint64_t timeout_ms)
 int cli_watch(struct cli *c, const struct cli_args *a)
 {
     struct feed f;
-    varve_watch *w = NULL;
+    struct db_rows *rows = NULL;
     uint64_t timeout_ms = 0;
     int code = feed_init(&f, c, a);
     if (code != CLI_OK || (code = cli_duration_arg(c, a, OPT_TIMEOUT, &timeout_ms)) != CLI_OK ||
         (code = cli_open(c, a)) != CLI_OK)
         goto out;
-    if (!timeout_ms)
+    if (!timeout_ms && !c->remote)
         cli_note(c, a,
                  "waiting for changes of this process; other processes cannot write while it "
                  "has the folder ('varve serve' shares it). Ctrl-C ends it.");
-    varve_status st = varve_watch_open(c->db, f.since, &f.o, &w);
+    f.o.follow = true;
+    varve_status st = c->db->read->changes(c->db, &f.o, &rows);
     if (st != VARVE_OK) {
         code = cli_fail(c, st, "watch");
         goto out;
     }
-    code = watch_rows(&f, w, timeout_ms);
+    code = watch_rows(&f, rows, timeout_ms);
     if (code == CLI_OK)
-        code = tell_token(&f, varve_watch_token(w));
-    varve_watch_close(w);
+        code = tell_token(&f, rows->ops->token(rows));
+    db_rows_close(rows);
     if (code == CLI_OK)
         code = cli_stop_code(c);
 out:

@@ -13,7 +13,9 @@ static const char *const exit_codes =
     "  2  wrong usage, or a value over a limit; nothing was done\n"
     "  3  another process has the folder open\n"
     "  4  data is corrupt; 'varve verify' tells where\n"
-    "  5  any other failure: no database in the folder, disk full, input/output, bad input data\n"
+    "  5  any other failure: no database in the folder, no answer from the server, a login "
+    "refused, disk full,\n"
+    "     input/output, bad input data\n"
     "  128+N  stopped by signal N, cleanly (Ctrl-C: 130)\n";
 
 static void print_options(FILE *out, cli_opts options)
@@ -57,11 +59,21 @@ void cli_help_verb(FILE *out, const struct cli_verb *v)
     }
     fputs("\nCommon options\n", out);
     print_options(out, CLI_OPTS_COMMON);
+    if (cli_verb_options(v) & CLI_OPTS_LOGIN)
+        fputs("With --server or --profile also those of 'varve help': --user, --token-file, --ca "
+              "...\n",
+              out);
+}
+
+cli_opts cli_verb_options(const struct cli_verb *v)
+{
+    bool at_server = v->mode == CLI_READS || v->mode == CLI_WRITES || v->mode == CLI_MAKES;
+    return v->options | CLI_OPTS_COMMON | (at_server ? CLI_OPTS_LOGIN : 0);
 }
 
 static void help_overview(FILE *out)
 {
-    fputs("varve - keys and documents in a folder, every version kept\n\nUsage\n"
+    fputs("varve - keys and documents in a folder or at a server, every version kept\n\nUsage\n"
           "  varve VERB [ARGUMENTS] [OPTIONS]\n\nVerbs\n",
           out);
     for (size_t i = 0; i < cli_verb_count; i++)
@@ -74,14 +86,25 @@ static void help_overview(FILE *out)
           out);
     print_options(out, CLI_OPTS_COMMON);
     fputs("      --version               show the version of the program\n", out);
+    fputs("\nAt a server (--server or --profile)\n", out);
+    print_options(out, CLI_OPTS_LOGIN);
     fputs("\nMoments (--at)\n"
           "  2026-02-01T12:30:00Z, 2026-02-01T14:30+02:00, 2026-02-01 (UTC unless an offset is "
           "given), -5m, -2h,\n"
           "  -1h30m, a VERSION as put and log print it, @SNAPSHOT, now\n"
           "\nEnvironment\n"
-          "  VARVE_DATA    the folder, when --data is not given\n"
-          "  VARVE_WRITER  who writes, when --writer is not given\n"
-          "  NO_COLOR      when set, no colours (there are none anyway unless on a terminal)\n\n",
+          "  VARVE_DATA     the folder, when --data is not given\n"
+          "  VARVE_SERVER   the server, when neither --data nor --server nor --profile is given\n"
+          "  VARVE_PROFILE  the same with a profile\n"
+          "  VARVE_TOKEN    the API token, when no user and no token is given\n"
+          "  VARVE_WRITER   who writes, when --writer is not given\n"
+          "  NO_COLOR       when set, no colours (there are none anyway unless on a terminal)\n"
+          "\nProfiles: ~/.config/varve/profile.yaml\n"
+          "  production:\n"
+          "    server: db1.example.org:7878,db2.example.org:7878\n"
+          "    ca: /etc/varve/ca.pem\n"
+          "    user: alice\n"
+          "    password_file: /home/alice/.config/varve/password\n\n",
           out);
     fputs(exit_codes, out);
 }
@@ -124,14 +147,16 @@ static void complete_bash(FILE *out)
           "words\n"
           "  for ((i = 1; i < COMP_CWORD; i++)); do\n"
           "    case \"${COMP_WORDS[i]}\" in\n"
-          "      -d | --data) ((i++)) ;;\n"
+          "      -d | --data | --server | --profile | --user | --deadline) ((i++)) ;;\n"
+          "      --password-file | --token-file | --ca | --cert | --cert-key) ((i++)) ;;\n"
           "      -*) ;;\n"
           "      *) verb=\"${COMP_WORDS[i]}\"; break ;;\n"
           "    esac\n"
           "  done\n"
           "  case \"$prev\" in\n"
           "    -d | --data) COMPREPLY=($(compgen -d -- \"$cur\")); return ;;\n"
-          "    -f | --file) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
+          "    -f | --file | --password-file | --token-file | --ca | --cert | --cert-key)\n"
+          "      COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
           "    --format) COMPREPLY=($(compgen -W 'ndjson csv' -- \"$cur\")); return ;;\n"
           "    --sync) COMPREPLY=($(compgen -W 'always interval off' -- \"$cur\")); return ;;\n"
           "    --on-error) COMPREPLY=($(compgen -W 'stop skip' -- \"$cur\")); return ;;\n"
@@ -145,7 +170,7 @@ static void complete_bash(FILE *out)
     fputs(" --version' ;;\n", out);
     for (size_t i = 0; i < cli_verb_count; i++) {
         fprintf(out, "    %s) words='", cli_verbs[i].name);
-        bash_words(out, cli_verbs[i].options | CLI_OPTS_COMMON);
+        bash_words(out, cli_verb_options(&cli_verbs[i]));
         if (cli_verbs[i].fn == cli_completion)
             fputs(" bash zsh fish", out);
         if (cli_verbs[i].fn == cli_snapshot)
@@ -178,6 +203,12 @@ static void print_quoted(FILE *out, const char *text, bool zsh)
     }
 }
 
+static bool is_file(size_t opt)
+{
+    return opt == OPT_FILE || opt == OPT_PASSWORD_FILE || opt == OPT_TOKEN_FILE || opt == OPT_CA ||
+           opt == OPT_CERT || opt == OPT_CERT_KEY;
+}
+
 static void zsh_options(FILE *out, cli_opts options)
 {
     for (size_t i = 0; i < OPT_COUNT; i++) {
@@ -193,9 +224,9 @@ static void zsh_options(FILE *out, cli_opts options)
             fputc(']', out);
             if (o->value)
                 fprintf(out, ":%s:%s", o->value,
-                        i == OPT_DATA   ? "_files -/"
-                        : i == OPT_FILE ? "_files"
-                                        : "");
+                        i == OPT_DATA ? "_files -/"
+                        : is_file(i)  ? "_files"
+                                      : "");
             fputc('\'', out);
         }
     }
@@ -217,7 +248,7 @@ static void complete_zsh(FILE *out)
           out);
     for (size_t i = 0; i < cli_verb_count; i++) {
         fprintf(out, "    %s)\n      _arguments", cli_verbs[i].name);
-        zsh_options(out, cli_verbs[i].options | CLI_OPTS_COMMON);
+        zsh_options(out, cli_verb_options(&cli_verbs[i]));
         fputs(cli_verbs[i].fn == cli_completion ? " \\\n        '1:shell:(bash zsh fish)'\n"
               : cli_verbs[i].fn == cli_snapshot ? " \\\n        '1:what:(create list delete)'\n"
                                                 : " \\\n        '*:argument:_files'\n",
@@ -240,7 +271,7 @@ static void complete_fish(FILE *out)
     for (size_t v = 0; v < cli_verb_count; v++)
         for (size_t i = 0; i < OPT_COUNT; i++) {
             const struct cli_option *o = &cli_options[i];
-            if (!(((cli_verbs[v].options | CLI_OPTS_COMMON) >> i) & 1))
+            if (!((cli_verb_options(&cli_verbs[v]) >> i) & 1))
                 continue;
             fprintf(out, "complete -c varve -n '__fish_seen_subcommand_from %s' -l %s",
                     cli_verbs[v].name, o->name);

@@ -49,12 +49,12 @@ static int pin_moment(struct export *ex)
 {
     char text[CLI_TIME_TEXT_MAX + VARVE_VERSION_TEXT_MAX];
     if (ex->at.kind == VARVE_AT_NOW) {
-        varve_stats s = {.size = sizeof s};
-        varve_status st = varve_get_stats(ex->c->db, &s);
+        varve_version newest = {0, 0};
+        varve_status st = ex->c->db->read->newest(ex->c->db, ex->note.collection, &newest);
         if (st != VARVE_OK)
             return cli_fail(ex->c, st, "export");
-        if (s.newest.hlc || s.newest.origin)
-            ex->at = (varve_at){.kind = VARVE_AT_VERSION, .version = s.newest};
+        if (newest.hlc || newest.origin)
+            ex->at = (varve_at){.kind = VARVE_AT_VERSION, .version = newest};
     }
     switch (ex->at.kind) {
     case VARVE_AT_VERSION:
@@ -176,38 +176,39 @@ static int close_file(struct export *ex, int code)
 
 /* ---- the passes ---- */
 
-typedef int (*pass_fn)(struct export *ex, const varve_iter *it);
+typedef int (*pass_fn)(struct export *ex, const struct db_row *row);
 
 static int pass(struct export *ex, bool keys_only, pass_fn fn)
 {
     varve_scan_options o = {.size = sizeof o, .keys_only = keys_only, .at = ex->at};
-    varve_iter *it = NULL;
+    struct db_rows *rows = NULL;
+    const struct db_row *row;
     int got = 0, code = CLI_OK;
     o.from = (varve_bytes){ex->from.data, ex->from.len};
-    varve_status st = varve_scan(ex->c->db, ex->note.collection, &o, &it);
+    varve_status st = ex->c->db->read->scan(ex->c->db, ex->note.collection, &o, &rows);
     if (st != VARVE_OK)
         return cli_fail(ex->c, st, "export");
-    while (code == CLI_OK && !cli_stopped(ex->c) && (got = varve_iter_next(it)) == 1)
-        code = fn(ex, it);
-    varve_iter_close(it);
+    while (code == CLI_OK && !cli_stopped(ex->c) && (got = db_next(rows, &row)) == 1)
+        code = fn(ex, row);
+    db_rows_close(rows);
     if (code == CLI_OK && got < 0)
         code = cli_fail(ex->c, (varve_status)-got, "export");
     return code == CLI_OK ? cli_stop_code(ex->c) : code;
 }
 
-static int pass_count(struct export *ex, const varve_iter *it)
+static int pass_count(struct export *ex, const struct db_row *row)
 {
-    (void)it;
+    (void)row;
     ex->total++;
     return CLI_OK;
 }
 
-static int pass_columns(struct export *ex, const varve_iter *it)
+static int pass_columns(struct export *ex, const struct db_row *row)
 {
     struct err e;
     err_init(&e);
     ex->total++;
-    if (cli_export_note_columns(&ex->rows, it, &e) != ST_OK)
+    if (cli_export_note_columns(&ex->rows, row, &e) != ST_OK)
         return cli_error(ex->c, CLI_FAILED, "export: %s", *e.detail ? e.detail : "out of memory");
     return CLI_OK;
 }
@@ -220,11 +221,11 @@ static int write_scratch(struct export *ex)
     return ok ? CLI_OK : out_failed(ex, "cannot write it");
 }
 
-static int pass_write(struct export *ex, const varve_iter *it)
+static int pass_write(struct export *ex, const struct db_row *row)
 {
     struct err e;
     err_init(&e);
-    if (cli_export_row(&ex->rows, it, &ex->c->scratch, &e) != ST_OK) {
+    if (cli_export_row(&ex->rows, row, &ex->c->scratch, &e) != ST_OK) {
         buf_clear(&ex->c->scratch);
         return cli_error(ex->c, CLI_FAILED, "export: %s", *e.detail ? e.detail : "out of memory");
     }

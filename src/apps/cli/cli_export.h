@@ -27,11 +27,11 @@ struct cli_export_rows {
 
 void cli_export_rows_deinit(struct cli_export_rows *r);
 /* CSV, first pass: notes the fields of a record. */
-enum status cli_export_note_columns(struct cli_export_rows *r, const varve_iter *it,
+enum status cli_export_note_columns(struct cli_export_rows *r, const struct db_row *row,
                                     struct err *err) WARN_UNUSED;
 enum status cli_export_heading(struct cli_export_rows *r, struct buf *out) WARN_UNUSED;
 /* Appends the line of a record. INVALID_ARGUMENT for what the format cannot hold. */
-enum status cli_export_row(struct cli_export_rows *r, const varve_iter *it, struct buf *out,
+enum status cli_export_row(struct cli_export_rows *r, const struct db_row *row, struct buf *out,
                            struct err *err) WARN_UNUSED;
 
 /* FILE.varve-export: what an unfinished export was. */

@@ -21,10 +21,10 @@ void cli_export_rows_deinit(struct cli_export_rows *r)
     r->slot = NULL;
 }
 
-static enum status refuse(const varve_iter *it, struct err *err, const char *why)
+static enum status refuse(const struct db_row *row, struct err *err, const char *why)
 {
     struct buf key = BUF_INIT;
-    enum status st = cli_text_bytes(&key, cli_bytes(varve_iter_key(it)));
+    enum status st = cli_text_bytes(&key, row->key);
     const char *text = st == ST_OK ? buf_cstr(&key) : NULL;
     st = err_set(err, ST_INVALID_ARGUMENT, "record '%.200s': %s", text ? text : "?", why);
     buf_deinit(&key);
@@ -59,16 +59,16 @@ static bool needs_wrapping(struct bytes doc)
            cli_bson_find(doc, BYTES_LIT(CLI_DOC_FIELD), &f) != 0;
 }
 
-static enum status wrap(struct cli_export_rows *r, const varve_iter *it, struct err *err)
+static enum status wrap(struct cli_export_rows *r, const struct db_row *row, struct err *err)
 {
-    struct bytes key = cli_bytes(varve_iter_key(it)), value = cli_bytes(varve_iter_value(it));
-    bool doc = varve_iter_type(it) == VARVE_DOC;
+    struct bytes key = row->key, value = row->value;
+    bool doc = row->type == VARVE_DOC;
     struct buf *b = &r->wrapped;
     size_t at;
     int inside = doc && !r->envelope ? key_inside(r, value, key) : 0;
     buf_clear(b);
     if (inside < 0)
-        return refuse(it, err,
+        return refuse(row, err,
                       "its field of the key's name holds something else; choose another --key");
     if (inside > 0)
         return buf_append(b, value.data, value.len);
@@ -86,10 +86,10 @@ static enum status wrap(struct cli_export_rows *r, const varve_iter *it, struct 
     return st == ST_OK ? cli_bson_end(b, at) : st;
 }
 
-static enum status ndjson_row(struct cli_export_rows *r, const varve_iter *it, struct buf *out,
+static enum status ndjson_row(struct cli_export_rows *r, const struct db_row *row, struct buf *out,
                               struct err *err)
 {
-    enum status st = wrap(r, it, err);
+    enum status st = wrap(r, row, err);
     if (st == ST_OK)
         st = cli_json_value(out, VARVE_DOC, buf_bytes(&r->wrapped), r->canonical, err);
     return st == ST_OK ? buf_append_u8(out, '\n') : st;
@@ -134,22 +134,22 @@ static enum status add_column(struct cli_export_rows *r, struct bytes name, stru
     return ST_OK;
 }
 
-enum status cli_export_note_columns(struct cli_export_rows *r, const varve_iter *it,
+enum status cli_export_note_columns(struct cli_export_rows *r, const struct db_row *row,
                                     struct err *err)
 {
-    struct bytes key = cli_bytes(varve_iter_key(it)), doc = cli_bytes(varve_iter_value(it));
+    struct bytes key = row->key, doc = row->value;
     struct cli_bson_field f;
     size_t pos = 0;
-    if (varve_iter_type(it) != VARVE_DOC)
-        return refuse(it, err, "raw bytes cannot be written as CSV; use --format ndjson");
+    if (row->type != VARVE_DOC)
+        return refuse(row, err, "raw bytes cannot be written as CSV; use --format ndjson");
     if (!cli_is_utf8(key))
-        return refuse(it, err, "its key is not text, as CSV needs it; use --format ndjson");
+        return refuse(row, err, "its key is not text, as CSV needs it; use --format ndjson");
     if (key_inside(r, doc, key) < 0 || (r->envelope && key_inside(r, doc, key)))
-        return refuse(it, err, "it has a field of the key's name itself; choose another --key");
+        return refuse(row, err, "it has a field of the key's name itself; choose another --key");
     enum status st = add_column(r, r->key_field, err);
     while (st == ST_OK && cli_bson_next(doc, &pos, &f) == 1) {
         if (f.name.len == 0)
-            return refuse(it, err,
+            return refuse(row, err,
                           "a field without a name cannot be a column; use --format ndjson");
         st = add_column(r, f.name, err);
     }
@@ -209,15 +209,15 @@ static enum status csv_fields(struct cli_export_rows *r, struct bytes doc, struc
     return st;
 }
 
-static enum status csv_row(struct cli_export_rows *r, const varve_iter *it, struct buf *out,
+static enum status csv_row(struct cli_export_rows *r, const struct db_row *row, struct buf *out,
                            struct err *err)
 {
-    struct bytes key = cli_bytes(varve_iter_key(it));
+    struct bytes key = row->key;
     size_t start = out->len;
     buf_clear(&r->text);
     for (size_t i = 0; i < r->columns; i++)
         r->column[i].present = false;
-    enum status st = csv_fields(r, cli_bytes(varve_iter_value(it)), err);
+    enum status st = csv_fields(r, row->value, err);
     for (size_t i = 0; st == ST_OK && i < r->columns; i++) {
         const struct cli_export_column *col = &r->column[i];
         struct bytes text = BYTES_EMPTY;
@@ -230,8 +230,8 @@ static enum status csv_row(struct cli_export_rows *r, const varve_iter *it, stru
     return st == ST_OK ? cli_csv_write_end(out, start) : st;
 }
 
-enum status cli_export_row(struct cli_export_rows *r, const varve_iter *it, struct buf *out,
+enum status cli_export_row(struct cli_export_rows *r, const struct db_row *row, struct buf *out,
                            struct err *err)
 {
-    return r->csv ? csv_row(r, it, out, err) : ndjson_row(r, it, out, err);
+    return r->csv ? csv_row(r, row, out, err) : ndjson_row(r, row, out, err);
 }

@@ -10,36 +10,37 @@ static int no_memory(struct cli *c)
 }
 
 /* {"collection":...,"key":...,"version":...,"time":...,"writer":...,"type":...,"value":...} */
-static enum status envelope(struct cli *c, const struct cli_path *p, const varve_value *v,
+static enum status envelope(struct cli *c, const struct cli_path *p, const struct db_row *v,
                             bool canonical, struct err *e)
 {
     struct buf *b = &c->scratch;
     enum status st;
-    varve_type type = varve_value_type(v);
+    varve_type type = v->type;
     if ((st = buf_printf(b, "{\"collection\":")) != ST_OK ||
         (st = cli_json_bytes(b, BYTES_STR(p->collection))) != ST_OK ||
         (st = buf_printf(b, ",\"key\":")) != ST_OK ||
         (st = cli_json_bytes(b, buf_bytes(&p->key))) != ST_OK ||
         (st = buf_append_u8(b, ',')) != ST_OK ||
-        (st = cli_json_version(b, "version", varve_value_version(v))) != ST_OK ||
+        (st = cli_json_version(b, "version", v->version)) != ST_OK ||
         (st = buf_printf(b, ",\"writer\":")) != ST_OK ||
-        (st = cli_json_bytes(b, cli_bytes(varve_value_writer(v)))) != ST_OK)
+        (st = cli_json_bytes(b, v->writer)) != ST_OK)
         return err_set(e, st, "out of memory");
-    if (varve_value_expires_ms(v)) {
+    if (v->expires_ms) {
         char time[CLI_TIME_TEXT_MAX];
-        cli_time_format(varve_value_expires_ms(v), time);
+        cli_time_format(v->expires_ms, time);
         if ((st = buf_printf(b, ",\"expires\":\"%s\"", time)) != ST_OK)
             return err_set(e, st, "out of memory");
     }
     st = buf_printf(b, ",\"type\":\"%s\",\"value\":", type == VARVE_DOC ? "document" : "raw");
     if (st == ST_OK)
-        st = cli_json_value(b, type, cli_bytes(varve_value_bytes(v)), canonical, e);
+        st = cli_json_value(b, type, v->value, canonical, e);
     return st == ST_OK ? buf_printf(b, "}\n") : st;
 }
 
-static int show(struct cli *c, const struct cli_args *a, const struct cli_path *p, varve_value *v)
+static int show(struct cli *c, const struct cli_args *a, const struct cli_path *p,
+                const struct db_row *v)
 {
-    struct bytes bytes = cli_bytes(varve_value_bytes(v));
+    struct bytes bytes = v->value;
     bool canonical = cli_has(a, OPT_CANONICAL);
     struct err e;
     err_init(&e);
@@ -48,12 +49,12 @@ static int show(struct cli *c, const struct cli_args *a, const struct cli_path *
         if (st != ST_OK)
             return *e.detail ? cli_fail_local(c, st, &e) : no_memory(c);
         cli_put_scratch(c);
-    } else if (varve_value_type(v) == VARVE_DOC) {
+    } else if (v->type == VARVE_DOC) {
         char *json = NULL;
         varve_status vst =
             varve_bson_to_json(bytes.data, bytes.len, canonical, cli_has(a, OPT_PRETTY), &json);
         if (vst != VARVE_OK)
-            return cli_fail(c, vst, a->arg[0]);
+            return cli_fail_lib(c, vst, a->arg[0]);
         cli_put_bytes(c, BYTES_STR(json));
         cli_put_bytes(c, BYTES_LIT("\n"));
         varve_free(json);
@@ -69,30 +70,24 @@ int cli_get(struct cli *c, const struct cli_args *a)
 {
     struct cli_path p;
     varve_at at;
-    varve_value *v = NULL;
+    const struct db_row *v;
     int code = cli_path_parse(c, a, a->arg[0], true, &p);
     if (code != CLI_OK)
         return code;
     if ((code = cli_at_arg(c, a, &at)) != CLI_OK || (code = cli_open(c, a)) != CLI_OK)
         goto out;
-    v = varve_value_new();
-    if (!v) {
-        code = no_memory(c);
-        goto out;
-    }
-    varve_status st = varve_get(c->db, p.collection, p.key.data, p.key.len, &at, v);
+    varve_status st = c->db->read->get(c->db, p.collection, buf_bytes(&p.key), &at, &v);
     code = st == VARVE_OK ? show(c, a, &p, v) : cli_fail(c, st, a->arg[0]);
 out:
-    varve_value_free(v);
     cli_path_deinit(&p);
     return code;
 }
 
-static enum status scan_row(struct cli *c, const struct cli_args *a, const varve_iter *it,
+static enum status scan_row(struct cli *c, const struct cli_args *a, const struct db_row *row,
                             struct err *e)
 {
     struct buf *b = &c->scratch;
-    struct bytes key = cli_bytes(varve_iter_key(it)), value = cli_bytes(varve_iter_value(it));
+    struct bytes key = row->key, value = row->value;
     bool keys_only = cli_has(a, OPT_KEYS_ONLY);
     enum status st;
     if (!cli_has(a, OPT_JSON)) {
@@ -104,37 +99,38 @@ static enum status scan_row(struct cli *c, const struct cli_args *a, const varve
         if (st == ST_OK && !keys_only)
             st = buf_printf(b, "\t");
         if (st == ST_OK && !keys_only)
-            st = varve_iter_type(it) == VARVE_DOC
+            st = row->type == VARVE_DOC
                      ? cli_json_value(b, VARVE_DOC, value, cli_has(a, OPT_CANONICAL), e)
                      : cli_text_bytes(b, value);
         return st == ST_OK ? buf_append_u8(b, '\n') : st;
     }
     char version[VARVE_VERSION_TEXT_MAX];
-    varve_version_format(varve_iter_version(it), version);
+    varve_version_format(row->version, version);
     if ((st = buf_printf(b, "{\"key\":")) != ST_OK || (st = cli_json_bytes(b, key)) != ST_OK ||
         (st = buf_printf(b, ",\"version\":\"%s\"", version)) != ST_OK)
         return st;
     if (!keys_only) {
         if ((st = buf_printf(b, ",\"value\":")) != ST_OK)
             return st;
-        st = cli_json_value(b, varve_iter_type(it), value, cli_has(a, OPT_CANONICAL), e);
+        st = cli_json_value(b, row->type, value, cli_has(a, OPT_CANONICAL), e);
     }
     return st == ST_OK ? buf_append(b, "}\n", 2) : st;
 }
 
-/* Writes every row of an iterator with `row`, and closes it; before the first, `head` (may be
- * NULL), so that none stands above nothing. */
-typedef enum status (*row_fn)(struct cli *c, const struct cli_args *a, const varve_iter *it,
+/* Writes every row with `write`, and closes them; before the first, `head` (may be NULL), so that
+ * none stands above nothing. */
+typedef enum status (*row_fn)(struct cli *c, const struct cli_args *a, const struct db_row *row,
                               struct err *e);
 typedef void (*head_fn)(struct cli *c, const struct cli_args *a);
-static int all_rows(struct cli *c, const struct cli_args *a, varve_iter *it, row_fn row,
+static int all_rows(struct cli *c, const struct cli_args *a, struct db_rows *rows, row_fn write,
                     head_fn head, const char *what, uint64_t *ret_rows)
 {
+    const struct db_row *row;
     int got = 0, code = CLI_OK;
     struct err e;
     err_init(&e);
-    while (!cli_stopped(c) && (got = varve_iter_next(it)) == 1) {
-        enum status st = row(c, a, it, &e);
+    while (!cli_stopped(c) && (got = db_next(rows, &row)) == 1) {
+        enum status st = write(c, a, row, &e);
         if (st != ST_OK) {
             code = *e.detail ? cli_fail_local(c, st, &e) : no_memory(c);
             break;
@@ -147,7 +143,7 @@ static int all_rows(struct cli *c, const struct cli_args *a, varve_iter *it, row
     }
     if (code == CLI_OK && got < 0)
         code = cli_fail(c, (varve_status)-got, what);
-    varve_iter_close(it);
+    db_rows_close(rows);
     return code == CLI_OK ? cli_stop_code(c) : code;
 }
 
@@ -185,9 +181,9 @@ int cli_scan(struct cli *c, const struct cli_args *a)
         goto out; /* to the library 0 is no limit */
     if ((code = cli_open(c, a)) != CLI_OK)
         goto out;
-    varve_iter *it = NULL;
-    varve_status st = varve_scan(c->db, p.collection, &o, &it);
-    code = st == VARVE_OK ? all_rows(c, a, it, scan_row, NULL, "scan", &rows)
+    struct db_rows *found = NULL;
+    varve_status st = c->db->read->scan(c->db, p.collection, &o, &found);
+    code = st == VARVE_OK ? all_rows(c, a, found, scan_row, NULL, "scan", &rows)
                           : cli_fail(c, st, p.collection);
 out:
     buf_deinit(&prefix);
@@ -197,18 +193,18 @@ out:
     return code;
 }
 
-static enum status log_row_json(struct cli *c, const struct cli_args *a, const varve_iter *it,
+static enum status log_row_json(struct cli *c, const struct cli_args *a, const struct db_row *row,
                                 struct err *e)
 {
     struct buf *b = &c->scratch;
     char parent[VARVE_VERSION_TEXT_MAX] = "";
-    varve_version from = varve_iter_parent(it);
-    bool deleted = varve_iter_is_delete(it);
+    varve_version from = row->parent;
+    bool deleted = row->deleted;
     enum status st;
     if ((st = buf_printf(b, "{")) != ST_OK ||
-        (st = cli_json_version(b, "version", varve_iter_version(it))) != ST_OK ||
+        (st = cli_json_version(b, "version", row->version)) != ST_OK ||
         (st = buf_printf(b, ",\"writer\":")) != ST_OK ||
-        (st = cli_json_bytes(b, cli_bytes(varve_iter_writer(it)))) != ST_OK ||
+        (st = cli_json_bytes(b, row->writer)) != ST_OK ||
         (st = buf_printf(b, ",\"kind\":\"%s\",\"parent\":", deleted ? "delete" : "put")) != ST_OK)
         return st;
     if (from.hlc || from.origin) {
@@ -217,42 +213,42 @@ static enum status log_row_json(struct cli *c, const struct cli_args *a, const v
     } else {
         st = buf_printf(b, "null");
     }
-    if (st == ST_OK && varve_iter_expires_ms(it)) {
+    if (st == ST_OK && row->expires_ms) {
         char time[CLI_TIME_TEXT_MAX];
-        cli_time_format(varve_iter_expires_ms(it), time);
+        cli_time_format(row->expires_ms, time);
         st = buf_printf(b, ",\"expires\":\"%s\"", time);
     }
     if (st == ST_OK && cli_has(a, OPT_VALUES) && !deleted) {
         if ((st = buf_printf(b, ",\"value\":")) != ST_OK)
             return st;
-        st = cli_json_value(b, varve_iter_type(it), cli_bytes(varve_iter_value(it)), false, e);
+        st = cli_json_value(b, row->type, row->value, false, e);
     }
     return st == ST_OK ? buf_append(b, "}\n", 2) : st;
 }
 
-static enum status log_row(struct cli *c, const struct cli_args *a, const varve_iter *it,
+static enum status log_row(struct cli *c, const struct cli_args *a, const struct db_row *row,
                            struct err *e)
 {
     if (cli_has(a, OPT_JSON))
-        return log_row_json(c, a, it, e);
+        return log_row_json(c, a, row, e);
     struct buf *b = &c->scratch;
     char version[VARVE_VERSION_TEXT_MAX], parent[VARVE_VERSION_TEXT_MAX] = "-",
                                           time[CLI_TIME_TEXT_MAX];
-    varve_version from = varve_iter_parent(it);
-    bool deleted = varve_iter_is_delete(it);
-    varve_version_format(varve_iter_version(it), version);
-    cli_time_format(varve_version_time_ms(varve_iter_version(it)), time);
+    varve_version from = row->parent;
+    bool deleted = row->deleted;
+    varve_version_format(row->version, version);
+    cli_time_format(varve_version_time_ms(row->version), time);
     if (from.hlc || from.origin)
         varve_version_format(from, parent);
     enum status st = buf_printf(b, "%s%-16s%s  %-24s  %s%-6s%s  %-16s  ", cli_yellow(c->color),
                                 version, cli_plain(c->color), time, cli_red(c->color && deleted),
                                 deleted ? "delete" : "put", cli_plain(c->color && deleted), parent);
     if (st == ST_OK)
-        st = cli_text_bytes(b, cli_bytes(varve_iter_writer(it)));
+        st = cli_text_bytes(b, row->writer);
     if (st == ST_OK && cli_has(a, OPT_VALUES) && !deleted) {
         if ((st = buf_printf(b, "\n    ")) != ST_OK)
             return st;
-        st = cli_text_value(b, varve_iter_type(it), cli_bytes(varve_iter_value(it)), e);
+        st = cli_text_value(b, row->type, row->value, e);
     }
     return st == ST_OK ? buf_append_u8(b, '\n') : st;
 }
@@ -271,7 +267,7 @@ int cli_log(struct cli *c, const struct cli_args *a)
 {
     struct cli_path p;
     uint64_t limit = 0, rows = 0;
-    varve_iter *it = NULL;
+    struct db_rows *found = NULL;
     int code = cli_path_parse(c, a, a->arg[0], true, &p);
     if (code != CLI_OK)
         return code;
@@ -283,12 +279,12 @@ int cli_log(struct cli *c, const struct cli_args *a)
     }
     if ((code = cli_open(c, a)) != CLI_OK)
         goto out;
-    varve_status st = varve_history(c->db, p.collection, p.key.data, p.key.len, limit, &it);
+    varve_status st = c->db->read->history(c->db, p.collection, buf_bytes(&p.key), limit, &found);
     if (st != VARVE_OK) {
         code = cli_fail(c, st, a->arg[0]);
         goto out;
     }
-    code = all_rows(c, a, it, log_row, log_head, a->arg[0], &rows);
+    code = all_rows(c, a, found, log_row, log_head, a->arg[0], &rows);
     if (code == CLI_OK && rows == 0) {
         char name[CLI_NAME_TEXT_MAX];
         cli_name_text(a->arg[0], name);
@@ -314,15 +310,12 @@ static int moment_version(struct cli *c, const struct cli_args *a, const struct 
     *ret = at.version;
     if (at.kind == VARVE_AT_NOW || at.kind == VARVE_AT_VERSION)
         return CLI_OK;
-    varve_value *v = varve_value_new();
-    if (!v)
-        return no_memory(c);
-    varve_status st = varve_get(c->db, p->collection, p->key.data, p->key.len, &at, v);
+    const struct db_row *v;
+    varve_status st = c->db->read->get(c->db, p->collection, buf_bytes(&p->key), &at, &v);
     if (st == VARVE_OK)
-        *ret = varve_value_version(v);
+        *ret = v->version;
     else
         code = cli_fail(c, st, text);
-    varve_value_free(v);
     return code;
 }
 
@@ -343,7 +336,8 @@ int cli_diff(struct cli *c, const struct cli_args *a)
         goto out;
     }
     varve_diff_format format = cli_has(a, OPT_PATCH) ? VARVE_DIFF_JSON_PATCH : VARVE_DIFF_PATHS;
-    varve_status st = varve_diff(c->db, p.collection, p.key.data, p.key.len, v1, v2, format, &text);
+    varve_status st =
+        c->db->read->diff(c->db, p.collection, buf_bytes(&p.key), v1, v2, format, &text);
     if (st != VARVE_OK) {
         code = cli_fail(c, st, a->arg[0]);
         goto out;

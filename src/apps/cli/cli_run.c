@@ -202,9 +202,8 @@ static bool names_already(const char *text, const char *what)
     return first || (strcmp(text + len - n, what) == 0 && text[len - n - 1] == ' ');
 }
 
-int cli_fail(struct cli *c, varve_status st, const char *what)
+static int fail(struct cli *c, varve_status st, const char *what, const char *detail)
 {
-    const char *detail = varve_last_error();
     const char *text = *detail ? detail : varve_status_text(st);
     char name[CLI_NAME_TEXT_MAX];
     cli_name_text(what, name);
@@ -212,11 +211,21 @@ int cli_fail(struct cli *c, varve_status st, const char *what)
         return cli_error(c, CLI_SIGNALLED + signalled, "%s: stopped", name);
     int code = names_already(text, what) ? cli_error(c, cli_exit_code(st), "%s", text)
                                          : cli_error(c, cli_exit_code(st), "%s: %s", name, text);
-    if (st == VARVE_LOCKED)
+    if (st == VARVE_LOCKED && !c->remote)
         fprintf(c->err,
                 "Another process has this folder open, and one process owns a folder at a "
                 "time.\nWait until it is done; 'varve serve' is the way to share a database.\n");
     return code;
+}
+
+int cli_fail(struct cli *c, varve_status st, const char *what)
+{
+    return fail(c, st, what, c->db ? c->db->error(c->db) : varve_last_error());
+}
+
+int cli_fail_lib(struct cli *c, varve_status st, const char *what)
+{
+    return fail(c, st, what, varve_last_error());
 }
 
 int cli_fail_local(struct cli *c, enum status st, const struct err *e)
@@ -226,32 +235,32 @@ int cli_fail_local(struct cli *c, enum status st, const struct err *e)
 
 /* ---- the folder ---- */
 
-static const char *folder_of(const struct cli_args *a)
-{
-    const char *env = getenv("VARVE_DATA");
-    if (cli_has(a, OPT_DATA))
-        return a->value[OPT_DATA];
-    return env && *env ? env : "./varve-data";
-}
-
 int cli_open(struct cli *c, const struct cli_args *a)
 {
     if (c->db)
         return CLI_OK;
-    bool reads = a->verb->mode == CLI_READS, makes = a->verb->mode == CLI_MAKES;
+    if (c->remote)
+        return cli_connect(c, a);
+    bool reads = a->verb->mode == CLI_READS;
+    bool makes = a->verb->mode == CLI_MAKES || a->verb->mode == CLI_FOLDER;
     struct stat at;
     if (stat(c->data, &at) == 0 && !S_ISDIR(at.st_mode))
         return cli_error(c, CLI_FAILED, "%s is not a folder", c->data);
     varve_options o = {.size = sizeof o, .must_exist = !makes};
-    varve_status st = varve_open(c->data, &o, &c->db);
+    varve *folder = NULL;
+    varve_status st = varve_open(c->data, &o, &folder);
     if (reads &&
         (st == VARVE_READ_ONLY || st == VARVE_PERMISSION_DENIED || st == VARVE_DISK_FULL)) {
         o.read_only = true; /* on read-only media and on a full disk it can still be read */
-        st = varve_open(c->data, &o, &c->db);
+        st = varve_open(c->data, &o, &folder);
     }
-    if (st == VARVE_OK)
-        return CLI_OK;
-    c->db = NULL;
+    if (st == VARVE_OK) {
+        c->db = db_folder_new(folder);
+        if (c->db)
+            return CLI_OK;
+        (void)!varve_close(folder);
+        return cli_error(c, CLI_FAILED, "out of memory");
+    }
     if (st == VARVE_NOT_FOUND && !makes) {
         cli_error(c, CLI_FAILED, "there is no database in %s", c->data);
         fprintf(c->err, "Name one with --data DIR or $VARVE_DATA. The first write makes it, as in\n"
@@ -264,11 +273,11 @@ int cli_open(struct cli *c, const struct cli_args *a)
 
 int cli_close(struct cli *c)
 {
-    varve *db = c->db;
+    struct db *db = c->db;
     c->db = NULL;
     if (!db)
         return CLI_OK;
-    varve_status st = varve_close(db);
+    varve_status st = db->close(db);
     return st == VARVE_OK ? CLI_OK : cli_fail(c, st, "closing the database");
 }
 
@@ -425,15 +434,17 @@ static int run_verb(struct cli *c, struct cli_args *a)
         cli_help_verb(c->out, v);
         return CLI_OK;
     }
-    if (c->shell && cli_has(a, OPT_DATA))
-        return cli_usage(c, a, "--data: the shell stays with the folder that it was started for");
+    if (c->shell && (cli_has(a, OPT_DATA) || cli_has(a, OPT_SERVER) || cli_has(a, OPT_PROFILE)))
+        return cli_usage(c, a, "the shell stays with what it was started for");
+    if (c->shell && c->remote && v->mode == CLI_FOLDER)
+        return cli_usage(c, a, "%s works on a folder; this shell is at a server", v->name);
     if (a->nargs < v->min_args)
         return cli_usage(c, a, "%s needs more arguments", v->name);
     if (a->nargs > v->max_args)
         return cli_usage(c, a, "%s: '%s' is one argument too many", v->name, a->arg[v->max_args]);
-    if (!c->shell)
-        c->data = folder_of(a);
-    int code = v->fn(c, a);
+    int code = c->shell ? CLI_OK : cli_place(c, a);
+    if (code == CLI_OK)
+        code = v->fn(c, a);
     if (!c->out_failed && fflush(c->out) != 0) {
         c->out_failed = true;
         c->out_errno = errno;
@@ -453,7 +464,7 @@ int cli_run(struct cli *c, int argc, char **argv)
     int used = 0, code;
     err_init(&e);
     cli_args_init(&a);
-    cli_opts common = CLI_OPTS_COMMON;
+    cli_opts common = CLI_OPTS_COMMON | CLI_OPTS_LOGIN;
     if (argc > 0 && strcmp(argv[0], "--version") == 0)
         return fprintf(c->out, "varve %s\n", varve_version_string()) < 0 ? CLI_FAILED : CLI_OK;
     enum status st = cli_args_parse(&a, common, "varve", argc, argv, true, &used, &e);
@@ -466,7 +477,7 @@ int cli_run(struct cli *c, int argc, char **argv)
         if (a.verb->mode == CLI_RAW)
             st = cli_args_raw(&a, argc - used - 1, argv + used + 1, &e);
         else
-            st = cli_args_parse(&a, common | a.verb->options, a.verb->name, argc - used - 1,
+            st = cli_args_parse(&a, cli_verb_options(a.verb), a.verb->name, argc - used - 1,
                                 argv + used + 1, false, NULL, &e);
     }
     if (st != ST_OK)

@@ -197,11 +197,11 @@ int cli_shell(struct cli *c, const struct cli_args *a)
 {
     if (c->in_tty)
         cli_note(c, a, "varve %s on %s; 'help' lists the verbs, 'exit' ends",
-                 varve_version_string(), c->data);
+                 varve_version_string(), cli_where(c));
     /* A folder that is locked or damaged is told at once. One that is not there may be made by the
      * first put. */
     struct stat at;
-    if (stat(c->data, &at) != 0 && errno == ENOENT) {
+    if (!c->remote && stat(c->data, &at) != 0 && errno == ENOENT) {
         cli_note(c, a, "there is no database in %s yet; the first put makes it", c->data);
     } else {
         int opened = cli_open(c, a);

@@ -23,10 +23,10 @@ static void key_of(const char *prefix, const char *name, char out[KEY_MAX])
     snprintf(out, KEY_MAX, "%s%s", prefix, name);
 }
 
-/* 1: read into `v`; 0: there is none; -1: the failure was told, and is *ret_code. */
-static int read_record(struct cli *c, const char *key, varve_value *v, int *ret_code)
+/* 1: *ret is it; 0: there is none; -1: the failure was told, and is *ret_code. */
+static int read_record(struct cli *c, const char *key, const struct db_row **ret, int *ret_code)
 {
-    varve_status st = varve_get(c->db, SECURITY_COLLECTION, key, strlen(key), NULL, v);
+    varve_status st = c->db->read->get(c->db, SECURITY_COLLECTION, BYTES_STR(key), NULL, ret);
     if (st == VARVE_OK)
         return 1;
     if (st == VARVE_NOT_FOUND)
@@ -43,8 +43,8 @@ static int write_record(struct cli *c, const struct cli_args *a, const char *key
     int code = cli_write_args(c, a, &o);
     if (code != CLI_OK)
         return code;
-    varve_status st = varve_compare_and_set(c->db, SECURITY_COLLECTION, key, strlen(key), expected,
-                                            VARVE_RAW, b->data, b->len, &o, &v);
+    struct db_put put = {SECURITY_COLLECTION, BYTES_STR(key), buf_bytes(b), VARVE_RAW};
+    varve_status st = c->db->write->put(c->db, &put, &expected, &o, &v);
     if (st == VARVE_PRECONDITION_FAILED)
         return cli_error(c, CLI_ABSENT, "%s", there);
     return st == VARVE_OK ? CLI_OK : cli_fail(c, st, key);
@@ -81,7 +81,7 @@ static int read_line(struct cli *c, struct buf *ret)
     return CLI_OK;
 }
 
-static int ask(struct cli *c, const char *prompt, struct buf *ret)
+int cli_ask_secret(struct cli *c, const char *prompt, struct buf *ret)
 {
     struct termios was, quiet;
     int fd = fileno(c->in);
@@ -108,9 +108,9 @@ static int set_password(struct cli *c, const struct cli_args *a, struct user_rec
     err_init(&e);
     if (c->shell && !c->in_tty)
         return cli_usage(c, a, "in the shell, standard input is where the commands come from");
-    int code = ask(c, "Password: ", &first);
+    int code = cli_ask_secret(c, "Password: ", &first);
     if (code == CLI_OK && c->in_tty) {
-        code = ask(c, "Once more: ", &again);
+        code = cli_ask_secret(c, "Once more: ", &again);
         if (code == CLI_OK && !bytes_eq(buf_bytes(&first), buf_bytes(&again)))
             code = cli_error(c, CLI_USAGE, "these are two different passwords");
     }
@@ -160,23 +160,20 @@ static int user_change(struct cli *c, const struct cli_args *a, const char *name
     struct user_record u = {0};
     char key[KEY_MAX];
     int code = cli_open(c, a);
-    varve_value *v = varve_value_new();
-    if (code == CLI_OK && !v)
-        code = no_memory(c);
+    const struct db_row *v = NULL;
     key_of(CREDENTIAL_USER, name, key);
     if (code == CLI_OK) {
-        int got = read_record(c, key, v, &code);
+        int got = read_record(c, key, &v, &code);
         if (got == 0)
             code = cli_error(c, CLI_ABSENT, "there is no user %s", name);
-        else if (got == 1 && !user_decode(cli_bytes(varve_value_bytes(v)), &u))
+        else if (got == 1 && !user_decode(v->value, &u))
             code = cli_error(c, CLI_CORRUPT, "the record of %s cannot be read", name);
     }
     if (code == CLI_OK)
         code = password ? set_password(c, a, &u) : add_grants(c, a, 2, &u.grants);
     if (code == CLI_OK)
-        code = store_user(c, a, name, varve_value_version(v), &u,
-                          "somebody else has changed this user meanwhile");
-    varve_value_free(v);
+        code =
+            store_user(c, a, name, v->version, &u, "somebody else has changed this user meanwhile");
     return code;
 }
 
@@ -189,7 +186,8 @@ static int remove_record(struct cli *c, const struct cli_args *a, const char *pr
     if (code != CLI_OK || (code = cli_open(c, a)) != CLI_OK)
         return code;
     key_of(prefix, name, key);
-    varve_status st = varve_delete(c->db, SECURITY_COLLECTION, key, strlen(key), &o, NULL);
+    varve_status st =
+        c->db->write->erase(c->db, SECURITY_COLLECTION, BYTES_STR(key), NULL, &o, NULL);
     if (st == VARVE_NOT_FOUND)
         return cli_error(c, CLI_ABSENT, "there is no %s %s", what, name);
     return st == VARVE_OK ? CLI_OK : cli_fail(c, st, name);
@@ -269,9 +267,9 @@ static enum status show(struct cli *c, const struct cli_args *a, struct cli_tabl
 }
 
 static enum status show_row(struct cli *c, const struct cli_args *a, struct cli_table *t,
-                            const varve_iter *it, const char *prefix, bool tokens)
+                            const struct db_row *row, const char *prefix, bool tokens)
 {
-    struct bytes key = cli_bytes(varve_iter_key(it)), value = cli_bytes(varve_iter_value(it));
+    struct bytes key = row->key, value = row->value;
     struct user_record u;
     struct token_record k;
     struct shown s = {.name = BYTES(key.data + strlen(prefix), key.len - strlen(prefix)),
@@ -295,12 +293,13 @@ static int list(struct cli *c, const struct cli_args *a, bool tokens)
 {
     const char *prefix = tokens ? CREDENTIAL_TOKEN : CREDENTIAL_USER;
     varve_scan_options o = {.size = sizeof o, .prefix = {prefix, strlen(prefix)}};
-    varve_iter *it = NULL;
+    struct db_rows *rows = NULL;
+    const struct db_row *row;
     struct cli_table t;
     int got = 0, code = cli_open(c, a);
     if (code != CLI_OK)
         return code;
-    varve_status vst = varve_scan(c->db, SECURITY_COLLECTION, &o, &it);
+    varve_status vst = c->db->read->scan(c->db, SECURITY_COLLECTION, &o, &rows);
     if (vst != VARVE_OK)
         return cli_fail(c, vst, tokens ? "tokens" : "users");
     cli_table_init(&t, 4);
@@ -311,9 +310,9 @@ static int list(struct cli *c, const struct cli_args *a, bool tokens)
         st = cli_table_str(&t, "MADE");
     if (st == ST_OK)
         st = cli_table_str(&t, "MAY");
-    while (st == ST_OK && !cli_stopped(c) && (got = varve_iter_next(it)) == 1)
-        st = show_row(c, a, &t, it, prefix, tokens);
-    varve_iter_close(it);
+    while (st == ST_OK && !cli_stopped(c) && (got = db_next(rows, &row)) == 1)
+        st = show_row(c, a, &t, row, prefix, tokens);
+    db_rows_close(rows);
     if (st == ST_OK && got == 0 && t.rows > 4)
         st = cli_table_format(&t, c->color, &c->scratch);
     else if (st == ST_OK && got == 0 && !cli_has(a, OPT_JSON))

@@ -74,17 +74,22 @@ const struct cli_verb cli_verbs[] = {
      "nothing and\n"
      "repeats nothing; where there is no row, there is the token alone. The command's own records "
      "(_varve.*)\n"
-     "are left out unless --all is given.",
+     "are left out unless --all is given. At a server --follow goes on with what comes, as watch "
+     "does.",
      "varve changes --limit 10\n"
      "varve changes --collection users --values --json\n"
-     "varve changes --since TOKEN --json\n",
+     "varve changes --since TOKEN --json\n"
+     "varve changes --server localhost:7878 --since now --follow\n",
      O(SINCE) | O(COLLECTION) | O(PREFIX) | O(VALUES) | O(LIMIT) | O(FOLLOW) | O(ALL) |
          O(CANONICAL) | O(ESCAPES),
      0, 0, CLI_READS, cli_changes},
     {"watch", "list changes, then wait for more", "[--since TOKEN] [--timeout DURATION]",
-     "One process owns a folder, so only writes of this very process can still come: changes of "
-     "other processes\n"
-     "need the server (varve serve). Ends at Ctrl-C, or when nothing came for --timeout.",
+     "In a folder only writes of this very process can still come, as one process owns it: to hear "
+     "of others, watch\n"
+     "at a server (--server). A watch there that is cut off goes on where it was. Ends at Ctrl-C, "
+     "or when nothing came\n"
+     "for --timeout.",
+     "varve watch --server localhost:7878 --since now\n"
      "varve watch --since TOKEN --timeout 10s\n"
      "varve watch --collection users --json\n",
      O(SINCE) | O(COLLECTION) | O(PREFIX) | O(VALUES) | O(TIMEOUT) | O(LIMIT) | O(ALL) |
@@ -207,13 +212,13 @@ const struct cli_verb cli_verbs[] = {
      "varve user add importer --certificate 'write:*'\n"
      "varve user grant alice 'none:app-*'\n"
      "varve user list --json\n",
-     O(CERTIFICATE) | O(WRITER) | O(SYNC), 1, SIZE_MAX, CLI_MAKES, cli_user},
+     O(CERTIFICATE) | O(WRITER) | O(SYNC), 1, SIZE_MAX, CLI_FOLDER, cli_user},
     {"token", "the server's API tokens", "create | revoke | list [NAME | ID] [ROLE:PATTERN]...",
      "A token is shown once, when it is made; what is kept is its hash.",
      "varve token create ci 'read:*' --ttl 90d\n"
      "varve token list\n"
      "varve token revoke 0123456789abcdef\n",
-     O(TTL) | O(WRITER) | O(SYNC), 1, SIZE_MAX, CLI_MAKES, cli_token},
+     O(TTL) | O(WRITER) | O(SYNC), 1, SIZE_MAX, CLI_FOLDER, cli_token},
     {"shell", "type verbs one after the other, with the folder open", "",
      "Words are split as in a shell: '...' is taken as it is, \"...\" knows \\\" and \\\\, and "
      "outside of quotes\n"

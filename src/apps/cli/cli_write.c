@@ -105,20 +105,17 @@ static int put_value(struct cli *c, const struct cli_args *a, const struct cli_p
         st = varve_json_to_bson((const char *)value->data, value->len, &bson, &bson_len);
         varve_free(bson);
         if (st == VARVE_INVALID_ARGUMENT) {
-            code = cli_fail(c, st, "the value is not a JSON document");
+            code = cli_fail_lib(c, st, "the value is not a JSON document");
             fprintf(c->err, "--raw stores it as bytes.\n");
             return code;
         }
         if (st != VARVE_OK)
-            return cli_fail(c, st, a->arg[0]);
+            return cli_fail_lib(c, st, a->arg[0]);
     }
     if ((code = cli_open(c, a)) != CLI_OK)
         return code;
-    const void *data = value->data ? value->data : (const uint8_t *)"";
-    st = conditional ? varve_compare_and_set(c->db, p->collection, p->key.data, p->key.len,
-                                             expected, type, data, value->len, &o, &written)
-                     : varve_put(c->db, p->collection, p->key.data, p->key.len, type, data,
-                                 value->len, &o, &written);
+    struct db_put put = {p->collection, buf_bytes(&p->key), buf_bytes(value), type};
+    st = c->db->write->put(c->db, &put, conditional ? &expected : NULL, &o, &written);
     if (st == VARVE_PRECONDITION_FAILED && conditional)
         return tell_conflict(c, a->arg[0], written);
     return st == VARVE_OK ? tell_version(c, a, written, NULL) : cli_fail(c, st, a->arg[0]);
@@ -140,23 +137,6 @@ int cli_put(struct cli *c, const struct cli_args *a)
     return code;
 }
 
-/* Deletes only if the present version is `expected`: a batch of one, with its requirement. */
-static varve_status delete_if(struct cli *c, const struct cli_path *p, varve_version expected,
-                              const varve_write_options *o, varve_version *ret)
-{
-    varve_batch *b = varve_batch_new();
-    if (!b)
-        return VARVE_NO_MEMORY;
-    varve_status st = varve_batch_require(b, p->collection, p->key.data, p->key.len,
-                                          VARVE_REQUIRE_VERSION, expected);
-    if (st == VARVE_OK)
-        st = varve_batch_delete(b, p->collection, p->key.data, p->key.len);
-    if (st == VARVE_OK)
-        st = varve_commit(c->db, b, o, ret, NULL);
-    varve_batch_free(b);
-    return st;
-}
-
 int cli_delete(struct cli *c, const struct cli_args *a)
 {
     struct cli_path p;
@@ -172,9 +152,9 @@ int cli_delete(struct cli *c, const struct cli_args *a)
         goto out;
     if ((code = cli_open(c, a)) != CLI_OK)
         goto out;
-    varve_status st = cli_has(a, OPT_IF_VERSION)
-                          ? delete_if(c, &p, expected, &o, &written)
-                          : varve_delete(c->db, p.collection, p.key.data, p.key.len, &o, &written);
+    varve_status st =
+        c->db->write->erase(c->db, p.collection, buf_bytes(&p.key),
+                            cli_has(a, OPT_IF_VERSION) ? &expected : NULL, &o, &written);
     char name[CLI_NAME_TEXT_MAX];
     cli_name_text(a->arg[0], name);
     if (st == VARVE_PRECONDITION_FAILED)
@@ -192,11 +172,8 @@ static int tell_restored(struct cli *c, const struct cli_args *a, const struct c
                          varve_version written)
 {
     varve_at at = {.kind = VARVE_AT_VERSION, .version = written};
-    varve_value *v = varve_value_new();
-    if (!v)
-        return cli_error(c, CLI_FAILED, "out of memory (the write was done)");
-    varve_status st = varve_get(c->db, p->collection, p->key.data, p->key.len, &at, v);
-    varve_value_free(v);
+    const struct db_row *v;
+    varve_status st = c->db->read->get(c->db, p->collection, buf_bytes(&p->key), &at, &v);
     bool deleted = st == VARVE_NOT_FOUND;
     if (st != VARVE_OK && !deleted)
         return cli_fail(c, st, a->arg[0]);
@@ -223,7 +200,8 @@ int cli_restore(struct cli *c, const struct cli_args *a)
     if ((code = cli_write_args(c, a, &o)) != CLI_OK || (code = cli_at_arg(c, a, &at)) != CLI_OK ||
         (code = cli_open(c, a)) != CLI_OK)
         goto out;
-    varve_status st = varve_restore(c->db, p.collection, p.key.data, p.key.len, &at, &o, &written);
+    varve_status st =
+        c->db->write->restore(c->db, p.collection, buf_bytes(&p.key), &at, &o, &written);
     code = st == VARVE_OK ? tell_restored(c, a, &p, written) : cli_fail(c, st, a->arg[0]);
 out:
     cli_path_deinit(&p);

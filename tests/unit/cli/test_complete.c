@@ -52,7 +52,7 @@ static void the_table_is_whole(void **state)
         assert_ptr_equal(cli_verb_find(v->name), v);
         assert_string_equal(cli_verb_suggest(v->name), v->name);
         assert_true((v->options & CLI_OPTS_COMMON) == 0);
-        used |= v->options;
+        used |= cli_verb_options(v);
         for (size_t j = 0; j < i; j++)
             assert_string_not_equal(cli_verbs[j].name, v->name);
     }
