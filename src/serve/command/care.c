@@ -53,6 +53,8 @@ enum status command_retention_get(const struct command_db *db, struct bytes coll
                                   struct collection_settings *ret, struct err *err)
 {
     enum status st = command__check_collection(db, collection, "collection", err);
+    if (st == ST_OK)
+        st = command__present(db, err);
     return st == ST_OK ? store_settings_get(db->store, collection, ret, err) : st;
 }
 

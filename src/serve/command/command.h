@@ -21,10 +21,23 @@
 #include "node/feed/feed.h"
 #include "node/store/store.h"
 
+/* Which present a read of the present sees, where there are several nodes. */
+enum command_consistency {
+    COMMAND_LINEARIZABLE =
+        0,             /* every write that was acknowledged anywhere before; asks the leader */
+    COMMAND_LOCAL = 1, /* what this node has: maybe an old present, but without asking anybody */
+};
+enum { COMMAND_BARRIER_MS = 5000 }; /* how long a read looks for a leader; then UNAVAILABLE */
+
 /* Where verbs run. Made by the app, kept by the caller, read only here. */
 struct command_db {
     struct env *env;
     struct store *store;
+    /* Whether the store is one of several. Then reads of the present (of records, histories, changes,
+     * lists, settings, names of snapshots) first wait as `consistency` says; reads at a version or a
+     * time need not: store_fix_moment sees to them. UNAVAILABLE: no leader in time. */
+    bool cluster;
+    enum command_consistency consistency;
     struct bytes writer; /* of versions whose request names none; at most RECORD_WRITER_MAX */
     /* Whether collections whose name begins with COMMAND_SYSTEM may be reached: by who has the folder
      * in hand (the library) and by serve/security, never by what comes in through a door. Without it

@@ -95,6 +95,24 @@ static inline struct bytes route_user(struct bytes key)
     return BYTES(key.data + STORE_ROUTE_BYTES, key.len - STORE_ROUTE_BYTES);
 }
 
+/* ---- the present of a cluster ---- */
+
+/* A read of the present comes next. */
+static inline enum status command__present(const struct command_db *db, struct err *err)
+{
+    if (__builtin_expect(!db->cluster || db->consistency == COMMAND_LOCAL, 1))
+        return ST_OK;
+    return store_barrier(db->store, COMMAND_BARRIER_MS, err);
+}
+/* A write found a name missing, which another node may have made: what it finds after this counts.
+ * false: it may not look again. */
+static inline bool command__look_again(const struct command_db *db, struct err *err,
+                                       enum status *ret)
+{
+    *ret = db->cluster ? store_barrier(db->store, COMMAND_BARRIER_MS, err) : ST_OK;
+    return db->cluster && *ret == ST_OK;
+}
+
 /* ---- read.c ---- */
 
 /* The id that a collection has (had, at a fixed moment). NOT_FOUND; the name's own faults. */

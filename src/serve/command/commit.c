@@ -196,7 +196,10 @@ static enum status try_commit(const struct command_db *db, struct command_batch 
     struct store_write w = {0};
     size_t failed = 0;
     enum status st = ST_OK;
-    if (!look_up(db, b)) {
+    bool all = look_up(db, b);
+    if (!all && command__look_again(db, err, &st))
+        all = look_up(db, b);
+    if (!all && st == ST_OK) {
         st = check_before(db, b, &failed, err);
         if (st == ST_OK)
             st = make_missing(db, b, o->writer, err);

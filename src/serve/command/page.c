@@ -332,7 +332,10 @@ enum status command_history_page(const struct command_db *db, const struct comma
         st = command__check_collection(db, c->collection, "collection", err);
     if (st == ST_OK)
         st = begin(&p, page, PAGE_HISTORY, history_query(c), c->limit, err);
-    if (st == ST_OK && p.fresh)
+    bool fresh = st == ST_OK && p.fresh;
+    if (fresh)
+        st = command__present(db, err);
+    if (fresh && st == ST_OK)
         p.t.at = present(db);
     else if (st == ST_OK)
         st = fix_again(&p, err);
@@ -371,9 +374,12 @@ static enum status list_page(const struct command_db *db, enum page_kind kind, l
                              const struct command_page *page, command_row_fn row, void *arg,
                              struct command_page_end *ret, struct buf *ret_token, struct err *err)
 {
-    struct paging p = {.db = db, .row = row, .arg = arg, .end.at = store_visible(db->store)};
+    struct paging p = {.db = db, .row = row, .arg = arg};
     struct store_iter *it = NULL;
     enum status st = begin(&p, page, kind, 0, 0, err);
+    if (st == ST_OK)
+        st = command__present(db, err);
+    p.end.at = store_visible(db->store);
     if (st == ST_OK)
         st = rows_after(db->store, p.t.key, &it, err);
     if (st == ST_OK)

@@ -24,6 +24,8 @@ static enum status named_moment(const struct command_db *db, const struct comman
         return ST_OK;
     case COMMAND_AT_SNAPSHOT:
         st = command__check_name(at->snapshot, "at.snapshot", err);
+        if (st == ST_OK)
+            st = command__present(db, err); /* the name is looked up in the present */
         return st == ST_OK ? store_snapshot_find(db->store, at->snapshot, ret, err) : st;
     case COMMAND_AT_NOW:
         break;
@@ -38,6 +40,8 @@ enum status command_moment(const struct command_db *db, const struct command_at 
     enum status st = ST_OK;
     if (at && at->kind != COMMAND_AT_NOW)
         st = named_moment(db, at, &v, err);
+    else
+        st = command__present(db, err);
     /* What lies at or below what is visible stands; waiting for the writers of today would gain
      * nothing. */
     if (st == ST_OK && v.hlc > store_visible(db->store).hlc)
@@ -150,11 +154,9 @@ enum status command_get(const struct command_db *db, const struct command_get *c
                         struct record *ret, struct err *err)
 {
     struct version when = VERSION_NONE;
-    if (c->at) {
-        enum status st = command_moment(db, c->at, &when, err);
-        if (st != ST_OK)
-            return st;
-    }
+    enum status st = c->at ? command_moment(db, c->at, &when, err) : command__present(db, err);
+    if (st != ST_OK)
+        return st;
     return read_key(db, c->collection, c->key, when, false, buf, ret, err);
 }
 
@@ -162,13 +164,11 @@ enum status command_get_cached(const struct command_db *db, const struct command
                                struct buf *buf, struct record *ret, struct err *err)
 {
     struct version when = VERSION_NONE;
-    if (c->at) {
-        if (c->at->kind == COMMAND_AT_SNAPSHOT)
-            return would_wait(err);
-        enum status st = command_moment(db, c->at, &when, err);
-        if (st != ST_OK)
-            return st;
-    }
+    if (c->at && c->at->kind == COMMAND_AT_SNAPSHOT)
+        return would_wait(err);
+    enum status st = c->at ? command_moment(db, c->at, &when, err) : command__present(db, err);
+    if (st != ST_OK)
+        return st;
     return read_key(db, c->collection, c->key, when, true, buf, ret, err);
 }
 
@@ -256,7 +256,8 @@ static enum status read_document(const struct command_db *db, const struct comma
 {
     struct record rec;
     struct command_at at = {.kind = COMMAND_AT_VERSION, .version = when};
-    enum status st = version_is_none(when) ? ST_OK : command_moment(db, &at, &when, err);
+    enum status st =
+        version_is_none(when) ? command__present(db, err) : command_moment(db, &at, &when, err);
     if (st == ST_OK)
         st = command__read(db, c->collection, c->key, when, buf, &rec, err);
     if (st == ST_OK && rec.type == RECORD_DOC) {

@@ -120,6 +120,8 @@ enum status command_history(const struct command_db *db, const struct command_hi
     enum status st = command__check_key(c->key, err);
     if (st == ST_OK)
         st = command__check_collection(db, c->collection, "collection", err);
+    if (st == ST_OK)
+        st = command__present(db, err);
     if (st != ST_OK)
         return st;
     st = command__collection(db, c->collection, VERSION_NONE, &id, err);

@@ -13,6 +13,9 @@ enum status command_changes(const struct command_db *db, const struct command_ch
         st = err_set(err, ST_INVALID_ARGUMENT, "options.prefix: it needs options.collection");
     if (st == ST_OK && o->prefix.len > 0 && !o->prefix.data)
         st = command__null("options.prefix", err);
+    /* "Now" and "all so far" are of the present; a token ahead of this node is waited for. */
+    if (st == ST_OK)
+        st = command__present(db, err);
     if (st != ST_OK)
         return st;
     struct feed_options fo = {.collection = o->collection.len ? o->collection : BYTES_EMPTY,

@@ -18,6 +18,11 @@ static enum status find_or_make(const struct command_db *db, const struct one *w
         return st;
     if ((st = command__check_name(w->collection, "collection", err)) != ST_OK)
         return st;
+    if (!w->make && command__look_again(db, err, &st) &&
+        store_collection_find(db->store, w->collection, ret, NULL) == ST_OK)
+        return ST_OK;
+    if (st != ST_OK)
+        return st;
     if (!w->make)
         return err_set(err, ST_NOT_FOUND, "no collection %.*s", (int)w->collection.len,
                        (const char *)w->collection.data);

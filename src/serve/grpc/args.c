@@ -34,6 +34,21 @@ enum status args_at(struct call *c, const Varve__V1__At *m, const char *field,
     return ST_OK;
 }
 
+enum status args_consistency(struct call *c, Varve__V1__Consistency m)
+{
+    switch (m) {
+    case VARVE__V1__CONSISTENCY__CONSISTENCY_UNSPECIFIED:
+    case VARVE__V1__CONSISTENCY__CONSISTENCY_LINEARIZABLE:
+        return ST_OK;
+    case VARVE__V1__CONSISTENCY__CONSISTENCY_LOCAL:
+        c->db.consistency = COMMAND_LOCAL;
+        return ST_OK;
+    case _VARVE__V1__CONSISTENCY_IS_INT_SIZE:
+        break;
+    }
+    return err_set(&c->err, ST_INVALID_ARGUMENT, "consistency: %d is none", (int)m);
+}
+
 enum status args_value(struct call *c, const Varve__V1__Value *m, const char *field,
                        struct command_value *ret)
 {

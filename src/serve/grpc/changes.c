@@ -185,7 +185,8 @@ static enum status watch_args(struct watch_job *j, const Varve__V1__WatchRequest
     default:
         return err_set(&c->err, ST_INVALID_ARGUMENT, "start: %d is no start", (int)m->start);
     }
-    return args_format(c, m->document_format, &j->format);
+    enum status st = args_consistency(c, m->consistency);
+    return st == ST_OK ? args_format(c, m->document_format, &j->format) : st;
 }
 
 static enum status changes_watch(struct call *c, const void *request)

@@ -113,6 +113,8 @@ static inline struct bytes text_bytes(const char *s)
 /* NULL or empty: the present. */
 enum status args_at(struct call *c, const Varve__V1__At *m, const char *field,
                     struct command_at *ret) WARN_UNUSED;
+/* Which present c->db reads. */
+enum status args_consistency(struct call *c, Varve__V1__Consistency m) WARN_UNUSED;
 enum status args_value(struct call *c, const Varve__V1__Value *m, const char *field,
                        struct command_value *ret) WARN_UNUSED;
 enum status args_options(struct call *c, const Varve__V1__WriteOptions *m,

@@ -27,6 +27,8 @@ static enum status get(struct call *c, const struct command_get *g, struct buf *
         return st;
     struct get_job j = {.c = c, .get = g, .buf = buf, .rec = ret};
     err_init(&c->err);
+    if (g->at->kind == COMMAND_AT_NOW)
+        c->db.consistency = COMMAND_LOCAL; /* it has waited for the present */
     st = call_work(c, WORK_READ, get_on_pool, &j);
     return st == ST_OK ? j.st : st;
 }
@@ -57,6 +59,8 @@ enum status kv_get(struct call *c, const void *request)
     if (st == ST_OK)
         st = args_at(c, m->at, "at", &at);
     if (st == ST_OK)
+        st = args_consistency(c, m->consistency);
+    if (st == ST_OK)
         st = args_format(c, m->document_format, &format);
     if (st == ST_OK)
         st = get(c, &g, &buf, &rec);
@@ -73,9 +77,14 @@ enum status kv_get(struct call *c, const void *request)
  * that no reactor waits for a disk there. What this read answers does not count. */
 void kv_warm(struct call *c, struct bytes collection, struct bytes key)
 {
+    static const struct command_at now = {.kind = COMMAND_AT_NOW};
+    struct command_get g = {.collection = collection, .key = key, .at = &now};
     struct buf buf = BUF_INIT;
     struct record rec;
-    (void)!get(c, &(struct command_get){.collection = collection, .key = key}, &buf, &rec);
+    enum command_consistency before = c->db.consistency;
+    c->db.consistency = COMMAND_LOCAL;
+    (void)!get(c, &g, &buf, &rec);
+    c->db.consistency = before;
     err_init(&c->err);
     buf_deinit(&buf);
 }
@@ -147,6 +156,8 @@ static enum status batch_get_args(struct batch_get_job *j)
             return st;
     }
     enum status st = args_at(c, j->m->at, "at", &j->at);
+    if (st == ST_OK)
+        st = args_consistency(c, j->m->consistency);
     return st == ST_OK ? args_format(c, j->m->document_format, &j->format) : st;
 }
 
@@ -195,6 +206,8 @@ static enum status diff_args(struct diff_job *j, const Varve__V1__DiffRequest *m
     enum status st = args_at(c, m->older, "older", &j->older);
     if (st == ST_OK)
         st = args_at(c, m->newer, "newer", &j->newer);
+    if (st == ST_OK)
+        st = args_consistency(c, m->consistency);
     if (st == ST_OK && j->older.kind == COMMAND_AT_NOW)
         st = err_set(&c->err, ST_INVALID_ARGUMENT, "older: it must be set");
     switch ((int)m->format) {

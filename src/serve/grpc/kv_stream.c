@@ -129,6 +129,8 @@ enum status kv_scan(struct call *c, const void *request)
     if (st == ST_OK)
         st = args_at(c, m->at, "at", &at);
     if (st == ST_OK)
+        st = args_consistency(c, m->consistency);
+    if (st == ST_OK)
         st = args_format(c, m->document_format, &j.format);
     return st == ST_OK ? all_pages(&j) : st;
 }
@@ -145,6 +147,8 @@ enum status kv_history(struct call *c, const void *request)
         .what = RECORD_OUT_VALUE | RECORD_OUT_PAST,
         .page = {.max_rows = m->page_rows, .token = text_bytes(m->resume_token)}};
     enum status st = call_allow(c, j.history.collection);
+    if (st == ST_OK)
+        st = args_consistency(c, m->consistency);
     if (st == ST_OK)
         st = args_format(c, m->document_format, &j.format);
     return st == ST_OK ? all_pages(&j) : st;

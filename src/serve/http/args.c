@@ -94,6 +94,19 @@ enum status arg_duration(struct http_call *c, enum http_param p, uint64_t *ret_m
     return refuse(c, p, st);
 }
 
+enum status arg_consistency(struct http_call *c)
+{
+    struct bytes v = c->query.value[PARAM_CONSISTENCY];
+    if (!call_has(c, PARAM_CONSISTENCY) || bytes_eq(v, BYTES_LIT("linearizable")))
+        return ST_OK;
+    if (bytes_eq(v, BYTES_LIT("local"))) {
+        c->db.consistency = COMMAND_LOCAL;
+        return ST_OK;
+    }
+    return refuse(c, PARAM_CONSISTENCY,
+                  err_set(&c->err, ST_INVALID_ARGUMENT, "it is neither linearizable nor local"));
+}
+
 enum status sync_parse(struct bytes text, enum store_sync *ret, struct err *err)
 {
     if (bytes_eq(text, BYTES_LIT("always")))

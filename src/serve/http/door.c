@@ -117,6 +117,8 @@ static enum status run(struct http_call *c)
     if (st == ST_OK)
         st = http_query_parse(c->x->query, c->route->params, call_arena(c), &c->query, &c->err);
     if (st == ST_OK)
+        st = arg_consistency(c);
+    if (st == ST_OK)
         st = check_conditions(c);
     if (st == ST_OK && (st = request_stop(&c->x->req)) == ST_CLOSED)
         st = ST_OK;

@@ -57,6 +57,9 @@ enum {
     X(COLLECTION, "collection", "{\"type\":\"string\"}", "Only this collection.")                  \
     X(HEARTBEAT, "heartbeat", "{\"type\":\"string\"}",                                             \
       "A comment after such a silence (100ms to 1h).")                                             \
+    X(CONSISTENCY, "consistency", "{\"type\":\"string\",\"enum\":[\"linearizable\",\"local\"]}",   \
+      "linearizable (so it is without it): the present has every write that any node "             \
+      "acknowledged before; local: what this node has, without asking the leader.")                \
     X(CONFIRM, "confirm", "{\"type\":\"string\"}",                                                 \
       "The name of the collection once more, so that none is dropped by mistake.")
 
@@ -226,6 +229,8 @@ enum status arg_number(struct http_call *c, enum http_param p, uint64_t max,
 enum status arg_duration(struct http_call *c, enum http_param p, uint64_t *ret_ms) WARN_UNUSED;
 enum status arg_write(struct http_call *c, struct command_options *ret) WARN_UNUSED;
 enum status arg_text(struct http_call *c, struct bytes b, const char **ret) WARN_UNUSED;
+enum status arg_consistency(struct http_call *c) WARN_UNUSED; /* which present c->db reads */
+enum status arg_consistency(struct http_call *c) WARN_UNUSED; /* which present c->db reads */
 enum status sync_parse(struct bytes text, enum store_sync *ret, struct err *err) WARN_UNUSED;
 /* If-Match and If-None-Match of a write. Both, lists and weak tags are refused. */
 enum status arg_condition(struct http_call *c, struct command_require *ret) WARN_UNUSED;

@@ -24,6 +24,8 @@ static enum status get(struct get_job *j)
     if (st != ST_TIMED_OUT)
         return st;
     err_init(&c->err);
+    if (!j->get.at || j->get.at->kind == COMMAND_AT_NOW)
+        c->db.consistency = COMMAND_LOCAL; /* it has waited for the present */
     st = http__work(c, WORK_READ, get_on_pool, j);
     return st == ST_OK ? j->st : st;
 }
@@ -95,9 +97,12 @@ enum status http_record_get(struct http_call *c)
 static void warm(struct http_call *c, bool conditional)
 {
     struct get_job j = {.c = c, .get = {.collection = c->names.collection, .key = c->names.key}};
+    enum command_consistency before = c->db.consistency;
     if (!conditional)
         return;
+    c->db.consistency = COMMAND_LOCAL;
     (void)!get(&j);
+    c->db.consistency = before;
     err_init(&c->err);
     buf_deinit(&j.buf);
 }

@@ -4,11 +4,12 @@
 
 #define V(verb) ((int)COMMAND_##verb)
 #define WRITES  (PARAM(SYNC))
-#define ROWS    (PARAM(LIMIT) | PARAM(PAGE) | PARAM(CANONICAL))
+#define ROWS    (PARAM(LIMIT) | PARAM(PAGE) | PARAM(CANONICAL) | PARAM(CONSISTENCY))
+#define NAMES   (PARAM(LIMIT) | PARAM(PAGE) | PARAM(CONSISTENCY))
 
 const struct http_route http_routes[] = {
     {METHOD_GET, "/v1/{collection}/{key}", "getRecord", "A record, now or at any time.",
-     http_record_get, V(GET), PARAM(AT) | PARAM(CANONICAL), 0,
+     http_record_get, V(GET), PARAM(AT) | PARAM(CANONICAL) | PARAM(CONSISTENCY), 0,
      MEDIA(JSON) | MEDIA(BYTES) | MEDIA(BSON), "Document", NULL, 200, CONDITION_READ,
      "304 404 406 410"},
     {METHOD_PUT, "/v1/{collection}/{key}", "putRecord",
@@ -24,8 +25,8 @@ const struct http_route http_routes[] = {
      "406"},
     {METHOD_GET, "/v1/{collection}/{key}/diff", "diffRecord",
      "What changed in a document between two moments.", http_diff, V(DIFF),
-     PARAM(A) | PARAM(B) | PARAM(FORMAT), 0, MEDIA(JSON) | MEDIA(PATCH), "Diff", NULL, 200,
-     CONDITION_NONE, "404 406 410"},
+     PARAM(A) | PARAM(B) | PARAM(FORMAT) | PARAM(CONSISTENCY), 0, MEDIA(JSON) | MEDIA(PATCH),
+     "Diff", NULL, 200, CONDITION_NONE, "404 406 410"},
     {METHOD_POST, "/v1/{collection}/{key}/restore", "restoreRecord",
      "Writes what a record once was as its newest version.", http_restore, V(RESTORE),
      PARAM(AT) | WRITES, 0, MEDIA(JSON), "Written", NULL, 200, CONDITION_NONE, "404 410 507"},
@@ -38,34 +39,33 @@ const struct http_route http_routes[] = {
      http_batch, V(COMMIT), 0, MEDIA(JSON), MEDIA(JSON), "Written", "Batch", 200, CONDITION_NONE,
      "412 413 415 507"},
     {METHOD_POST, "/v1/get", "getRecords", "Several records at one moment.", http_get_many,
-     V(GET_MANY), 0, MEDIA(JSON), MEDIA(JSON), "Records", "Keys", 200, CONDITION_NONE,
-     "404 410 413 415"},
+     V(GET_MANY), PARAM(CONSISTENCY), MEDIA(JSON), MEDIA(JSON), "Records", "Keys", 200,
+     CONDITION_NONE, "404 410 413 415"},
     {METHOD_GET, "/v1/changes", "getChanges",
      "What was written, oldest first: a page, or by Accept: text/event-stream a stream without "
      "end. "
      "Last-Event-ID goes on where a stream was.",
      http_changes, V(CHANGES),
      PARAM(SINCE) | PARAM(COLLECTION) | PARAM(PREFIX) | PARAM(LIMIT) | PARAM(VALUES) |
-         PARAM(CANONICAL) | PARAM(HEARTBEAT),
+         PARAM(CANONICAL) | PARAM(HEARTBEAT) | PARAM(CONSISTENCY),
      0, MEDIA(JSON) | MEDIA(NDJSON) | MEDIA(EVENTS), "ChangesPage", NULL, 200, CONDITION_NONE,
      "406 410"},
     {METHOD_GET, "/v1/collections", "listCollections", "The collections there are.",
-     http_collections, V(COLLECTIONS), PARAM(LIMIT) | PARAM(PAGE), 0, MEDIA(JSON), "NamesPage",
-     NULL, 200, CONDITION_NONE, ""},
+     http_collections, V(COLLECTIONS), NAMES, 0, MEDIA(JSON), "NamesPage", NULL, 200,
+     CONDITION_NONE, ""},
     {METHOD_DELETE, "/v1/collections/{collection}", "dropCollection",
      "Removes a collection from the present; its past stays readable.", http_collection_drop,
      V(COLLECTION_DROP), PARAM(CONFIRM), 0, MEDIA(NONE), NULL, NULL, 204, CONDITION_NONE,
      "404 428 507"},
     {METHOD_GET, "/v1/collections/{collection}/retention", "getRetention",
-     "How long superseded versions stay.", http_retention_get, V(RETENTION_GET), 0, 0, MEDIA(JSON),
-     "Retention", NULL, 200, CONDITION_NONE, "404"},
+     "How long superseded versions stay.", http_retention_get, V(RETENTION_GET), PARAM(CONSISTENCY),
+     0, MEDIA(JSON), "Retention", NULL, 200, CONDITION_NONE, "404"},
     {METHOD_PUT, "/v1/collections/{collection}/retention", "putRetention",
      "Sets how long superseded versions stay; what is left out has no limit.", http_retention_put,
      V(RETENTION_SET), 0, MEDIA(JSON), MEDIA(JSON), "Retention", "Retention", 200, CONDITION_NONE,
      "404 413 415 507"},
     {METHOD_GET, "/v1/snapshots", "listSnapshots", "The named moments.", http_snapshots,
-     V(SNAPSHOTS), PARAM(LIMIT) | PARAM(PAGE), 0, MEDIA(JSON), "NamesPage", NULL, 200,
-     CONDITION_NONE, ""},
+     V(SNAPSHOTS), NAMES, 0, MEDIA(JSON), "NamesPage", NULL, 200, CONDITION_NONE, ""},
     {METHOD_PUT, "/v1/snapshots/{name}", "createSnapshot",
      "Names a moment, so that vacuum leaves it whole.", http_snapshot_put, V(SNAPSHOT_CREATE),
      PARAM(AT), 0, MEDIA(JSON), "Name", NULL, 201, CONDITION_NONE, "404 409 410 507"},

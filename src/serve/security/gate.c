@@ -20,6 +20,8 @@ enum status security_new(const struct command_db *db, const struct security_opti
         return err_set(err, ST_NO_MEMORY, "no memory for the gate");
     s->db = *db;
     s->db.system = true;
+    s->db.consistency =
+        COMMAND_LOCAL; /* every request asks; what a node has not heard it cannot heed */
     s->o = *o;
     env_random(db->env, s->secret, sizeof s->secret);
     env_random(db->env, seeds, sizeof seeds);
