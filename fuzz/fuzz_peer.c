@@ -25,10 +25,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct bytes in = BYTES(data, size), got;
     struct err err;
-    uint64_t from = 0;
+    struct hello_heard heard;
     for (int answer = 0; answer < 2; answer++)
-        if (message__judge(somebody(), in, answer, 0, &from, &err) == ST_OK)
-            ASSERT(from == 2);
+        if (message__judge(somebody(), in, answer, 0, &heard, &err) == ST_OK)
+            ASSERT(heard.from == 2);
     if (message__read_bundle(in, &got, &err) == ST_OK)
         ASSERT(got.len > 0 && got.data >= data && got.data + got.len <= data + size);
     if (size == 0)

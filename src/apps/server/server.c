@@ -15,6 +15,7 @@ static enum status open_store(struct server *s, struct err *err)
     bool rocks = o->engine == 0;
     if (rocks && !engine_rocks_built())
         return err_set(err, ST_UNIMPLEMENTED, "store.engine: this build has no RocksDB");
+    struct store_cluster cluster;
     struct store_options so = {
         .engine_name = rocks ? "rocks" : "mem",
         .engine_open = rocks ? engine_rocks_open : engine_mem_open,
@@ -26,7 +27,12 @@ static enum status open_store(struct server *s, struct err *err)
         .log_bytes = o->log_bytes,
         .checkpoint_interval_ms = (uint32_t)o->checkpoint,
     };
+    if (s->cluster) {
+        cluster__store_options(s, &cluster);
+        so.cluster = &cluster;
+    }
     enum status st = store_open(s->env, o->data, &so, &s->db.store, err);
+    s->db.cluster = s->cluster != NULL;
     s->db.env = s->env;
     s->db.writer = BYTES_EMPTY;
     return st;
@@ -167,7 +173,9 @@ enum status server_stop(struct server *s, struct err *err)
     doors__free(s->doors);
     work_free(s->work);
     tls_free(s->tls);
+    cluster__stop(s);
     enum status st = s->db.store ? store_close(s->db.store, err) : ST_OK;
+    cluster__free(s);
     mem_free(s);
     return st;
 }
@@ -185,6 +193,8 @@ enum status server_start(struct env *env, const struct settings *settings, struc
     allow_descriptors();
     enum status st = open_tls(s, err); /* first: it costs nothing and is often wrong */
     if (!st)
+        st = cluster__new(s, err);
+    if (!st)
         st = open_store(s, err);
     if (!st) {
         struct work_options wo = {.threads = (unsigned)s->now.workers,
@@ -200,6 +210,8 @@ enum status server_start(struct env *env, const struct settings *settings, struc
         st = make_port(s, err);
     if (!st)
         st = listen_all(s, err);
+    if (!st)
+        st = cluster__start(s, err);
     if (st) {
         struct err ignored;
         s->now.drain = 0;
@@ -230,7 +242,7 @@ enum status server_reload(struct server *s, const struct settings *wanted, struc
         apply(s);
     if (!st && s->tls)
         st = tls_reload(s->tls, err);
-    return st;
+    return st ? st : cluster__reload(s, err);
 }
 
 bool server_poisoned(struct server *s)

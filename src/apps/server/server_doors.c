@@ -76,7 +76,7 @@ static bool http_ready(void *arg, struct err *err)
         err_set(err, ST_POISONED, "a sync has failed: writes are refused");
         return false;
     }
-    return true;
+    return cluster__ready(s, err);
 }
 
 static enum status split_origins(struct server_doors *d, struct err *err)
@@ -113,6 +113,7 @@ static enum status make_http(struct server_doors *d, struct err *err)
         .max_body_bytes = s->now.body,
         .ready = http_ready,
         .ready_arg = s,
+        .topology = {s->cluster ? cluster__topology : NULL, s},
         .metrics = server__metrics,
         .metrics_arg = s,
     };
@@ -169,7 +170,7 @@ static void free_http(struct server_doors *d)
 static bool grpc_ready(void *arg)
 {
     struct server *s = arg;
-    return atomic_load(&s->ready) && !server_poisoned(s);
+    return atomic_load(&s->ready) && !server_poisoned(s) && cluster__ready(s, NULL);
 }
 
 static enum status make_grpc(struct server_doors *d, struct err *err)
@@ -180,6 +181,7 @@ static enum status make_grpc(struct server_doors *d, struct err *err)
         .work = s->work,
         .address = s->address,
         .version = VARVE_VERSION,
+        .topology = {s->cluster ? cluster__topology : NULL, s},
         .ready = grpc_ready,
         .ready_arg = s,
     };

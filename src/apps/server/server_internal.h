@@ -8,16 +8,19 @@
 
 #include "apps/server/server.h"
 #include "serve/command/command.h"
+#include "serve/command/topology.h"
 #include "serve/port/port.h"
 #include "serve/tls/tls.h"
 #include "serve/work/work.h"
 
+struct server_cluster;
 struct server_doors;
 struct server {
     struct env *env;
     struct settings now; /* what runs; its texts are the caller's */
     struct command_db db;
     struct work *work;
+    struct server_cluster *cluster; /* NULL: alone */
     struct server_doors *doors;
     struct tls_context *tls;
     struct reactors *reactors;
@@ -35,6 +38,18 @@ enum status doors__new(struct server *s, struct server_doors **ret, struct err *
 void doors__handlers(struct server_doors *d, struct port_handlers *ret);
 void doors__stop(struct server_doors *d); /* streams without end; takes NULL */
 void doors__free(struct server_doors *d); /* takes NULL */
+
+/* --- server_cluster.c: nothing to do where the node is alone --- */
+/* Before the store is opened; cluster__free is due whatever it answers. */
+enum status cluster__new(struct server *s, struct err *err);
+void cluster__store_options(const struct server *s, struct store_cluster *ret); /* not alone */
+enum status cluster__start(struct server *s, struct err *err); /* once all else is ready */
+enum status cluster__reload(struct server *s, struct err *err);
+void cluster__stop(struct server *s); /* before the store is closed: it hears nothing more */
+void cluster__free(struct server *s); /* after */
+bool cluster__ready(struct server *s, struct err *err);
+void cluster__topology(void *server, struct topology *ret); /* not alone */
+enum status cluster__metrics(struct server *s, struct buf *out);
 
 /* --- server_log.c --- */
 void server__request_done(void *server, const struct port_done *d);

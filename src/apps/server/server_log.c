@@ -107,5 +107,5 @@ enum status server__metrics(void *server, struct buf *out)
     enum status st = ST_OK;
     for (size_t i = 0; i < sizeof all / sizeof all[0] && !st; i++)
         st = put(out, all[i].name, all[i].type, all[i].help, all[i].value);
-    return st;
+    return st ? st : cluster__metrics(s, out);
 }

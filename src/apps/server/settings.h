@@ -16,6 +16,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/env/env.h"
+#include "base/env/net/net.h"
 
 /* X(field, name, kind, default, choices, reload, help). reload: a running server takes it on
  * SIGHUP. A size is a number with B, KiB, MiB or GiB; a duration as 500ms, 30s, 5m. Settings of a
@@ -53,6 +54,24 @@
       "memory for the engine's blocks; 0: the engine's choice")                                    \
     X(table, "store.table", SIZE, "128MiB", NULL, false, "writes gathered before a checkpoint")    \
     X(log_bytes, "store.log", SIZE, "1GiB", NULL, false, "log that forces a checkpoint")           \
+    X(node_id, "cluster.node_id", NUMBER, "1", NULL, false,                                        \
+      "which of cluster.nodes this is; also --node-id")                                            \
+    X(nodes, "cluster.nodes", TEXT, "", NULL, false,                                               \
+      "all nodes as ID@HOST:PORT of their peers' ports, with commas; empty: this one alone")       \
+    X(cluster_name, "cluster.name", TEXT, "varve", NULL, false,                                    \
+      "nodes of other names are refused")                                                          \
+    X(peer_listen, "cluster.peer_listen", TEXT, "", NULL, false,                                   \
+      "where to hear the other nodes; empty: as cluster.nodes says of this one")                   \
+    X(peer_cert, "cluster.peer_tls_cert", TEXT, "", NULL, false,                                   \
+      "this node's certificate and its chain, PEM; turns TLS between nodes on")                    \
+    X(peer_key, "cluster.peer_tls_key", TEXT, "", NULL, false, "its private key, PEM")             \
+    X(peer_ca, "cluster.peer_tls_ca", TEXT, "", NULL, false,                                       \
+      "whose certificates nodes must show each other, PEM")                                        \
+    X(heartbeat, "cluster.heartbeat", DURATION, "100ms", NULL, false, "of the leader")             \
+    X(election, "cluster.election", DURATION, "1s", NULL, false,                                   \
+      "without the leader before another is elected: once to twice that")                          \
+    X(patience, "cluster.timeout", DURATION, "10s", NULL, false,                                   \
+      "how long a write waits for a leader and a majority")                                        \
     X(cors, "http.cors", TEXT, "", NULL, false,                                                    \
       "origins whose pages may call, with commas; *: all; empty: none")                            \
     X(loop, "run.loop", CHOICE, "epoll", "epoll,io_uring,auto", false, "how to wait for input")    \
@@ -135,5 +154,19 @@ enum status settings_reload(struct settings *running, const struct settings *wan
                             struct err *err) WARN_UNUSED;
 
 enum { SETTINGS_LISTEN_MAX = 16, SETTINGS_FILE_MAX = 1024 * 1024 };
+
+/* cluster.nodes, read. */
+enum { SETTINGS_NODES_MAX = 16 };
+struct settings_node {
+    uint64_t id;
+    struct net_addr addr;
+};
+/* *ret_n 0: this node is alone. INVALID_ARGUMENT: the form, an id that is there twice, no node_id
+ * among them. */
+enum status settings_nodes(const struct settings *s, struct settings_node ret[SETTINGS_NODES_MAX],
+                           size_t *ret_n, struct err *err) WARN_UNUSED;
+/* Where this node hears the others. */
+enum status settings_peer_listen(const struct settings *s, struct net_addr *ret,
+                                 struct err *err) WARN_UNUSED;
 
 #endif

@@ -30,6 +30,7 @@ enum { SETTING_NAME_MAX = 48 };
 size_t settings__find(const char *name); /* SETTING_COUNT: none */
 enum status settings__unknown(const char *name, struct err *err);
 void settings__flag(const char *name, char out[SETTING_NAME_MAX]); /* "tls-cert" */
+enum status settings__check_cluster(const struct settings *s, struct err *err);
 uint64_t *settings__number(const struct settings *s, const struct setting *d);
 const char **settings__text(const struct settings *s, const struct setting *d);
 

@@ -23,6 +23,8 @@ static bool flag_is(const char *word, size_t len, const char *flag)
 static size_t flag_find(const char *word, size_t len)
 {
     char flag[SETTING_NAME_MAX];
+    if (flag_is(word, len, "node-id"))
+        return SETTING_node_id;
     for (size_t i = 0; i < SETTING_COUNT; i++) {
         settings__flag(settings__table[i].name, flag);
         if (flag_is(word, len, flag))
@@ -207,5 +209,6 @@ enum status settings_check(const struct settings *s, struct err *err)
                        "run: at most 64 reactors, 256 workers and 64 care threads");
     if (s->message > UINT32_MAX || s->header > UINT32_MAX / 8)
         return err_set(err, ST_INVALID_ARGUMENT, "limit: message and header are below 4 GiB");
-    return check_listen(s, err);
+    enum status st = settings__check_cluster(s, err);
+    return st ? st : check_listen(s, err);
 }

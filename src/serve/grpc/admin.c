@@ -4,6 +4,8 @@
 
 #include "base/env/env.h"
 
+#include <stdio.h>
+
 /* One call on the pool. */
 struct admin_job {
     struct call *c;
@@ -309,24 +311,70 @@ static enum status get_stats(struct call *c, const void *request)
     return st == ST_OK ? call_respond(c, &answer.base) : st;
 }
 
-/* ---- topology: one node, until there are more ---- */
+/* ---- topology ---- */
+
+static char *lend(const char *text)
+{
+    return (char *)(uintptr_t)text; /* packing only reads it */
+}
+
+static void look(const struct grpc_door *d, struct topology *ret)
+{
+    *ret = (struct topology){.cluster = "", .n = 1};
+    if (d->topology.look) {
+        d->topology.look(d->topology.arg, ret);
+        return;
+    }
+    struct store_role role;
+    store_role(d->db.store, &role);
+    ret->commit = role.commit;
+    ret->applied = role.applied;
+    struct topology_node *only = &ret->nodes[0];
+    only->id = 1;
+    only->answering = only->reachable = only->leader = true;
+    (void)snprintf(only->address, sizeof only->address, "%s", d->address);
+    (void)snprintf(only->version, sizeof only->version, "%s", d->version);
+}
+
+static void fill_node(struct call *c, const struct topology_node *from, Varve__V1__Node *m)
+{
+    varve__v1__node__init(m);
+    m->id = from->id;
+    m->address = lend(from->address);
+    m->peer_address = lend(from->peer_address);
+    m->software_version = lend(from->version);
+    m->leader = from->leader;
+    m->reachable = from->reachable;
+    m->answering = from->answering;
+    if (from->answering)
+        m->uptime_ms = (env_mono_ns(c->db.env) - c->door->started_ns) / 1000000;
+}
 
 static enum status get_topology(struct call *c, const void *request)
 {
     Varve__V1__GetTopologyResponse answer = VARVE__V1__GET_TOPOLOGY_RESPONSE__INIT;
-    Varve__V1__Node node = VARVE__V1__NODE__INIT;
-    Varve__V1__Node *nodes[1] = {&node};
+    Varve__V1__Node nodes[TOPOLOGY_NODES_MAX], *list[TOPOLOGY_NODES_MAX];
     enum status st = call_allow(c, BYTES_EMPTY);
     (void)request;
-    node.id = 1;
-    node.address = (char *)(uintptr_t)c->door->address;
-    node.software_version = (char *)(uintptr_t)c->door->version;
-    node.uptime_ms = (env_mono_ns(c->db.env) - c->door->started_ns) / 1000000;
-    node.answering = true;
-    answer.epoch = 1;
-    answer.nodes = nodes;
-    answer.n_nodes = 1;
-    return st == ST_OK ? call_respond(c, &answer.base) : st;
+    if (st != ST_OK)
+        return st;
+    struct topology *t = call_alloc(c, sizeof *t);
+    if (!t)
+        return ST_NO_MEMORY;
+    look(c->door, t);
+    for (size_t i = 0; i < t->n; i++) {
+        fill_node(c, &t->nodes[i], &nodes[i]);
+        list[i] = &nodes[i];
+    }
+    answer.epoch = 1 + t->term; /* the members stay; who leads changes with the term */
+    answer.nodes = list;
+    answer.n_nodes = t->n;
+    answer.cluster = lend(t->cluster);
+    answer.leader = t->leader;
+    answer.term = t->term;
+    answer.commit_index = t->commit;
+    answer.applied_index = t->applied;
+    return call_respond(c, &answer.base);
 }
 
 #define ADMIN "varve.v1.Admin"

@@ -170,6 +170,7 @@ enum status grpc_door_new(const struct grpc_door_options *o, struct grpc_door **
         d->gate = *o->gate;
     d->address = o->address ? o->address : "";
     d->version = o->version ? o->version : "";
+    d->topology = o->topology;
     d->ready = o->ready;
     d->ready_arg = o->ready_arg;
     d->started_ns = env_mono_ns(d->db.env);

@@ -17,6 +17,7 @@ struct grpc_door {
     struct work *work;
     struct grpc_gate gate;
     const char *address, *version;
+    struct topology_source topology;
     bool (*ready)(void *arg);
     void *ready_arg;
     uint64_t started_ns;

@@ -15,6 +15,7 @@
 #define VARVE_SERVE_GRPC_GRPC_DOOR_H
 
 #include "serve/command/command.h"
+#include "serve/command/topology.h"
 
 struct grpc_door;
 struct request;
@@ -45,6 +46,7 @@ struct grpc_door_options {
     const struct grpc_gate *gate; /* NULL: everybody may everything */
     const char *address;          /* host:port that the topology tells; NULL: "" */
     const char *version;          /* of the program; NULL: "" */
+    struct topology_source topology;
     /* For health: whether requests are served. NULL: yes, until the server stops. Any thread. */
     bool (*ready)(void *arg);
     void *ready_arg;

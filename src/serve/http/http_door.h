@@ -15,6 +15,7 @@
 #define VARVE_SERVE_HTTP_HTTP_DOOR_H
 
 #include "serve/command/command.h"
+#include "serve/command/topology.h"
 #include "serve/security/security.h"
 #include "serve/work/work.h"
 
@@ -34,6 +35,7 @@ struct http_door_options {
     uint32_t max_streams;                      /* /v1/changes at once; 0 = 1,024. Beyond: 429 */
     bool (*ready)(void *arg, struct err *err); /* of /readyz; NULL: yes */
     void *ready_arg;
+    struct topology_source topology;
     /* Appends more metrics (Prometheus text) than the store's. May be NULL. */
     enum status (*metrics)(void *arg, struct buf *out);
     void *metrics_arg;

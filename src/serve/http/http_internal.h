@@ -296,6 +296,7 @@ enum status http_retention_put(struct http_call *c);
 enum status http_snapshots(struct http_call *c);
 enum status http_snapshot_put(struct http_call *c);
 enum status http_snapshot_delete(struct http_call *c);
+enum status http_topology(struct http_call *c) WARN_UNUSED;
 enum status http_stats(struct http_call *c);
 enum status http_checkpoint(struct http_call *c);
 enum status http_vacuum(struct http_call *c);

@@ -111,14 +111,16 @@ static void agree(struct peer_link *l)
 static void on_answer(struct peer_link *l, struct bytes message)
 {
     struct err err;
-    uint64_t from;
+    struct hello_heard heard;
     if (l->agreed)
         return; /* a later version may say more */
     err_init(&err);
-    if (message__judge(l->p, message, true, l->node.id, &from, &err) != ST_OK)
+    if (message__judge(l->p, message, true, l->node.id, &heard, &err) != ST_OK) {
         refuse(l, err.detail);
-    else
-        agree(l);
+        return;
+    }
+    peers__heard(l, &heard);
+    agree(l);
 }
 
 static void on_call_end(struct peer_link *l)

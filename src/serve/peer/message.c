@@ -3,6 +3,7 @@
 #include "wire/proto/pb.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 enum { FIELD_HELLO = 1, FIELD_BUNDLE = 2 };
 
@@ -44,6 +45,7 @@ enum status message__hello(const struct peers *p, uint64_t to, bool answer, stru
     hello.n_nodes = p->o.n_nodes;
     hello.nodes = ids;
     hello.software_version = (char *)(uintptr_t)p->version;
+    hello.client_address = (char *)(uintptr_t)(p->o.client_address ? p->o.client_address : "");
     if (answer) {
         Varve__Peer__V1__LinkResponse m = VARVE__PEER__V1__LINK_RESPONSE__INIT;
         m.what_case = VARVE__PEER__V1__LINK_RESPONSE__WHAT_HELLO;
@@ -104,7 +106,7 @@ static enum status judge(const struct peers *p, const Varve__Peer__V1__Hello *h,
 }
 
 enum status message__judge(const struct peers *p, struct bytes message, bool answer, uint64_t from,
-                           uint64_t *ret_from, struct err *err)
+                           struct hello_heard *ret, struct err *err)
 {
     struct arena arena;
     void *m = NULL;
@@ -127,8 +129,12 @@ enum status message__judge(const struct peers *p, struct bytes message, bool ans
         st = err_set(err, ST_INVALID_ARGUMENT, "hello: the first message is none");
     if (!st)
         st = judge(p, hello, from, err);
-    if (!st)
-        *ret_from = hello->from_node;
+    if (!st) {
+        ret->from = hello->from_node;
+        (void)snprintf(ret->version, sizeof ret->version, "%s", hello->software_version);
+        (void)snprintf(ret->client_address, sizeof ret->client_address, "%s",
+                       hello->client_address);
+    }
     arena_deinit(&arena);
     return st;
 }

@@ -35,8 +35,11 @@ struct peer_node {
 };
 
 struct peer_options {
-    const char *cluster;           /* name; "" is one too */
-    const char *version;           /* of the software, for the other side's log; NULL: "" */
+    const char *cluster; /* name; "" is one too */
+    const char *version; /* of the software, told to the others; NULL: "" */
+    /* Where this node serves clients, told to the others; NULL: "". Not copied: it is read when a
+     * hello is sent, which is after peers_start. */
+    const char *client_address;
     uint64_t node;                 /* this one: among `nodes` */
     const struct peer_node *nodes; /* all of the cluster; copied */
     size_t n_nodes;
@@ -91,6 +94,7 @@ struct peer_stats {
     uint64_t node;
     struct net_addr addr;
     enum peer_state state;
+    char version[32], client_address[NET_ADDR_TEXT]; /* of its last hello; "" before */
     char reason[PEER_REASON_MAX]; /* why the last attempt or connection ended; "" when none has */
     uint64_t outbox_bytes, outbox_bundles;     /* now */
     uint64_t sent_bundles, sent_bytes;         /* handed to the connection; since the start */

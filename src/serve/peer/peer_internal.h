@@ -60,9 +60,15 @@ struct peers {
     struct peer_link links[];
 };
 
+struct hello_heard {
+    uint64_t from;
+    char version[32], client_address[NET_ADDR_TEXT];
+};
+
 /* --- peers.c --- */
 struct peer_link *peers__link(struct peers *p, uint64_t node); /* NULL: no other node of ours */
 void peers__reason(struct peer_link *l, const char *text);
+void peers__heard(struct peer_link *l, const struct hello_heard *h);
 
 /* --- outbox.c: a ring of encoded messages; the caller locks --- */
 enum status outbox__init(struct outbox *o, size_t max_bytes);
@@ -83,7 +89,7 @@ enum status message__hello(const struct peers *p, uint64_t to, bool answer,
  * INVALID_ARGUMENT (malformed), PRECONDITION_FAILED (the detail begins with the reason's name, see
  * the contract), NO_MEMORY. */
 enum status message__judge(const struct peers *p, struct bytes message, bool answer, uint64_t from,
-                           uint64_t *ret_from, struct err *err) WARN_UNUSED;
+                           struct hello_heard *ret, struct err *err) WARN_UNUSED;
 
 /* --- link.c --- */
 void link__init(struct peer_link *l);

@@ -266,6 +266,14 @@ void peers__reason(struct peer_link *l, const char *text)
     env_mutex_unlock(&l->mutex);
 }
 
+void peers__heard(struct peer_link *l, const struct hello_heard *h)
+{
+    env_mutex_lock(&l->mutex);
+    memcpy(l->stats.version, h->version, sizeof h->version);
+    memcpy(l->stats.client_address, h->client_address, sizeof h->client_address);
+    env_mutex_unlock(&l->mutex);
+}
+
 size_t peers_count(const struct peers *p)
 {
     return p->n_links;

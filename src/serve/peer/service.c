@@ -11,20 +11,21 @@ static enum status greet(struct peers *p, struct rpc *r, struct peer_link **ret,
 {
     struct bytes message;
     struct buf answer;
-    uint64_t from;
+    struct hello_heard heard;
     enum status st = rpc_recv_one(r, &message, err);
     if (!st)
-        st = message__judge(p, message, false, 0, &from, err);
+        st = message__judge(p, message, false, 0, &heard, err);
     if (st)
         return st;
     buf_init(&answer, HELLO_MAX);
-    st = message__hello(p, from, true, &answer);
+    st = message__hello(p, heard.from, true, &answer);
     if (!st)
         st = rpc_send(r, buf_bytes(&answer));
     buf_deinit(&answer);
     if (st)
         return err_set(err, st, "the hello's answer: %s", status_text(st));
-    *ret = peers__link(p, from);
+    *ret = peers__link(p, heard.from);
+    peers__heard(*ret, &heard);
     return ST_OK;
 }
 

@@ -50,7 +50,8 @@ enum status reactors_start(struct env *env, unsigned n, const struct reactor_opt
         st = reactor__new(env, g, i, options, &g->at[i], err);
     for (unsigned i = 0; i < n && !st; i++) {
         char name[16];
-        snprintf(name, sizeof name, "reactor %u", i % 10000);
+        snprintf(name, sizeof name, "%.10s %u", options->name ? options->name : "reactor",
+                 i % 10000);
         st = env_thread_start(&g->at[i]->thread, name, reactor__run, g->at[i], err);
         g->at[i]->started = st == ST_OK;
     }

@@ -56,6 +56,16 @@ class Records(HttpCase):
         kinds = [i["kind"] for i in self.call("GET", "/v1/users/alice/history").json()["items"]]
         self.assertEqual(kinds, ["delete", "put", "put", "put"])
 
+    def test_consistency(self):
+        """One node has one present; the words are checked all the same."""
+        self.put("consistency/k", {"n": 1})
+        for path in ("/v1/consistency/k", "/v1/consistency", "/v1/consistency/k/history", "/v1/collections", "/v1/changes?since=now"):
+            path += "&" if "?" in path else "?"
+            for word in ("local", "linearizable"):
+                self.call("GET", "%sconsistency=%s" % (path, word))
+            self.problem("GET", path + "consistency=eventual", 400, field="consistency")
+        self.problem("PUT", "/v1/consistency/k?consistency=local", 400, body={})
+
     def test_conditions(self):
         v1 = self.put("cas/k", {"n": 1}, headers={"If-None-Match": "*"}, status=201)
         a = self.problem("PUT", "/v1/cas/k", 412, body={"n": 2}, headers={"If-None-Match": "*"})
@@ -172,6 +182,10 @@ class Records(HttpCase):
         self.problem("GET", "/v1/care/k?at=" + snapshot["version"], 410)
         self.assertTrue(self.call("POST", "/v1/admin/verify").json()["ok"])
         self.assertGreater(self.call("GET", "/v1/stats").json()["writes"], 0)
+        topology = self.call("GET", "/v1/admin/topology").json()
+        self.assertEqual((topology["cluster"], topology["leader"], len(topology["nodes"])), ("", None, 1))
+        self.assertTrue(topology["nodes"][0]["answering"])
+        self.assertGreater(topology["applied"], 0)
         self.problem("DELETE", "/v1/collections/care", 428, field="confirm")
         self.problem("DELETE", "/v1/collections/care?confirm=other", 400, field="confirm")
         self.call("DELETE", "/v1/collections/care?confirm=care", status=204)

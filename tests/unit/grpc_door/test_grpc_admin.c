@@ -141,6 +141,10 @@ static void care(void **state)
     assert_string_equal(topology->nodes[0]->address, "test:7878");
     assert_string_equal(topology->nodes[0]->software_version, "1.2.3");
     assert_true(topology->nodes[0]->answering);
+    assert_true(topology->nodes[0]->leader);
+    assert_string_equal(topology->cluster, "");
+    assert_int_equal(topology->leader, 0);
+    assert_true(topology->applied_index > 0);
     door_stop(&w);
 }
 

@@ -143,6 +143,7 @@ static void node_up(struct cluster *c, size_t i)
     struct peer_options o = c->options;
     o.cluster = c->name[i] ? c->name[i] : "test";
     o.version = "9.9.9";
+    o.client_address = "here:1";
     o.node = nodes[i].id;
     o.nodes = nodes;
     o.n_nodes = c->n;
@@ -285,6 +286,7 @@ static void bundles_arrive_in_order(void **state)
             assert_int_equal(s.sent_bundles, EACH);
             assert_int_equal(s.connects, 1);
             assert_int_equal(s.refusals, 0);
+            assert_string_equal(s.client_address, "here:1");
             assert_int_equal(s.outbox_bundles, 0);
             assert_int_equal(stats_of(&c.at[j], i + 1).received_bundles, EACH);
             assert_int_equal(stats_of(&c.at[j], i + 1).dropped_in, 0);
@@ -511,7 +513,7 @@ static void hellos_are_judged(void **state)
     struct cluster c;
     struct buf hello, own;
     struct err err;
-    uint64_t from = 77;
+    struct hello_heard heard;
     cluster_init(&c, 2);
     cluster_up(&c);
     struct peers *p1 = c.at[0].peers, *p2 = c.at[1].peers;
@@ -520,27 +522,29 @@ static void hellos_are_judged(void **state)
     for (int answer = 0; answer < 2; answer++) {
         buf_clear(&hello);
         assert_int_equal(message__hello(p1, 2, answer, &hello), ST_OK);
-        assert_int_equal(message__judge(p2, buf_bytes(&hello), answer, 1, &from, &err), ST_OK);
-        assert_int_equal(from, 1);
+        assert_int_equal(message__judge(p2, buf_bytes(&hello), answer, 1, &heard, &err), ST_OK);
+        assert_int_equal(heard.from, 1);
+        assert_string_equal(heard.version, "9.9.9");
+        assert_string_equal(heard.client_address, "here:1");
         /* Not the node that was meant; itself. */
-        assert_int_equal(message__judge(p2, buf_bytes(&hello), answer, 3, &from, &err),
+        assert_int_equal(message__judge(p2, buf_bytes(&hello), answer, 3, &heard, &err),
                          ST_PRECONDITION_FAILED);
-        assert_int_equal(message__judge(p1, buf_bytes(&hello), answer, 0, &from, &err),
+        assert_int_equal(message__judge(p1, buf_bytes(&hello), answer, 0, &heard, &err),
                          ST_PRECONDITION_FAILED);
         assert_non_null(strstr(err.detail, "WRONG_NODE"));
         buf_clear(&own);
         assert_int_equal(message__hello(p2, 2, answer, &own), ST_OK);
-        assert_int_equal(message__judge(p2, buf_bytes(&own), answer, 0, &from, &err),
+        assert_int_equal(message__judge(p2, buf_bytes(&own), answer, 0, &heard, &err),
                          ST_PRECONDITION_FAILED);
         assert_non_null(strstr(err.detail, "UNKNOWN_NODE"));
         /* Cut anywhere it is malformed, or says too little. */
         for (size_t n = 0; n < hello.len; n++)
-            assert_int_not_equal(message__judge(p2, BYTES(hello.data, n), answer, 1, &from, &err),
+            assert_int_not_equal(message__judge(p2, BYTES(hello.data, n), answer, 1, &heard, &err),
                                  ST_OK);
         /* The version is the hello's first field: tag, length, tag, 1. */
         assert_int_equal(hello.data[3], 1);
         hello.data[3] = 2;
-        assert_int_equal(message__judge(p2, buf_bytes(&hello), answer, 1, &from, &err),
+        assert_int_equal(message__judge(p2, buf_bytes(&hello), answer, 1, &heard, &err),
                          ST_PRECONDITION_FAILED);
         assert_non_null(strstr(err.detail, "WRONG_PROTOCOL"));
     }
@@ -548,7 +552,7 @@ static void hellos_are_judged(void **state)
     struct bytes got;
     assert_int_equal(message__read_bundle(BYTES(b->data, b->len), &got, &err), ST_OK);
     assert_true(bytes_eq(got, BYTES_LIT("abc")));
-    assert_int_equal(message__judge(p2, BYTES(b->data, b->len), false, 1, &from, &err),
+    assert_int_equal(message__judge(p2, BYTES(b->data, b->len), false, 1, &heard, &err),
                      ST_INVALID_ARGUMENT);
     assert_int_equal(message__read_bundle(BYTES(b->data, b->len - 1), &got, &err),
                      ST_INVALID_ARGUMENT);

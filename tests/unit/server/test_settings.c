@@ -224,6 +224,72 @@ static void test_what_does_not_fit(void **state)
     settings_deinit(&s);
 }
 
+static void test_clusters(void **state)
+{
+    (void)state;
+#define TWO "1@127.0.0.1:1,2@127.0.0.1:2"
+    static const struct {
+        const char *set[4][2];
+        enum status st; /* OK: `want` is not looked for */
+        const char *want;
+    } all[] = {
+        {{{"cluster.nodes", TWO}, {"cluster.node_id", "2"}}, ST_OK, ""},
+        {{{"cluster.nodes", "7@[::1]:1"}, {"cluster.node_id", "7"}}, ST_OK, ""},
+        {{{"cluster.nodes", TWO}, {"cluster.node_id", "3"}}, ST_INVALID_ARGUMENT, "node_id: 3"},
+        {{{"cluster.nodes", "1@127.0.0.1:1,1@127.0.0.1:2"}}, ST_INVALID_ARGUMENT, "there twice"},
+        {{{"cluster.nodes", "1@127.0.0.1:1,2@127.0.0.1:1"}}, ST_INVALID_ARGUMENT, "one address"},
+        {{{"cluster.nodes", "127.0.0.1:1"}}, ST_INVALID_ARGUMENT, "'127.0.0.1:1'"},
+        {{{"cluster.nodes", "0@127.0.0.1:1"}}, ST_INVALID_ARGUMENT, "id"},
+        {{{"cluster.nodes", "1@127.0.0.1:0"}}, ST_INVALID_ARGUMENT, "no port"},
+        {{{"cluster.nodes", "1@other:1"}}, ST_INVALID_ARGUMENT, "names of hosts"},
+        {{{"cluster.nodes", "1@127.0.0.1:1,2@10.0.0.1:1"}}, ST_PERMISSION_DENIED, "10.0.0.1:1"},
+        {{{"cluster.nodes", "1@127.0.0.1:1,2@10.0.0.1:1"}, {"insecure", "true"}}, ST_OK, ""},
+        {{{"cluster.nodes", TWO}, {"cluster.peer_listen", "0.0.0.0:1"}},
+         ST_PERMISSION_DENIED,
+         "0.0.0.0:1"},
+        {{{"cluster.nodes", TWO}, {"cluster.peer_listen", "x"}},
+         ST_INVALID_ARGUMENT,
+         "peer_listen"},
+        {{{"cluster.nodes", TWO}, {"cluster.peer_tls_cert", "c"}}, ST_INVALID_ARGUMENT, "together"},
+        {{{"cluster.nodes", "1@127.0.0.1:1,2@10.0.0.1:1"},
+          {"cluster.peer_tls_cert", "c"},
+          {"cluster.peer_tls_key", "k"},
+          {"cluster.peer_tls_ca", "a"}},
+         ST_OK,
+         ""},
+        {{{"cluster.nodes", TWO}, {"store.sync", "off"}}, ST_INVALID_ARGUMENT, "store.sync"},
+        {{{"cluster.nodes", TWO}, {"cluster.election", "150ms"}},
+         ST_INVALID_ARGUMENT,
+         "cluster.election"},
+        {{{"cluster.nodes", TWO}, {"cluster.timeout", "0"}}, ST_INVALID_ARGUMENT, "timeout"},
+    };
+    struct err err;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        struct settings s = fresh();
+        for (size_t j = 0; j < 4 && all[i].set[j][0]; j++)
+            assert_int_equal(
+                settings_set(&s, all[i].set[j][0], all[i].set[j][1], SETTING_FLAG, &err), ST_OK);
+        err_init(&err);
+        enum status st = settings_check(&s, &err);
+        if (st != all[i].st || (st && !strstr(err.detail, all[i].want)))
+            fail_msg("%zu: %s, \"%s\"", i, status_name(st), err.detail);
+        settings_deinit(&s);
+    }
+    struct settings s = fresh();
+    struct settings_node nodes[SETTINGS_NODES_MAX];
+    struct net_addr listen;
+    size_t n;
+    bool help;
+    char *words[] = {(char *)"--node-id", (char *)"2", (char *)"--cluster-nodes=" TWO};
+    assert_int_equal(settings_load(&s, env_linux(), NULL, 3, words, &help, &err), ST_OK);
+    assert_int_equal(settings_nodes(&s, nodes, &n, &err), ST_OK);
+    assert_int_equal(n, 2);
+    assert_int_equal(nodes[1].id, 2);
+    assert_int_equal(settings_peer_listen(&s, &listen, &err), ST_OK);
+    assert_int_equal(listen.port, 2);
+    settings_deinit(&s);
+}
+
 static void test_reload(void **state)
 {
     (void)state;
@@ -246,9 +312,13 @@ static void test_reload(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults_are_fine), cmocka_unit_test(test_yaml),
-        cmocka_unit_test(test_the_later_wins),    cmocka_unit_test(test_flags_that_are_none),
-        cmocka_unit_test(test_what_does_not_fit), cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_defaults_are_fine),
+        cmocka_unit_test(test_yaml),
+        cmocka_unit_test(test_the_later_wins),
+        cmocka_unit_test(test_flags_that_are_none),
+        cmocka_unit_test(test_what_does_not_fit),
+        cmocka_unit_test(test_clusters),
+        cmocka_unit_test(test_reload),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
