@@ -84,11 +84,18 @@ static void sim_random(struct env *e, void *out, size_t len)
 
 /* --- faults --- */
 
+static bool unlucky(struct sim *s, uint32_t ppm)
+{
+    return ppm != 0 && sim__below(&s->fault_rng, 1000000) < ppm;
+}
+
 /* Every disk operation begins here: it takes its time, is counted, and may meet the point of no
  * return. */
 static enum status begin(struct sim *s, const char *what, const char *path, struct err *err)
 {
     s->mono_ns += s->options.op_ns;
+    if (unlucky(s, s->faults.slow_ppm))
+        s->mono_ns += sim__below(&s->fault_rng, s->faults.slow_ns + 1);
     s->ops++;
     uint64_t limit = s->faults.fail_after_ops;
     if (limit != 0 && s->ops - s->ops_at_faults >= limit)
@@ -103,11 +110,6 @@ static enum status begin_file(struct sim_handle *h, const char *what, struct err
         return err_set(err, ST_CLOSED, "%s %s: the machine died since it was opened", what,
                        h->path);
     return begin(h->sim, what, h->path, err);
-}
-
-static bool unlucky(struct sim *s, uint32_t ppm)
-{
-    return ppm != 0 && sim__below(&s->fault_rng, 1000000) < ppm;
 }
 
 static enum status full(struct err *err, const char *what, const char *path)
@@ -289,7 +291,8 @@ static enum status sim_pread(struct env_file *file, uint64_t off, void *out, siz
         return err_set(err, ST_INVALID_ARGUMENT, "read %s: beyond any file", h->path);
     if (unlucky(h->sim, h->sim->faults.read_eio_ppm))
         return err_set(err, ST_IO_ERROR, "read %s: simulated: input/output error", h->path);
-    *ret_len = sim__image_read(&h->inode->now, off, out, len);
+    bool stale = unlucky(h->sim, h->sim->faults.stale_read_ppm);
+    *ret_len = sim__image_read(stale ? &h->inode->durable : &h->inode->now, off, out, len);
     return ST_OK;
 }
 
@@ -298,6 +301,16 @@ static void write_now(struct sim_handle *h, uint64_t off, struct bytes data)
     uint64_t before = sim__space_of(h->inode);
     sim__file_write(h->inode, off, data.data, data.len);
     h->sim->used_bytes += sim__space_of(h->inode) - before;
+}
+
+/* Where a write really lands: another page of the file, now and then. */
+static uint64_t misdirected(struct sim_handle *h, uint64_t off)
+{
+    struct sim *s = h->sim;
+    uint64_t pages = h->inode->now.size / SIM_PAGE;
+    if (pages < 2 || !unlucky(s, s->faults.misdirect_ppm))
+        return off;
+    return sim__below(&s->fault_rng, pages) * SIM_PAGE + off % SIM_PAGE;
 }
 
 /* What a failed write leaves: nothing, or when asked for, any prefix of what there was room for. */
@@ -369,7 +382,7 @@ static enum status sim_pwritev(struct env_file *file, uint64_t off, const struct
     if (st)
         write_partly(h, off, data);
     else if (total > 0)
-        write_now(h, off, data);
+        write_now(h, misdirected(h, off), data);
     return st;
 }
 
@@ -379,6 +392,7 @@ static enum status sim_sync(struct env_file *file, struct err *err)
     if (!h->inode)
         return begin_file(h, "sync", err);
     enum status st = begin_file(h, "sync", err);
+    h->sim->mono_ns += h->sim->faults.sync_ns;
     if (!st && unlucky(h->sim, h->sim->faults.sync_eio_ppm))
         st = err_set(err, ST_IO_ERROR, "sync %s: simulated: input/output error", h->path);
     if (st)
@@ -535,6 +549,7 @@ static enum status sim_sync_dir(struct env *e, const char *path, struct err *err
     enum status st = sim__find(s, path, &at, NULL);
     struct sim_inode *folder = !st && at.inode && at.inode->folder ? at.inode : NULL;
     st = find_folder(s, "sync folder", path, &at, err);
+    s->mono_ns += s->faults.sync_ns;
     if (!st && unlucky(s, s->faults.sync_eio_ppm))
         st = err_set(err, ST_IO_ERROR, "sync folder %s: simulated: input/output error", path);
     if (folder && st)

@@ -31,6 +31,12 @@ struct sim_faults {
     bool partial_on_error;   /* a failed write may leave any prefix of itself */
     uint64_t fail_after_ops; /* when nonzero: the nth disk operation from now and all later ones
                                 answer IO_ERROR */
+    /* Disks that lie, which checksums must find: a read shows what the last sync left and not what
+     * was written since; a write lands on another page of the same file. */
+    uint32_t stale_read_ppm, misdirect_ppm;
+    uint64_t sync_ns; /* what a sync takes, over op_ns */
+    uint32_t slow_ppm;
+    uint64_t slow_ns; /* an operation takes up to so much more */
 };
 void sim_set_faults(struct env *e, const struct sim_faults *f);
 void sim_set_disk_bytes(struct env *e, uint64_t bytes);

@@ -658,6 +658,56 @@ static void test_env_sim_determinism(void **state)
     }
 }
 
+/* A disk that lies shows old content, or puts new content in another place; it never says so. */
+static void test_env_sim_lies(void **state)
+{
+    (void)state;
+    struct env *e = world(3);
+    uint8_t page[3 * 4096], got[4096];
+    size_t n;
+    struct env_file *f = must_open(e, "/f", ENV_CREATE | ENV_WRITE);
+    memset(page, 'a', sizeof page);
+    assert_int_equal(env_pwrite(f, 0, page, sizeof page, NULL), ST_OK);
+    assert_int_equal(env_sync(f, NULL), ST_OK);
+    sim_set_faults(e, &(struct sim_faults){.stale_read_ppm = 1000000});
+    memset(page, 'b', 4096);
+    assert_int_equal(env_pwrite(f, 0, page, 4096, NULL), ST_OK);
+    assert_int_equal(env_pread(f, 0, got, 4096, &n, NULL), ST_OK);
+    assert_int_equal(got[0], 'a');
+    sim_set_faults(e, &(struct sim_faults){.misdirect_ppm = 1000000});
+    unsigned elsewhere = 0;
+    for (int i = 0; i < 50; i++) {
+        memset(page, 'c' + i % 8, 4096);
+        assert_int_equal(env_pwrite(f, 4096, page, 4096, NULL), ST_OK);
+        assert_int_equal(env_pread(f, 4096, got, 4096, &n, NULL), ST_OK);
+        elsewhere += got[0] != page[0];
+    }
+    assert_in_range(elsewhere, 5, 49);
+    uint64_t size;
+    assert_int_equal(env_size(f, &size, NULL), ST_OK);
+    assert_int_equal(size, sizeof page);
+    env_close(f);
+    sim_env_free(e);
+}
+
+static void test_env_sim_slow(void **state)
+{
+    (void)state;
+    struct env *e = world(4);
+    struct env_file *f = must_open(e, "/f", ENV_CREATE | ENV_WRITE);
+    sim_set_faults(e, &(struct sim_faults){.sync_ns = 5000000});
+    uint64_t before = env_mono_ns(e);
+    assert_int_equal(env_sync(f, NULL), ST_OK);
+    assert_in_range(env_mono_ns(e) - before, 5000000, 5100000);
+    sim_set_faults(e, &(struct sim_faults){.slow_ppm = 500000, .slow_ns = 1000000});
+    before = env_mono_ns(e);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(env_sync(f, NULL), ST_OK);
+    assert_in_range(env_mono_ns(e) - before, 10000000, 60000000);
+    env_close(f);
+    sim_env_free(e);
+}
+
 /* The digest sees durable content and names, and nothing else. */
 static void test_env_sim_digest(void **state)
 {
@@ -701,6 +751,8 @@ int main(void)
         T(time),
         T(determinism),
         T(digest),
+        T(lies),
+        T(slow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,269 @@
+/* A node: the process that opens a store on its disk, keeps house, and takes bundles in. */
+#include "sim/cluster/run.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { INBOX_BYTES_MAX = 8 << 20, TICK_MAX_MS = 100 };
+
+const char *node_name(const struct node *n)
+{
+    static const char *const names[] = {"node 0", "node 1", "node 2", "node 3", "node 4", "node 5"};
+    return names[n->id];
+}
+
+bool node_usable(const struct node *n)
+{
+    return n->state == NODE_UP;
+}
+
+/* --- what runs in the process --- */
+
+static bool send_bundle(void *arg, uint64_t to_node, struct bytes bundle)
+{
+    struct node *n = arg;
+    run_digest(n->run, 's' << 8 | n->id, bundle.len);
+    sim_net_send(sim_world_net(n->run->world), n->id, (unsigned)to_node, bundle);
+    return true;
+}
+
+static enum status open_store(struct node *n, struct err *err)
+{
+    const struct plan *p = &n->run->plan;
+    struct store_cluster cluster = {.node = n->id,
+                                    .n = p->nodes,
+                                    .transport = {send_bundle, n},
+                                    .heartbeat_ms = p->heartbeat_ms,
+                                    .election_ms = p->election_ms,
+                                    .propose_timeout_ms = p->propose_timeout_ms};
+    cluster.seed = dice_fork(p->seed, 5000 + n->id * 1000 + sim_machine_life(n->machine)).state | 1;
+    for (unsigned i = 0; i < p->nodes; i++)
+        cluster.nodes[i] = i + 1;
+    struct store_options o = {
+        .engine_name = "mem",
+        .engine_open = engine_mem_open,
+        .wal = {.segment_bytes = p->segment_bytes, .first_segment_bytes = p->first_segment_bytes},
+        .cache_bytes = p->cache_bytes,
+        .table_bytes = p->table_bytes,
+        .log_bytes = p->log_bytes,
+        .checkpoint_interval_ms = p->checkpoint_ms,
+        .absent_misses = 50,
+        .absent_slice = 20,
+        .no_thread = true,
+        .cluster = p->nodes > 1 ? &cluster : NULL,
+    };
+    return store_open(sim_machine_env(n->machine), "/data", &o, &n->store, err);
+}
+
+static void take_in(void *node)
+{
+    struct node *n = node;
+    struct err err;
+    for (;;) {
+        while (!list_empty(&n->inbox)) {
+            struct parcel *p = container_of(n->inbox.next, struct parcel, node);
+            list_remove(&p->node);
+            n->inbox_bytes -= p->len;
+            list_push_back(&n->taking, &p->node); /* the process may die in the call */
+            err_init(&err);
+            enum status st = store_receive(n->store, p->from, BYTES(p->data, p->len), &err);
+            list_remove(&p->node);
+            sim_free(p);
+            if (st == ST_INVALID_ARGUMENT || st == ST_TOO_LARGE)
+                run_fail(n->run, "%s refuses a bundle: %s", node_name(n), err.detail);
+        }
+        env_event_init(&n->wake_inbox);
+        (void)env_wait(&n->wake_inbox, UINT64_MAX);
+    }
+}
+
+static void live(void *node)
+{
+    struct node *n = node;
+    struct err err;
+    err_init(&err);
+    enum status st = open_store(n, &err);
+    if (st) {
+        char why[600];
+        (void)snprintf(why, sizeof why, "cannot open its folder: %s: %s", status_name(st),
+                       err.detail);
+        n->failed_opens++;
+        if (st == ST_CORRUPT && !n->rotten)
+            run_fail(n->run, "%s: %s, though nothing of its disk was damaged", node_name(n), why);
+        if (st == ST_CORRUPT && n->rotten)
+            n->state = NODE_LOST; /* told by node_die_soon */
+        node_die_soon(n, why);
+        return;
+    }
+    n->state = NODE_UP;
+    n->failed_opens = 0;
+    run_say(n->run, node_name(n), "is up");
+    if (!sim_machine_spawn(n->machine, take_in, n))
+        run_fail(n->run, "%s has no fiber for its inbox", node_name(n));
+    for (;;) {
+        uint64_t ms = store_tick(n->store);
+        ms = ms < TICK_MAX_MS ? ms : TICK_MAX_MS;
+        struct store_stats stats;
+        store_stats(n->store, &stats);
+        if (stats.poisoned) {
+            node_die_soon(n, "is poisoned");
+            return;
+        }
+        env_event_init(&n->wake_tick);
+        (void)env_wait(&n->wake_tick, (ms ? ms : 1) * MS);
+    }
+}
+
+/* --- its life, from outside --- */
+
+static void on_start(void *node)
+{
+    node_start(node);
+}
+
+static void on_dies(void *node)
+{
+    struct node *n = node;
+    bool lost = n->state == NODE_LOST;
+    if (sim_machine_runs(n->machine))
+        node_kill(n, SIM_CRASH_PROCESS_ONLY);
+    if (lost) {
+        n->state = NODE_LOST;
+        return;
+    }
+    /* Whoever watches over processes tries again, later each time. */
+    uint64_t wait_ms = 100u << (n->failed_opens < 5 ? n->failed_opens : 5);
+    node_start_after(n, wait_ms * MS);
+}
+
+void node_init(struct run *r, unsigned id)
+{
+    struct node *n = &r->nodes[id];
+    *n = (struct node){.run = r, .id = id, .state = NODE_DOWN};
+    n->machine = sim_machine_new(r->world, id, &(struct sim_options){.op_ns = 2000});
+    n->start = (struct sim_event){.fn = on_start, .arg = n};
+    n->dies = (struct sim_event){.fn = on_dies, .arg = n};
+    n->faults.sync_ns = (uint64_t)r->plan.sync_us * 1000;
+    sim_set_faults(sim_machine_env(n->machine), &n->faults);
+    list_init(&n->inbox);
+    list_init(&n->taking);
+}
+
+void node_start(struct node *n)
+{
+    if (n->state != NODE_DOWN)
+        return;
+    sim_queue_drop(sim_world_queue(n->run->world), &n->start);
+    n->state = NODE_OPENING;
+    n->store = NULL;
+    memset(n->collections, 0, sizeof n->collections);
+    env_event_init(&n->wake_tick);
+    env_event_init(&n->wake_inbox);
+    n->run->result->starts++;
+    run_say(n->run, node_name(n), "starts");
+    static const struct reactor_options o = {.fiber_stack_bytes = 256 * 1024, .max_fibers = 512};
+    sim_machine_start(n->machine, &o, live, n);
+}
+
+void node_start_after(struct node *n, uint64_t ns)
+{
+    struct sim_queue *q = sim_world_queue(n->run->world);
+    sim_queue_add(q, &n->start, sim_queue_now(q) + ns);
+}
+
+static void drop_parcels(struct list *from)
+{
+    list_foreach_safe (it, from) {
+        list_remove(it);
+        sim_free(container_of(it, struct parcel, node));
+    }
+}
+
+static void drop_inbox(struct node *n)
+{
+    drop_parcels(&n->inbox);
+    drop_parcels(&n->taking);
+    n->inbox_bytes = 0;
+}
+
+void node_kill(struct node *n, enum sim_crash how)
+{
+    struct run *r = n->run;
+    ASSERT(sim_machine_runs(n->machine));
+    run_digest(r, 'k' << 8 | n->id, how);
+    if (n->store && r->raft_checker && r->plan.nodes > 1)
+        raft_check_restarted(r->raft_checker, n->id, 0);
+    n->state = NODE_DOWN;
+    n->store = NULL;
+    sim_queue_drop(sim_world_queue(r->world), &n->dies);
+    sim_machine_kill(n->machine, how, r->plan.torn_bytes);
+    drop_inbox(n);
+    clients_node_died(r, n);
+    watchers_node_died(r, n);
+}
+
+void node_die_soon(struct node *n, const char *why)
+{
+    run_say(n->run, node_name(n), "%s; its process ends", why);
+    if (n->state == NODE_UP)
+        n->state = NODE_OPENING; /* no clients any more */
+    struct sim_queue *q = sim_world_queue(n->run->world);
+    sim_queue_add(q, &n->dies, run_now(n->run));
+}
+
+void node_lose(struct node *n, const char *why)
+{
+    run_say(n->run, node_name(n), "%s: it never comes back", why);
+    if (sim_machine_runs(n->machine))
+        node_kill(n, SIM_CRASH_POWER);
+    sim_queue_drop(sim_world_queue(n->run->world), &n->start);
+    sim_queue_drop(sim_world_queue(n->run->world), &n->dies);
+    sim_host_power(sim_machine_host(n->machine), false);
+    n->state = NODE_LOST;
+    n->rotten = true;
+}
+
+void node_receive(struct node *n, unsigned from, struct bytes bundle)
+{
+    if (n->state != NODE_UP || n->inbox_bytes + bundle.len > INBOX_BYTES_MAX)
+        return; /* as a full socket buffer loses it */
+    struct parcel *p = sim_zalloc(sizeof *p + bundle.len);
+    p->from = from;
+    p->len = bundle.len;
+    if (bundle.len)
+        memcpy(p->data, bundle.data, bundle.len);
+    list_push_back(&n->inbox, &p->node);
+    n->inbox_bytes += bundle.len;
+    env_event_set(&n->wake_inbox);
+}
+
+/* --- who leads --- */
+
+static void watch_role(struct node *n)
+{
+    struct run *r = n->run;
+    struct store_role role;
+    store_role(n->store, &role);
+    if (!role.is_leader || role.term == n->led_term)
+        return;
+    n->led_term = role.term;
+    run_say(r, node_name(n), "leads in term %llu", (unsigned long long)role.term);
+    run_digest(r, 'l' << 8 | n->id, role.term);
+    if (role.term > r->leader_term) {
+        if (r->leader_node != 0 && r->leader_node != n->id)
+            r->result->leader_changes++;
+        r->leader_term = role.term;
+        r->leader_node = n->id;
+    }
+    struct history_note note = {
+        .fact = HISTORY_LEADER, .node = n->id, .group = 1, .term = role.term};
+    enum status st = history_note(r->history, run_now(r), &note);
+    ASSERT(st == ST_OK);
+}
+
+void node_watch_roles(struct run *r)
+{
+    for (unsigned i = 1; i <= r->plan.nodes; i++)
+        if (node_usable(&r->nodes[i]))
+            watch_role(&r->nodes[i]);
+}

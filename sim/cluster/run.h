@@ -1,0 +1,134 @@
+/* run.h - what the files of sim/cluster share. Read cluster.h first.
+ *
+ * A node is a machine, and what is known of the process on it. Everything here is the simulator's
+ * own memory, and outlives processes; what a process made lies in its machine's heap and is gone
+ * with it. So a fiber's client or inbox goes on being true after the fiber died.
+ */
+#ifndef VARVE_SIM_CLUSTER_RUN_H
+#define VARVE_SIM_CLUSTER_RUN_H
+
+#include "base/assert.h"
+#include "base/env/thread.h"
+#include "node/store/store.h"
+#include "sim/cluster/cluster.h"
+#include "sim/core/dice.h"
+#include "sim/core/memory.h"
+#include "sim/machine/machine.h"
+
+#define MS   UINT64_C(1000000)
+#define NONE UINT32_MAX
+
+struct peer_links; /* streams.c */
+
+enum node_state {
+    NODE_DOWN,
+    NODE_OPENING,
+    NODE_UP,
+    NODE_LOST, /* never comes back: its disk is gone, or can not be trusted any more */
+};
+
+struct parcel {
+    struct list node;
+    unsigned from;
+    size_t len;
+    uint8_t data[];
+};
+
+struct node {
+    struct run *run;
+    unsigned id;
+    struct sim_machine *machine;
+    enum node_state state;
+    struct store *store; /* of the process that runs */
+    struct env_event wake_tick, wake_inbox;
+    struct list inbox, taking;
+    size_t inbox_bytes;
+    struct sim_event start, dies; /* to come */
+    bool rotten;                  /* something of its disk was damaged: the atlas counts it */
+    bool cut_off;                 /* phase 2 leaves it out */
+    uint64_t led_term;            /* the last in which it was seen to lead */
+    unsigned failed_opens;
+    struct sim_faults faults;          /* its disk's present mood */
+    struct peer_links *links;          /* with plan.streams */
+    struct collection *collections[8]; /* of the process, by enum work; NULL: not looked up yet */
+};
+
+struct client;
+struct watcher;
+struct nemesis;
+
+struct run {
+    struct plan plan;
+    struct run_options o;
+    struct sim_world *world;
+    struct node *nodes; /* [1 .. plan.nodes] */
+    struct dice dice;
+    struct client *clients;
+    struct watcher *watchers;
+    struct nemesis *nemesis;
+    struct history *history;
+    struct raft_checker *raft_checker;
+    struct run_result *result;
+
+    bool stop_clients, stop_watchers, healing;
+    uint64_t leader_term; /* the highest seen */
+    unsigned leader_node;
+    uint64_t *versions; /* of acknowledged writes: for reads of the past */
+    size_t n_versions, cap_versions;
+    uint32_t next_history_client;
+};
+
+static inline uint64_t run_now(const struct run *r)
+{
+    return sim_world_now(r->world);
+}
+
+/* --- run.c: the story, the digest, failure --- */
+bool run_tells(const struct run *r); /* somebody listens */
+void run_say(struct run *r, const char *who, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void run_digest(struct run *r, uint64_t a, uint64_t b);
+/* Something is wrong. The first reason stays; the run ends soon. */
+void run_fail(struct run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool run_failed(const struct run *r);
+
+/* --- node.c --- */
+void node_init(struct run *r, unsigned id);
+void node_start(struct node *n);
+void node_start_after(struct node *n, uint64_t ns);
+void node_kill(struct node *n, enum sim_crash how);  /* not from its own round */
+void node_die_soon(struct node *n, const char *why); /* from its own round too */
+void node_lose(struct node *n, const char *why);     /* kills it if it runs; for ever */
+void node_receive(struct node *n, unsigned from, struct bytes bundle);
+bool node_usable(const struct node *n); /* UP */
+const char *node_name(const struct node *n);
+void node_watch_roles(struct run *r); /* notes who leads, holds raft's invariants */
+
+/* --- clients.c --- */
+enum work { WORK_REGISTER, WORK_LIST, WORK_BANK, WORK_SET, WORK_COUNTER, WORKS };
+void clients_start(struct run *r);
+void clients_free(struct run *r);
+void clients_node_died(struct run *r, const struct node *n);
+bool clients_idle(const struct run *r);
+/* How many have completed an operation since `ns`. */
+unsigned clients_active_since(const struct run *r, uint64_t ns);
+
+/* --- watchers.c --- */
+void watchers_start(struct run *r);
+void watchers_free(struct run *r);
+void watchers_node_died(struct run *r, const struct node *n);
+
+/* --- nemesis.c --- */
+void nemesis_start(struct run *r);
+void nemesis_stop(struct run *r); /* no new faults; those under way end by nemesis_heal */
+/* Ends every fault, and leaves out a minority for good when `majority`. */
+void nemesis_heal(struct run *r, bool majority);
+void nemesis_free(struct run *r);
+
+/* --- judge.c --- */
+/* The nodes that take part are equal byte for byte, and tell the history its end. Runs the world on
+ * until it is known; false: it failed (and run_fail was told why). */
+bool judge_replicas(struct run *r);
+void judge_history(struct run *r);
+
+#endif
