@@ -41,24 +41,6 @@ static void rocks_must(char *err, const char *what)
         bench_die("RocksDB %s: %s", what, err);
 }
 
-char *bench_scratch(const char *tag)
-{
-    const char *base = getenv("BENCH_DIR");
-    char *dir;
-    if (asprintf(&dir, "%s/bench-%s-XXXXXX", base ? base : ".", tag) < 0 || !mkdtemp(dir))
-        bench_die("cannot make a folder: %s", strerror(errno));
-    return dir;
-}
-
-void bench_scratch_remove(char *dir)
-{
-    char *cmd;
-    if (asprintf(&cmd, "rm -rf '%s'", dir) < 0 || system(cmd) != 0)
-        bench_die("cannot remove %s", dir);
-    free(cmd);
-    free(dir);
-}
-
 static struct peer *peer_new(enum kind kind, const char *dir)
 {
     struct peer *p = calloc(1, sizeof(*p));

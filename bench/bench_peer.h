@@ -14,9 +14,6 @@
 #include "varve/varve.h"
 #include <stdbool.h>
 
-char *bench_scratch(const char *tag); /* a new folder; free with bench_scratch_remove */
-void bench_scratch_remove(char *dir);
-
 enum peer_sync { PEER_ALWAYS, PEER_INTERVAL, PEER_OFF };
 struct peer_config {
     enum peer_sync sync;

@@ -1,5 +1,6 @@
 #include "bench/bench_util.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -189,4 +190,22 @@ void bench_quantiles(const char *what, uint64_t *samples_ns, size_t n)
     printf("%-52s p50 %.1f us, p99 %.1f us, p99.9 %.1f us, max %.1f us\n", what,
            (double)samples_ns[n / 2] / 1e3, (double)samples_ns[n - 1 - (n - 1) / 100] / 1e3,
            (double)samples_ns[n - 1 - (n - 1) / 1000] / 1e3, (double)samples_ns[n - 1] / 1e3);
+}
+
+char *bench_scratch(const char *tag)
+{
+    const char *base = getenv("BENCH_DIR");
+    char *dir;
+    if (asprintf(&dir, "%s/bench-%s-XXXXXX", base ? base : ".", tag) < 0 || !mkdtemp(dir))
+        bench_die("cannot make a folder: %s", strerror(errno));
+    return dir;
+}
+
+void bench_scratch_remove(char *dir)
+{
+    char *cmd;
+    if (asprintf(&cmd, "rm -rf '%s'", dir) < 0 || system(cmd) != 0)
+        bench_die("cannot remove %s", dir);
+    free(cmd);
+    free(dir);
 }

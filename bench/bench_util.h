@@ -47,6 +47,10 @@ void bench_quantiles(const char *what, uint64_t *samples_ns, size_t n);
 /* The number in argv[i], or `otherwise` when there is none; exits with a message when it is not a
  * number. */
 uint64_t bench_arg(int argc, char **argv, int i, uint64_t otherwise);
+/* A new folder on the disk that $BENCH_DIR (default: the working directory) names; free with
+ * bench_scratch_remove, which removes all that is in it. */
+char *bench_scratch(const char *tag);
+void bench_scratch_remove(char *dir);
 /* Ends the program: a bench that cannot go on has nothing to print. */
 __attribute__((noreturn, format(printf, 1, 2))) void bench_die(const char *fmt, ...);
 

@@ -223,7 +223,7 @@ static int take_workload(struct bench *b)
     s->choice = s->mix->choice;
     if (!given(b, "choice"))
         return CLI_OK;
-    static const char *const names[] = {"uniform", "zipf", "latest"};
+    static const char *const names[] = {"uniform", "zipf", "latest", "sequence"};
     int choice = 0;
     int code = one_of(b, "choice", names, LOAD_CHOICES, &choice);
     s->choice = (enum load_choice)choice;

@@ -24,7 +24,7 @@
     X("count", "N", "0", "measured requests, instead of a duration")                               \
     X("keys", "N", "100000", "keys there are")                                                     \
     X("first-new", "N", "0", "number of the first new key; 0: as --keys")                          \
-    X("choice", "NAME", "", "uniform, zipf or latest (default: the workload's)")                   \
+    X("choice", "NAME", "", "uniform, zipf, latest or sequence (default: the workload's)")         \
     X("theta", "X", "0.99", "of Zipf's law, between 0 and 1")                                      \
     X("value", "BYTES", "256", "size of a value, from 8")                                          \
     X("batch", "N", "1000", "keys of a batch")                                                     \

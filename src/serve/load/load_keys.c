@@ -4,7 +4,7 @@
 
 const char *load_choice_name(enum load_choice c)
 {
-    static const char *const names[LOAD_CHOICES] = {"uniform", "zipf", "latest"};
+    static const char *const names[LOAD_CHOICES] = {"uniform", "zipf", "latest", "sequence"};
     return names[c];
 }
 
@@ -21,7 +21,7 @@ void load_keys_init(struct load_keys *k, enum load_choice choice, uint64_t n, do
 {
     ASSERT(n > 0);
     *k = (struct load_keys){.choice = choice, .n = n, .state = seed};
-    if (choice != LOAD_UNIFORM)
+    if (choice == LOAD_ZIPF || choice == LOAD_LATEST)
         zipf_init(&k->zipf, n, theta, seed);
 }
 
@@ -35,6 +35,8 @@ uint64_t load_keys_next(struct load_keys *k)
 {
     if (k->choice == LOAD_UNIFORM)
         return load_keys_random(k, k->n);
+    if (k->choice == LOAD_SEQUENCE)
+        return k->turn++ % k->n;
     if (k->choice == LOAD_ZIPF)
         return zipf_next(&k->zipf);
     return k->n - 1 - zipf_rank(&k->zipf);

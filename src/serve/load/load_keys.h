@@ -18,8 +18,9 @@ enum { LOAD_KEY = 16, LOAD_VALUE_MIN = 8, LOAD_VALUE_MAX = 4 * 1024 * 1024 };
 
 enum load_choice {
     LOAD_UNIFORM,
-    LOAD_ZIPF,   /* the popular ones scattered */
-    LOAD_LATEST, /* the newest are the most popular */
+    LOAD_ZIPF,     /* the popular ones scattered */
+    LOAD_LATEST,   /* the newest are the most popular */
+    LOAD_SEQUENCE, /* each in turn, by number: all over the keyspace */
     LOAD_CHOICES
 };
 const char *load_choice_name(enum load_choice c); /* "uniform" */
@@ -27,7 +28,7 @@ const char *load_choice_name(enum load_choice c); /* "uniform" */
 struct load_keys {
     enum load_choice choice;
     uint64_t n; /* keys there are; inserts add to it */
-    uint64_t state;
+    uint64_t state, turn;
     struct zipf zipf; /* of the first n */
 };
 

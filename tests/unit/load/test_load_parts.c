@@ -135,7 +135,7 @@ static void test_choices(void **state)
 {
     (void)state;
     enum { N = 1000, DRAWS = 100000 };
-    static const char *const names[LOAD_CHOICES] = {"uniform", "zipf", "latest"};
+    static const char *const names[LOAD_CHOICES] = {"uniform", "zipf", "latest", "sequence"};
     for (int choice = 0; choice < LOAD_CHOICES; choice++) {
         struct load_keys k, again;
         size_t hits[N] = {0}, most = 0, newest = 0;
@@ -149,7 +149,9 @@ static void test_choices(void **state)
             most = hits[n] > most ? hits[n] : most;
             newest += n >= N - 10;
         }
-        if (choice == LOAD_UNIFORM)
+        if (choice == LOAD_SEQUENCE)
+            assert_int_equal(most, DRAWS / N); /* every one as often */
+        else if (choice == LOAD_UNIFORM)
             assert_true(most < 2 * DRAWS / N);
         else
             assert_true(most > DRAWS / 20); /* the first of 1000 by 0.99: 13 % */
