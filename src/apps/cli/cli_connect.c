@@ -227,8 +227,10 @@ static int connect_as(struct cli *c, const struct cli_args *a, const struct cli_
     o.tls = l->tls && strcmp(l->tls, "true") == 0;
     if (l->deadline && cli_duration_parse(l->deadline, &o.deadline_ms, &e) != ST_OK)
         return cli_usage(c, a, "deadline: %s", e.detail);
-    if (client_open(env_linux(), &o, &client, &e) != ST_OK)
-        return cli_fail_local(c, e.status, &e);
+    if (client_open(env_linux(), &o, &client, &e) != ST_OK) {
+        int code = cli_fail_local(c, e.status, &e);
+        return code == CLI_ABSENT ? CLI_FAILED : code; /* a file that is missing is no record */
+    }
     c->db = db_remote_new(client);
     if (c->db)
         return CLI_OK;

@@ -55,6 +55,8 @@ bool client__try(struct client *c, const struct client_request *q, uint64_t dead
 
 void client__try_end(struct client_try *t)
 {
+    if (t->link && link_heard(t->link->link))
+        t->link->client->met = true;
     link_end(&t->call);
 }
 
@@ -110,11 +112,11 @@ static uint64_t pause_ms(struct client *c, unsigned n, uint64_t wish_ms)
 static bool may_repeat(const struct client *c, enum client_repeat repeat,
                        const struct client_failure *f)
 {
-    if (f->unreachable && !c->met)
+    if (!c->met)
         return false; /* most likely the address is wrong */
     if (f->undone)
         return f->repeatable;
-    return repeat != CLIENT_WRITE && (f->repeatable || f->lost);
+    return repeat != CLIENT_WRITE && f->repeatable;
 }
 
 /* A failure of a write must not read as if nothing had been written. */

@@ -115,7 +115,7 @@ static void judge(enum grpc_code code, bool told, struct client_failure *f)
         return;
     case ST_CLOSED: /* it stops; whether before or after is not known */
     case ST_CANCELLED:
-        f->lost = true;
+        f->lost = f->repeatable = true;
         break;
     default:
         f->undone = f->undone || nothing_was_done(f);
@@ -131,9 +131,9 @@ static void judge(enum grpc_code code, bool told, struct client_failure *f)
 static void lost(struct client_try *t, struct client_failure *f)
 {
     const struct client_link *k = t->link;
-    f->lost = f->repeatable = true;
-    f->err.status = ST_IO_ERROR;
-    (void)err_set(&f->err, ST_IO_ERROR, "%s: %s", k->server->text,
+    f->lost = true;
+    f->repeatable = k->why.status != ST_UNIMPLEMENTED && k->why.status != ST_UNAUTHENTICATED;
+    (void)err_set(&f->err, f->repeatable ? ST_IO_ERROR : k->why.status, "%s: %s", k->server->text,
                   k->why.detail[0] ? k->why.detail : "connection lost");
 }
 

@@ -32,7 +32,7 @@ struct client {
     size_t n, at;
     struct buf authorization;
     struct client_link *link, *retired;
-    bool met; /* some address has answered before */
+    bool met; /* some server has spoken before */
 };
 
 /* A call on its way. */

@@ -57,7 +57,7 @@ void client__next_server(struct client *c)
 static void cannot_reach(struct client_failure *f, const struct client_server *s)
 {
     f->undone = f->unreachable = true;
-    f->repeatable = f->err.status != ST_UNAUTHENTICATED && f->err.status != ST_INVALID_ARGUMENT;
+    f->repeatable = f->err.status != ST_UNAUTHENTICATED && f->err.status != ST_UNIMPLEMENTED;
     err_prefix(&f->err, "%s", s->text);
 }
 
@@ -82,8 +82,6 @@ static bool settle(struct client *c, struct client_link *k, uint64_t deadline_ns
     if (link_ready(k->link))
         return true;
     f->err = k->why;
-    if (f->err.status == ST_INVALID_ARGUMENT && !k->server->tls)
-        (void)err_set(&f->err, ST_INVALID_ARGUMENT, "%s", k->why.detail);
     return false;
 }
 
@@ -102,7 +100,6 @@ static bool try_address(struct client *c, const struct net_addr *to, uint64_t de
     enum status st = link_open(c->loop, c->env, &o, &link_ops, k, &k->link, &f->err);
     if (st == ST_OK && settle(c, k, deadline_ns, f)) {
         c->link = k;
-        c->met = true;
         return true;
     }
     link_delete(k);
@@ -118,6 +115,8 @@ static bool try_server(struct client *c, uint64_t deadline_ns, struct client_fai
     if (net_resolve(s->text, addrs, CLIENT_ADDRS_MAX, &n, &f->err) != ST_OK) {
         f->undone = f->unreachable = true;
         f->repeatable = f->err.status == ST_IO_ERROR;
+        if (f->err.status == ST_NOT_FOUND)
+            f->err.status = ST_IO_ERROR;
         return false;
     }
     for (size_t i = 0; i < n && !ok && f->err.status != ST_CANCELLED; i++) {

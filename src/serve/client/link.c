@@ -8,6 +8,8 @@ enum {
     CLEAR_BYTES = 16 * 1024,
     SEND_HIGH = 256 * 1024,
     NS_PER_MS = 1000000,
+    FRAME_TYPE_AT = 3, /* of HTTP/2; a server's first frame is SETTINGS (RFC 9113, 3.4) */
+    FRAME_SETTINGS = 4,
     TLS_ALERT = 0x15, /* the first byte of a record by which a server with TLS refuses us */
 };
 
@@ -286,8 +288,10 @@ static void take_clear(struct link *k, struct bytes in)
 {
     struct err e;
     err_init(&e);
-    if (!k->heard && !k->filter && in.len && in.data[0] == TLS_ALERT) {
-        fail_with(k, ST_INVALID_ARGUMENT, "the server speaks TLS");
+    if (!k->heard && in.len > FRAME_TYPE_AT && in.data[FRAME_TYPE_AT] != FRAME_SETTINGS) {
+        bool tls = !k->filter && in.data[0] == TLS_ALERT;
+        fail_with(k, ST_UNIMPLEMENTED,
+                  tls ? "the server speaks TLS" : "the server does not speak HTTP/2");
         return;
     }
     k->heard = true;
@@ -295,6 +299,8 @@ static void take_clear(struct link *k, struct bytes in)
     if (st == ST_OK || k->why.status != ST_OK)
         return;
     link_flush(k);
+    if (st == ST_INVALID_ARGUMENT) /* of us, not of who called */
+        e.status = ST_UNIMPLEMENTED;
     fail(k, &e);
 }
 
@@ -343,7 +349,7 @@ static void through_filter(struct link *k, struct bytes data)
         return;
     if (!k->h2) {
         if (strcmp(f->alpn(k->filter), "h2") != 0) {
-            fail_with(k, ST_INVALID_ARGUMENT, "the server does not speak HTTP/2 over TLS");
+            fail_with(k, ST_UNIMPLEMENTED, "the server does not speak HTTP/2 over TLS");
             return;
         }
         begin_h2(k);
@@ -369,8 +375,9 @@ static void on_eof(void *ctx)
 {
     struct link *k = ctx;
     fail_with(k, ST_IO_ERROR,
-              k->state == LINK_GREETING
-                  ? "the server closed the connection during the TLS handshake"
+              k->state == LINK_GREETING ? "the server closed the connection in the TLS handshake"
+              : !k->heard && !k->maker
+                  ? "the server closed the connection without a word: it may want TLS"
                   : "the server closed the connection");
 }
 
@@ -417,6 +424,11 @@ enum status link_open(struct loop *l, struct env *env, const struct link_options
 bool link_ready(const struct link *k)
 {
     return k->state == LINK_READY && k->why.status == ST_OK && !h2_shutting_down(k->h2);
+}
+
+bool link_heard(const struct link *k)
+{
+    return k->heard;
 }
 
 bool link_closed(const struct link *k)

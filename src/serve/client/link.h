@@ -24,7 +24,7 @@ struct link;
 
 struct link_ops {
     void (*on_ready)(void *ctx); /* calls may be started. May be NULL */
-    /* why: IO_ERROR (refused, reset, ended by the server), INVALID_ARGUMENT (what came is no
+    /* why: IO_ERROR (refused, reset, ended by the server), UNIMPLEMENTED (what came is no
      * HTTP/2), UNAUTHENTICATED (TLS: the server could not show who it is, or wants to see who we
      * are), OVERLOADED, NO_MEMORY. All calls have ended before. `link` is the owner's until
      * link_free. */
@@ -47,6 +47,7 @@ enum status link_open(struct loop *l, struct env *env, const struct link_options
 void link_free(struct link *k);
 
 bool link_ready(const struct link *k); /* connected, and no goodbye was said */
+bool link_heard(const struct link *k); /* the server has said something */
 bool link_closed(const struct link *k);
 size_t link_calls(const struct link *k); /* under way */
 bool link_secure(const struct link *k);
