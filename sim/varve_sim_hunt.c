@@ -123,7 +123,7 @@ bool hunt_try(const struct ask *a, uint64_t seed, struct trial *ret)
 
 struct tally {
     uint64_t ran, counted, failed, operations, undecided;
-    uint64_t faults[FAULT_KINDS];
+    uint64_t faults[FAULT_KINDS], points[POINTS_MAX];
     double cpu_s, virtual_s, began_s;
     uint64_t operations5; /* of clusters of five, and their time */
     double cpu5_s;
@@ -145,11 +145,28 @@ static void add(struct tally *t, const struct ask *a, uint64_t seed, const struc
     }
     for (unsigned f = 0; f < FAULT_KINDS; f++)
         t->faults[f] += r->result.faults[f];
+    for (size_t i = 0; i < points_count(); i++)
+        t->points[i] += r->result.points[i];
     if (!r->result.failure[0])
         return;
     t->failed++;
     printf("FAILED: seed %llu: %s\n  again: ", (unsigned long long)seed, r->result.failure);
     ask_print(a, seed);
+}
+
+static void report_points(const struct tally *t)
+{
+    size_t reached = 0;
+    for (size_t i = 0; i < points_count(); i++)
+        reached += t->points[i] > 0;
+    printf("%zu of %zu rare paths were reached", reached, points_count());
+    const char *before = "; never: ";
+    for (size_t i = 0; i < points_count(); i++)
+        if (t->points[i] == 0) {
+            printf("%s%s", before, points_name(i));
+            before = ", ";
+        }
+    printf("\n");
 }
 
 static void report(const struct tally *t)
@@ -168,6 +185,7 @@ static void report(const struct tally *t)
     for (unsigned f = 0; f < FAULT_KINDS; f++)
         printf(" %s %llu", plan_fault_name((enum plan_fault)f), (unsigned long long)t->faults[f]);
     printf("\n");
+    report_points(t);
 }
 
 int hunt(const struct ask *a)

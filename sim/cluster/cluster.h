@@ -8,6 +8,7 @@
 
 #include "sim/check/check.h"
 #include "sim/cluster/plan.h"
+#include "sim/core/points.h"
 
 struct run;
 
@@ -27,6 +28,7 @@ struct run_result {
     uint64_t leader_changes;
     uint64_t starts, events, virtual_ns;
     uint64_t violations, undecided;
+    uint64_t points[POINTS_MAX]; /* how often each was passed (probe: reached), or fired */
     bool counts;        /* >= 1,000 operations, >= 3 kinds of fault, >= 1 change of leader */
     char failure[4000]; /* what is wrong; empty: nothing */
 };

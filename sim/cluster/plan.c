@@ -93,6 +93,7 @@ void plan_draw(struct plan *p, uint64_t seed)
     p->nodes = (unsigned)PICK(&d, 1, 3, 3, 3, 3, 3, 3, 5, 5, 5);
     p->clients = (unsigned)PICK(&d, 4, 8, 16, 32);
     p->watchers = (unsigned)dice_below(&d, 3);
+    p->buggify = !dice_one_in(&d, 4);
     p->busy_ms = PICK(&d, 20000, 40000, 60000);
     p->heal_ms = 120000;
     p->ops_max = PICK(&d, 1500, 2500, 4000);

@@ -82,6 +82,7 @@ static void run_init(struct run *r, const struct plan *p, const struct run_optio
 {
     *r = (struct run){.plan = *p, .o = *o, .result = result, .dice = dice_fork(p->seed, 'r')};
     *result = (struct run_result){0};
+    points_begin(p->seed, p->buggify);
     r->world = sim_world_new(
         &(struct sim_world_options){.seed = p->seed, .on_message = on_message, .arg = r});
     r->history = history_new();
@@ -172,6 +173,8 @@ static void verdict(struct run *r)
     res->events = sim_queue_ran(sim_world_queue(r->world));
     res->counts = res->operations >= 1000 && res->fault_kinds >= 3 && res->leader_changes >= 1;
     run_digest(r, 'z', res->operations);
+    for (size_t i = 0; i < points_count(); i++)
+        res->points[i] = points_is_probe(i) ? points_passed(i) : points_fired(i);
 }
 
 void run_whole(const struct plan *p, const struct run_options *o, struct run_result *ret,
