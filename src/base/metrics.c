@@ -13,7 +13,7 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 /* Histograms are printed with one bucket per power of two up to this one; what lies above is in
  * +Inf. The set never changes, because Prometheus cannot compute rates over buckets that come and
  * go. 2^40 ns = 18 min; 2^40 B = 1 TiB. */
-enum { HISTOGRAM_PRINTED_OCTAVES = 40 };
+enum { HISTOGRAM_PRINTED_OCTAVES = 40, SECONDS_FIRST_OCTAVE = 10 /* 1 us */ };
 
 struct family {
     struct list node; /* metrics.families */
@@ -338,6 +338,31 @@ static enum status print_bucket(const struct family *f, const struct metric *x, 
                       *x->labels ? "," : "", le, (unsigned long long)value);
 }
 
+/* Nanoseconds as seconds, exactly: the base unit that Prometheus wants. */
+static void seconds_text(uint64_t ns, char out[32])
+{
+    (void)snprintf(out, 32, "%llu.%09llu", (unsigned long long)(ns / 1000000000),
+                   (unsigned long long)(ns % 1000000000));
+}
+
+static enum status print_sum(const struct family *f, const struct metric *x, uint64_t sum,
+                             bool seconds, struct buf *out)
+{
+    char text[32];
+    if (!seconds)
+        return print_u64(f, "_sum", x->labels, sum, out);
+    seconds_text(sum, text);
+    enum status st = print_series(f, "_sum", x->labels, out);
+    return st == ST_OK ? buf_printf(out, "%s\n", text) : st;
+}
+
+static bool in_seconds(const struct family *f)
+{
+    static const char unit[] = "_seconds";
+    size_t len = strlen(f->name);
+    return len >= sizeof unit && strcmp(f->name + len - (sizeof unit - 1), unit) == 0;
+}
+
 static enum status print_histogram(const struct family *f, const struct metric *x, struct buf *out)
 {
     uint64_t bucket[HISTOGRAM_BUCKETS], seen = 0;
@@ -346,19 +371,24 @@ static enum status print_histogram(const struct family *f, const struct metric *
     uint64_t total = buckets_read(h, bucket);
     enum status st = ST_OK;
     size_t i = 0;
-    for (unsigned octave = 0; octave <= HISTOGRAM_PRINTED_OCTAVES && st == ST_OK; octave++) {
+    bool seconds = in_seconds(f);
+    for (unsigned octave = seconds ? SECONDS_FIRST_OCTAVE : 0;
+         octave <= HISTOGRAM_PRINTED_OCTAVES && st == ST_OK; octave++) {
         uint64_t top =
             ((uint64_t)1 << octave) - 1; /* values are whole, so "< 2^n" is "<= 2^n - 1" */
-        char le[24];
+        char le[32];
         for (; i < HISTOGRAM_BUCKETS && bucket_top(i) <= top; i++)
             seen += bucket[i];
-        (void)snprintf(le, sizeof le, "%llu", (unsigned long long)top);
+        if (seconds)
+            seconds_text(top, le);
+        else
+            (void)snprintf(le, sizeof le, "%llu", (unsigned long long)top);
         st = print_bucket(f, x, le, seen, out);
     }
     if (st == ST_OK)
         st = print_bucket(f, x, "+Inf", total, out);
     if (st == ST_OK)
-        st = print_u64(f, "_sum", x->labels, sum, out);
+        st = print_sum(f, x, sum, seconds, out);
     return st == ST_OK ? print_u64(f, "_count", x->labels, total, out) : st;
 }
 

@@ -19,8 +19,9 @@ struct counter {
 struct gauge {
     _Atomic int64_t value;
 };
-/* Log-linear buckets (HdrHistogram style): 4 per power of two, relative error at most 25 %. Values:
- * nanoseconds or bytes. */
+/* Log-linear buckets (HdrHistogram style): 4 per power of two, relative error at most 25 %. Values are
+ * nanoseconds where the name ends in "_seconds" (and are printed as seconds), else what the name
+ * says: bytes, rows. */
 enum { HISTOGRAM_BUCKETS = 256 };
 struct histogram {
     _Atomic uint64_t count, sum, bucket[HISTOGRAM_BUCKETS];

@@ -54,9 +54,9 @@ static enum status make_metrics(struct store *s, struct err *err)
                                   "Groups of entries that shared one append.");
     s->m_checkpoints =
         metrics_counter(m, "varve_checkpoints_total", NULL, "Tables drained into the engine.");
-    s->m_sync_ns = metrics_histogram(m, "varve_log_sync_nanoseconds", NULL,
+    s->m_sync_ns = metrics_histogram(m, "varve_log_sync_seconds", NULL,
                                      "Time of log syncs that a commit waited for.");
-    s->m_drain_ns = metrics_histogram(m, "varve_drain_nanoseconds", NULL, "Time of drains.");
+    s->m_drain_ns = metrics_histogram(m, "varve_drain_seconds", NULL, "Time of drains.");
     s->m_table_bytes =
         metrics_gauge(m, "varve_table_bytes", NULL, "Memory of the tables not yet drained.");
     s->m_log_bytes = metrics_gauge(m, "varve_log_bytes", NULL, "Disk space of the log.");

@@ -44,9 +44,9 @@ enum status port__metrics(struct port *p, struct metrics *m)
     p->refused = metrics_counter(m, "varve_requests_refused_total", NULL,
                                  "Requests refused before a handler saw them: out of fibers or "
                                  "memory.");
-    p->http_ns = metrics_histogram(m, "varve_http_request_nanoseconds", NULL,
+    p->http_ns = metrics_histogram(m, "varve_http_request_seconds", NULL,
                                    "Time of HTTP requests, from their dispatch to their end.");
-    p->grpc_ns = metrics_histogram(m, "varve_grpc_request_nanoseconds", NULL,
+    p->grpc_ns = metrics_histogram(m, "varve_grpc_request_seconds", NULL,
                                    "Time of gRPC calls, from their dispatch to their end.");
     return all && p->refused && p->http_ns && p->grpc_ns ? ST_OK : ST_NO_MEMORY;
 }

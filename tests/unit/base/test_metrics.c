@@ -137,6 +137,30 @@ static void histograms_print_cumulative_buckets(void **state)
     metrics_free(m);
 }
 
+static void times_are_printed_in_seconds(void **state)
+{
+    (void)state;
+    struct metrics *m = metrics_new();
+    struct buf out = BUF_INIT;
+    struct histogram *h = metrics_histogram(m, "lat_seconds", "op=\"get\"", "h");
+    histogram_add(h, 0);
+    histogram_add(h, 1023);
+    histogram_add(h, 1024);
+    histogram_add(h, 3000000000);
+    histogram_add(h, UINT64_C(1) << 50);
+    assert_int_equal(metrics_print(m, &out), ST_OK);
+    const char *text = buf_cstr(&out);
+    assert_non_null(strstr(
+        text, "# TYPE lat_seconds histogram\nlat_seconds_bucket{op=\"get\",le=\"0.000001023\"} 2\n"
+              "lat_seconds_bucket{op=\"get\",le=\"0.000002047\"} 3\n"));
+    assert_non_null(strstr(text, "lat_seconds_bucket{op=\"get\",le=\"4.294967295\"} 4\n"));
+    assert_non_null(strstr(text, "lat_seconds_bucket{op=\"get\",le=\"+Inf\"} 5\n"
+                                 "lat_seconds_sum{op=\"get\"} 1125902.906844671\n"
+                                 "lat_seconds_count{op=\"get\"} 5\n"));
+    buf_deinit(&out);
+    metrics_free(m);
+}
+
 static void an_empty_histogram_without_labels(void **state)
 {
     (void)state;
@@ -307,6 +331,7 @@ int main(void)
         cmocka_unit_test(bad_names_and_labels_are_refused),
         cmocka_unit_test(taken_names_are_refused),
         cmocka_unit_test(histograms_print_cumulative_buckets),
+        cmocka_unit_test(times_are_printed_in_seconds),
         cmocka_unit_test(an_empty_histogram_without_labels),
         cmocka_unit_test(quantiles_are_within_a_quarter),
         cmocka_unit_test(every_power_of_two_has_its_bucket),
