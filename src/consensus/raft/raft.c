@@ -14,6 +14,9 @@ static enum status check_init(const struct raft_init *i, struct err *err)
         what = "compacted_term does not fit compacted";
     else if (i->hard.term < i->compacted_term)
         what = "hard.term lies before compacted_term";
+    else if (i->alone && (i->conf.n != 1 || i->conf.member[0].replica != i->replica ||
+                          !(i->conf.member[0].flags & RAFT_VOTER) || i->hard.term == 0))
+        what = "alone is not for this configuration or term";
     if (what)
         return err_set(err, ST_INVALID_ARGUMENT, "raft: %s", what);
     return raft__conf_check(&i->conf, err);
@@ -37,6 +40,8 @@ enum status raft_new(struct raft_store *s, const struct raft_init *init, struct 
     r->group = init->group;
     r->id = init->replica;
     r->tickets = t;
+    r->alone = init->alone;
+    r->waits = init->waits;
     r->out_last = &r->out_first;
     r->term = init->hard.term;
     r->vote = init->hard.vote;
@@ -168,6 +173,21 @@ enum status raft_load(struct raft *r, const struct raft_entry *e, struct err *er
     return ST_OK;
 }
 
+enum status raft_load_term(struct raft *r, uint64_t term, uint64_t index, struct err *err)
+{
+    ASSERT(!r->started);
+    if (index <= r->log.compacted)
+        return ST_OK;
+    enum status st = make_place(r, term, index, err);
+    if (st != ST_OK)
+        return st;
+    st = raft__log_append(r, term, RAFT_ENTRY_DATA, BYTES_EMPTY, false, false);
+    if (st != ST_OK)
+        return no_memory(r, st, err);
+    loaded(r);
+    return ST_OK;
+}
+
 enum status raft_load_bad(struct raft *r, uint64_t term, uint64_t index, struct err *err)
 {
     ASSERT(!r->started);
@@ -204,12 +224,17 @@ enum status raft_start(struct raft *r, struct err *err)
         return err_set(err, ST_CORRUPT, "group %llu: term %llu lies before that of the log, %llu",
                        (unsigned long long)r->group, (unsigned long long)r->term,
                        (unsigned long long)raft__last_term(&r->log));
+    if (r->alone && (r->applied != r->log.last || r->conf.n != 1))
+        return err_set(err, ST_CORRUPT, "group %llu: alone, and its log goes on behind %llu",
+                       (unsigned long long)r->group, (unsigned long long)r->applied);
     r->started = true;
     r->role_dirty = true;
     raft__draw_timeout(r);
     raft__reset_timer(r);
     /* Nobody to wait for. */
-    if (r->conf.n == 1 && raft__may_vote(r) && raft__first_bad(r) == UINT64_MAX)
+    if (r->alone)
+        raft__lead_alone(r);
+    else if (r->conf.n == 1 && raft__may_vote(r) && raft__first_bad(r) == UINT64_MAX)
         raft__start_election(r, false);
     raft__touch(r);
     return ST_OK;

@@ -185,6 +185,11 @@ struct raft_init {
      * a new group, an empty one for a replica that will be told. */
     uint64_t applied; /* >= compacted */
     struct raft_conf conf;
+    /* The only voter goes on as the leader of hard.term, without an election and without an entry of
+     * its own: nobody else can have voted or led in it. All of its log is applied. */
+    bool alone;
+    /* Does not campaign as long as its log is empty: of a group whose first log is elsewhere. */
+    bool waits;
 };
 /* A stopped replica: raft_load brings its log, raft_start lets it take part.
  * Errors: INVALID_ARGUMENT (names the field), NO_MEMORY. */
@@ -198,6 +203,9 @@ enum status raft_load(struct raft *r, const struct raft_entry *e, struct err *er
  * more than RAFT_BAD_MAX (the replica cannot be started from this log). */
 enum status raft_load_bad(struct raft *r, uint64_t term, uint64_t index,
                           struct err *err) WARN_UNUSED;
+/* The same for one whose payload is not needed in memory: it is fetched if it is. */
+enum status raft_load_term(struct raft *r, uint64_t term, uint64_t index,
+                           struct err *err) WARN_UNUSED;
 /* CORRUPT: the log ends before hard.commit or `applied` says. */
 enum status raft_start(struct raft *r, struct err *err) WARN_UNUSED;
 void raft_free(struct raft *r); /* takes NULL */
@@ -218,6 +226,10 @@ enum status raft_propose(struct raft *r, struct bytes payload, uint64_t *ret_ind
  * exceed RAFT_MEMBERS_MAX), OVERLOADED, NO_MEMORY. */
 enum status raft_change(struct raft *r, const struct raft_conf *target, bool auto_leave,
                         uint64_t *ret_index, struct err *err) WARN_UNUSED;
+/* The only voter could not write what it was handed out: entries that are not durable are void as if
+ * never proposed, term and vote will be handed out again. Errors: PRECONDITION_FAILED (there are
+ * others, who may know of them). */
+enum status raft_withdraw(struct raft *r) WARN_UNUSED;
 /* Leaves a committed joint configuration that does not leave by itself. */
 enum status raft_leave(struct raft *r, uint64_t *ret_index) WARN_UNUSED;
 /* Asks for a linearizable read; `id` is the caller's and comes back in raft_update.reads. A follower

@@ -159,6 +159,19 @@ void raft__become_leader(struct raft *r)
     r->term_start = r->log.last;
 }
 
+void raft__lead_alone(struct raft *r)
+{
+    uint64_t now = r->store->now;
+    struct raft__peer *self = raft__self(r);
+    ASSERT(self && r->n_peers == 1 && r->commit == r->log.last);
+    set_role(r, RAFT_LEADER);
+    r->vote = r->leader = r->id;
+    r->leader_store = r->store->o.store;
+    r->hb_at = r->idle_at = now;
+    r->quota_from = r->term_start = r->log.last;
+    raft__peer_probe(r, self, r->log.last + 1);
+}
+
 static void check_votes(struct raft *r)
 {
     int won = raft__quorum_votes(r);
@@ -239,7 +252,8 @@ enum status raft__on_vote_resp(struct raft *r, const struct raft_msg *m)
 enum status raft_campaign(struct raft *r)
 {
     if (r->role == RAFT_LEADER || !r->started || !raft__may_campaign(r) ||
-        (r->in && r->in->install) || raft__first_bad(r) != UINT64_MAX)
+        (r->in && r->in->install) || raft__first_bad(r) != UINT64_MAX ||
+        (r->waits && r->log.last == 0))
         return ST_PRECONDITION_FAILED;
     raft__start_election(r, false);
     return ST_OK;
@@ -251,7 +265,8 @@ void raft__tick_election(struct raft *r)
         return;
     raft__reset_timer(r);
     /* Whoever has rotten entries could not hand them on; its vote still counts. */
-    if (!raft__may_campaign(r) || raft__first_bad(r) != UINT64_MAX || (r->in && r->in->install)) {
+    if (!raft__may_campaign(r) || raft__first_bad(r) != UINT64_MAX || (r->in && r->in->install) ||
+        (r->waits && r->log.last == 0)) {
         if (r->role != RAFT_FOLLOWER || r->leader)
             raft__become_follower(r, r->term, 0, 0);
         return;

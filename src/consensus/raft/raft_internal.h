@@ -155,8 +155,9 @@ struct raft {
     uint64_t group, id;
     struct list ready_link, life_link, cache_link;
     bool started, is_ready, is_cached, busy, asleep;
-    bool more;  /* the update out does not hold all */
-    bool retry; /* with the next tick */
+    bool alone, waits; /* as raft_init says */
+    bool more;         /* the update out does not hold all */
+    bool retry;        /* with the next tick */
 
     uint64_t term, vote;
     bool hs_dirty;
@@ -271,6 +272,7 @@ void raft__conf_committed(struct raft *r); /* commit rose past conf_index: leave
 /* ---- raft_election.c ---- */
 void raft__become_follower(struct raft *r, uint64_t term, uint64_t leader, uint64_t leader_store);
 void raft__become_leader(struct raft *r);
+void raft__lead_alone(struct raft *r); /* at the start, without an election */
 void raft__start_election(struct raft *r, bool force);
 void raft__count_own_vote(struct raft *r); /* its ticket is done */
 void raft__reset_timer(struct raft *r);

@@ -6,8 +6,6 @@
  */
 #include "consensus/raft/raft_internal.h"
 
-#include "base/buggify.h"
-
 enum { GATHER_MAX = 64, NODES_MAX = 256 };
 
 /* ---- the parts of an update ---- */
@@ -142,8 +140,6 @@ static void emit_committed(struct raft *r, struct raft_update *u, bool *more)
         n = (size_t)(to - r->apply_sent);
     while (i < n && (i == 0 || bytes + e[i].payload.len <= r->store->o.max_apply_bytes))
         bytes += e[i++].payload.len;
-    if (i > 1 && BUGGIFY("raft: one entry is applied at a time"))
-        i = 1;
     u->committed = e;
     u->n_committed = i;
     r->apply_sent += i;
@@ -259,6 +255,21 @@ void raft_appended(struct raft *r, uint64_t ticket)
     raft__count_own_vote(r);
     raft__maybe_commit(r);
     raft__touch(r);
+}
+
+enum status raft_withdraw(struct raft *r)
+{
+    ASSERT(!r->busy);
+    if (r->n_peers != 1 || r->conf.n != 1)
+        return ST_PRECONDITION_FAILED;
+    if (r->hs_ticket > r->done_ticket)
+        r->hs_dirty = true;
+    r->done_ticket = r->last_ticket; /* nobody answers them any more */
+    r->t_head = r->t_n = 0;
+    if (r->log.last > r->log.durable)
+        raft__log_truncate(r, r->log.durable + 1);
+    r->uncommitted = 0;
+    return ST_OK;
 }
 
 void raft_applied(struct raft *r, uint64_t index)
