@@ -7,6 +7,8 @@
  */
 #include "consensus/raft/raft_internal.h"
 
+#include "base/buggify.h"
+
 uint64_t raft__own_match(const struct raft *r)
 {
     uint64_t bad = raft__first_bad(r);
@@ -97,6 +99,7 @@ void raft__want_fetch(struct raft *r, uint64_t from, uint64_t to)
         r->retry = true;
         return;
     }
+    PROBE("raft: entries are read from the log again");
     r->fetch = (struct raft_fetch){++r->fetch_no, from, to, r->store->o.max_append_bytes};
     r->fetch_shown = false;
 }
@@ -120,6 +123,8 @@ static size_t cut(const struct raft *r, const struct raft_entry *e, size_t n, si
     size_t bytes = 0, i = 0;
     if (n > o->max_append_entries)
         n = o->max_append_entries;
+    if (n > 1 && BUGGIFY("raft: one entry a message"))
+        n = 1;
     for (; i < n; i++) {
         if (i > 0 && bytes + e[i].payload.len > o->max_append_bytes)
             break;
@@ -238,6 +243,7 @@ static void refuse_append(struct raft *r, const struct raft_msg *m, uint64_t hin
         raft__send(r, RAFT_MSG_APPEND_RESP, m->from, m->from_store, !raft__hard_durable(r));
     if (!a)
         return;
+    PROBE("raft: an append is refused");
     a->flags = (uint8_t)(RAFT_MSG_REJECT | flags);
     a->index = m->index;
     a->hint = hint;
@@ -438,6 +444,7 @@ void raft__tick_leader(struct raft *r)
 {
     struct raft_store *s = r->store;
     if (!raft__quorum_active(r)) {
+        PROBE("raft: a leader hears no quorum and steps down");
         raft__become_follower(r, r->term, 0, 0);
         return;
     }

@@ -7,6 +7,8 @@
  */
 #include "consensus/raft/raft_internal.h"
 
+#include "base/buggify.h"
+
 enum { ASK_AT_ONCE = 4 };
 
 bool raft__is_bad(const struct raft *r, uint64_t index)
@@ -95,6 +97,7 @@ void raft__mended(struct raft *r)
 {
     if (r->n_repaired != 2 || r->done_ticket < r->mending_ticket)
         return;
+    PROBE("raft: a rotten entry is mended");
     uint64_t index = r->repaired.index;
     drop_repaired(r);
     raft__drop_bad(r, index, index);

@@ -7,6 +7,8 @@
  */
 #include "consensus/raft/raft_internal.h"
 
+#include "base/buggify.h"
+
 /* ---- sending ---- */
 
 void raft__snap_start(struct raft *r, struct raft__peer *p)
@@ -170,6 +172,7 @@ static bool have_it(struct raft *r, const struct raft_snapshot *s)
 
 static void fast_forward(struct raft *r, const struct raft_snapshot *s)
 {
+    PROBE("raft: a snapshot tells nothing new");
     /* What a snapshot covers is committed, and equal terms at an index mean equal logs up to it. */
     raft__set_commit(r, s->index);
     if (r->verified < r->commit)
@@ -189,6 +192,7 @@ static enum status begin(struct raft *r, const struct raft_msg *m)
     if (!r->in)
         return ST_NO_MEMORY;
     r->in->meta = *m->snapshot;
+    PROBE("raft: a snapshot begins to come in");
     return ST_OK;
 }
 
@@ -282,6 +286,7 @@ void raft_installed(struct raft *r, uint64_t id, enum status st)
         return;
     }
     struct raft_snapshot s = in->meta;
+    PROBE("raft: a snapshot is installed");
     ASSERT(s.index > r->apply_sent);
     if (in->keep) {
         raft__log_compact(r, s.index);
@@ -335,6 +340,8 @@ void raft__snap_update(struct raft *r, struct raft_update *u)
         u->want_chunk.id = o->meta.id;
         u->want_chunk.offset = o->offset;
         u->want_chunk.max_bytes = r->store->o.max_chunk_bytes;
+        if (BUGGIFY("raft: a chunk is small"))
+            u->want_chunk.max_bytes = u->want_chunk.max_bytes / 64 + 1;
     }
     if (in && in->busy && !in->shown) {
         in->shown = true;

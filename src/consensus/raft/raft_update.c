@@ -6,6 +6,8 @@
  */
 #include "consensus/raft/raft_internal.h"
 
+#include "base/buggify.h"
+
 enum { GATHER_MAX = 64, NODES_MAX = 256 };
 
 /* ---- the parts of an update ---- */
@@ -140,6 +142,8 @@ static void emit_committed(struct raft *r, struct raft_update *u, bool *more)
         n = (size_t)(to - r->apply_sent);
     while (i < n && (i == 0 || bytes + e[i].payload.len <= r->store->o.max_apply_bytes))
         bytes += e[i++].payload.len;
+    if (i > 1 && BUGGIFY("raft: one entry is applied at a time"))
+        i = 1;
     u->committed = e;
     u->n_committed = i;
     r->apply_sent += i;

@@ -97,6 +97,17 @@ enum status entry_encode(struct entry_op *ops, size_t n, struct bytes writer, st
     return ST_OK;
 }
 
+enum status entry_moment(struct blob **ret, struct err *err)
+{
+    struct blob *b = blob_new(HEAD_BYTES);
+    if (!b)
+        return err_set(err, ST_NO_MEMORY, "no memory for an entry");
+    memset(b->data, 0, HEAD_BYTES);
+    b->data[0] = ENTRY_FORMAT;
+    *ret = b;
+    return ST_OK;
+}
+
 void entry_stamp(struct blob *entry, struct version v)
 {
     ASSERT(entry->len >= HEAD_BYTES);
@@ -104,7 +115,7 @@ void entry_stamp(struct blob *entry, struct version v)
     put_le(entry->data + STAMP_AT + 8, v.origin, 4);
 }
 
-bool entry_open(struct bytes payload, struct entry_reader *ret)
+static bool open_head(struct bytes payload, struct entry_reader *ret)
 {
     struct entry_reader e = {.r = reader_of(payload), .last_key = BYTES_EMPTY};
     uint8_t format, codec, key_id, zero, writer_len;
@@ -117,10 +128,30 @@ bool entry_open(struct bytes payload, struct entry_reader *ret)
         !read_le32(&e.r, &e.left) || !read_u8(&e.r, &writer_len) ||
         !read_bytes(&e.r, writer_len, &e.writer))
         return false;
-    if (version_is_none(e.version) || e.left == 0)
+    *ret = e;
+    return true;
+}
+
+bool entry_open(struct bytes payload, struct entry_reader *ret)
+{
+    struct entry_reader e;
+    if (!open_head(payload, &e) || version_is_none(e.version))
         return false;
     *ret = e;
     return true;
+}
+
+bool entry_sound(struct bytes payload)
+{
+    struct entry_reader e;
+    struct entry_op op;
+    int rc = -1;
+    if (!open_head(payload, &e))
+        return false;
+    while ((rc = entry_next(&e, &op)) > 0)
+        if (op.key.len <= 4) /* not a routing key */
+            return false;
+    return rc == 0;
 }
 
 int entry_next(struct entry_reader *e, struct entry_op *ret)

@@ -39,6 +39,20 @@ enum status range_prepare(struct range_need *need, struct bytes payload, struct 
     return ST_OK;
 }
 
+static enum status out_of_turn(const struct range *r, uint64_t index, struct err *err)
+{
+    return err_set(err, ST_CORRUPT, "range %" PRIu64 ": entry %" PRIu64 " follows entry %" PRIu64,
+                   r->id, index, r->applied);
+}
+
+enum status range_skip(struct range *r, uint64_t index, struct err *err)
+{
+    if (index != r->applied + 1)
+        return out_of_turn(r, index, err);
+    r->applied = index;
+    return ST_OK;
+}
+
 enum status range_apply(struct range *r, uint64_t index, struct bytes payload, struct blob *owner,
                         struct table *table, struct range_scratch *scratch,
                         range_applied_fn applied, void *arg, struct err *err)
@@ -46,9 +60,7 @@ enum status range_apply(struct range *r, uint64_t index, struct bytes payload, s
     struct entry_reader e;
     struct entry_op op;
     if (index != r->applied + 1)
-        return err_set(err, ST_CORRUPT,
-                       "range %" PRIu64 ": entry %" PRIu64 " follows entry %" PRIu64, r->id, index,
-                       r->applied);
+        return out_of_turn(r, index, err);
     /* An op takes 3 bytes at least, which bounds what a forged count can ask for. */
     if (!entry_open(payload, &e) || e.left > payload.len / 3)
         return err_set(err, ST_CORRUPT, "range %" PRIu64 ": entry %" PRIu64 " does not decode",
@@ -73,7 +85,7 @@ enum status range_apply(struct range *r, uint64_t index, struct bytes payload, s
     if (rc < 0)
         return err_set(err, ST_CORRUPT, "range %" PRIu64 ": entry %" PRIu64 " does not decode",
                        r->id, index);
-    if (table_put_many(table, scratch->items, n, owner) != ST_OK)
+    if (n > 0 && table_put_many(table, scratch->items, n, owner) != ST_OK)
         return err_set(err, ST_NO_MEMORY, "no memory to apply %zu writes", n);
     r->applied = index;
     r->newest = e.version;

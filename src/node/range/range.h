@@ -18,9 +18,8 @@
 enum { RANGE_FIRST = 1 };
 
 struct range {
-    uint64_t id; /* incarnation: never reused */
-    uint64_t term;
-    uint64_t last;         /* index of the last entry in the log */
+    uint64_t id;           /* incarnation: never reused */
+    uint64_t term;         /* of the last entry applied; 0: none */
     uint64_t applied;      /* index of the last entry in a table or the engine */
     struct version newest; /* of the last applied entry */
 };
@@ -50,5 +49,8 @@ enum status range_prepare(struct range_need *need, struct bytes payload, struct 
 enum status range_apply(struct range *r, uint64_t index, struct bytes payload, struct blob *owner,
                         struct table *table, struct range_scratch *scratch,
                         range_applied_fn applied, void *arg, struct err *err) WARN_UNUSED;
+/* The same for an entry that says nothing (a new leader's first, a configuration). CORRUPT: the index
+ * is not the next. */
+enum status range_skip(struct range *r, uint64_t index, struct err *err) WARN_UNUSED;
 
 #endif

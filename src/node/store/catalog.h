@@ -48,7 +48,7 @@ struct collection *catalog_find(struct catalog *c,
 enum status catalog_key(struct buf *out, const char *prefix, struct bytes rest) WARN_UNUSED;
 /* Proposes ops on the catalog; the caller holds catalog.lock. */
 enum status store__catalog_write(struct store *s, struct entry_op *ops, size_t n,
-                                 struct bytes writer, const struct store_require *req,
+                                 struct bytes writer, const struct store_require *req, size_t n_req,
                                  struct err *err) WARN_UNUSED;
 /* Raises (never lowers) a collection's horizons; the caller holds catalog.lock. */
 enum status store__raise_horizons(struct store *s, struct collection *c, const struct horizons *h,

@@ -44,10 +44,10 @@ static enum status no_collection(struct bytes name, struct err *err)
 }
 
 enum status store__catalog_write(struct store *s, struct entry_op *ops, size_t n,
-                                 struct bytes writer, const struct store_require *req,
+                                 struct bytes writer, const struct store_require *req, size_t n_req,
                                  struct err *err)
 {
-    struct store_write w = {.requires = req, .n_requires = req ? 1 : 0};
+    struct store_write w = {.requires = req, .n_requires = n_req};
     enum status st = entry_encode(ops, n, writer, &w.entry, err);
     if (st == ST_OK)
         st = store_propose(s, &w, err);
@@ -65,33 +65,79 @@ enum status store_collection_find(struct store *s, struct bytes name, struct col
     return ST_OK;
 }
 
+/* What holds of the record of the highest id as it is here: another node may give out the same one
+ * meanwhile. */
+static enum status require_last_id(struct store *s, struct bytes key, struct store_require *ret,
+                                   uint32_t *ret_id, struct err *err)
+{
+    struct buf value = BUF_INIT;
+    struct record rec;
+    uint32_t id = STORE_FIRST_ID - 1;
+    *ret = (struct store_require){.key = key, .what = STORE_REQUIRE_ABSENT};
+    enum status st = store_get(s, key, VERSION_NONE, &value, &rec, err);
+    if (st == ST_OK) {
+        struct reader r = reader_of(rec.value);
+        *ret = (struct store_require){key, STORE_REQUIRE_VERSION, rec.version};
+        if (!read_be32(&r, &id))
+            st = err_set(err, ST_CORRUPT, "%s: the catalog's highest id does not decode", s->dir);
+    }
+    buf_deinit(&value);
+    if (st == ST_NOT_FOUND)
+        st = ST_OK;
+    if (st == ST_OK)
+        *ret_id = id;
+    return st;
+}
+
 static enum status create(struct store *s, struct bytes name, struct bytes writer, struct err *err)
 {
-    struct descriptor d = {
-        .id = s->catalog.last_id + 1, .partitioning = PARTITION_RANGE, .replicas = 1};
+    struct descriptor d = {.partitioning = PARTITION_RANGE, .replicas = 1};
     struct buf key = BUF_INIT, id_key = BUF_INIT, name_key = BUF_INIT, value = BUF_INIT;
+    struct store_require req[2];
     uint8_t id[4];
-    route_put(id, d.id);
-    enum status st = ST_OK;
+    enum status st = catalog_key(&id_key, CATALOG_LAST_ID, BYTES_EMPTY);
+    if (st != ST_OK)
+        err_set(err, st, "no memory to make a collection");
+    else
+        st = require_last_id(s, buf_bytes(&id_key), &req[1], &d.id, err);
+    if (st != ST_OK)
+        goto out;
+    route_put(id, ++d.id);
     if (catalog_key(&key, CATALOG_COLLECTION, name) != ST_OK ||
-        catalog_key(&id_key, CATALOG_LAST_ID, BYTES_EMPTY) != ST_OK ||
         catalog_key(&name_key, CATALOG_NAME, BYTES(id, sizeof(id))) != ST_OK ||
-        descriptor_encode(&value, &d) != ST_OK)
+        descriptor_encode(&value, &d) != ST_OK) {
         st = err_set(err, ST_NO_MEMORY, "no memory to make collection %.*s", (int)name.len,
                      (const char *)name.data);
+        goto out;
+    }
     struct entry_op ops[] = {
         {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)},
         {.key = buf_bytes(&id_key), .kind = RECORD_PUT, .value = BYTES(id, sizeof(id))},
         {.key = buf_bytes(&name_key), .kind = RECORD_PUT, .value = name},
     };
-    struct store_require absent = {.key = buf_bytes(&key), .what = STORE_REQUIRE_ABSENT};
-    if (st == ST_OK)
-        st = store__catalog_write(s, ops, 3, writer, &absent, err);
+    req[0] = (struct store_require){.key = buf_bytes(&key), .what = STORE_REQUIRE_ABSENT};
+    st = store__catalog_write(s, ops, 3, writer, req, 2, err);
+out:
     buf_deinit(&key);
     buf_deinit(&id_key);
     buf_deinit(&name_key);
     buf_deinit(&value);
     return st;
+}
+
+/* Until it is there, by us or by another node that was faster. */
+static enum status create_once(struct store *s, struct bytes name, struct bytes writer,
+                               struct err *err)
+{
+    for (;;) {
+        enum status st = create(s, name, writer, err);
+        if (st != ST_PRECONDITION_FAILED)
+            return st;
+        /* Each time round another node has made a collection. What it made is seen here after: */
+        st = store_barrier(s, STORE_PROPOSE_TIMEOUT_MS, err);
+        if (st != ST_OK || catalog_find(&s->catalog, name))
+            return st;
+    }
 }
 
 enum status store_collection_open(struct store *s, struct bytes name, struct bytes writer,
@@ -104,7 +150,7 @@ enum status store_collection_open(struct store *s, struct bytes name, struct byt
             return st;
         env_lock_take(&s->catalog.lock);
         if (!catalog_find(&s->catalog, name))
-            st = create(s, name, writer, err);
+            st = create_once(s, name, writer, err);
         env_lock_give(&s->catalog.lock);
         c = catalog_find(&s->catalog, name);
     }
@@ -169,7 +215,7 @@ enum status store_collection_drop(struct store *s, struct bytes name, struct byt
     struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_DELETE, .value = BYTES_EMPTY};
     struct store_require present = {.key = buf_bytes(&key), .what = STORE_REQUIRE_PRESENT};
     env_lock_take(&s->catalog.lock);
-    st = store__catalog_write(s, &op, 1, writer, &present, err);
+    st = store__catalog_write(s, &op, 1, writer, &present, 1, err);
     env_lock_give(&s->catalog.lock);
     buf_deinit(&key);
     return st == ST_PRECONDITION_FAILED ? no_collection(name, err) : st;
@@ -200,7 +246,7 @@ enum status store_settings_set(struct store *s, struct bytes name,
     }
     struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)};
     if (st == ST_OK)
-        st = store__catalog_write(s, &op, 1, BYTES_EMPTY, NULL, err);
+        st = store__catalog_write(s, &op, 1, BYTES_EMPTY, NULL, 0, err);
     env_lock_give(&s->catalog.lock);
     buf_deinit(&key);
     buf_deinit(&value);
@@ -225,7 +271,7 @@ enum status store__raise_horizons(struct store *s, struct collection *c, const s
         st = err_set(err, ST_NO_MEMORY, "no memory to raise a horizon");
     struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)};
     if (st == ST_OK && higher)
-        st = store__catalog_write(s, &op, 1, BYTES_EMPTY, NULL, err);
+        st = store__catalog_write(s, &op, 1, BYTES_EMPTY, NULL, 0, err);
     buf_deinit(&key);
     buf_deinit(&value);
     return st;
@@ -275,7 +321,7 @@ enum status store_snapshot_create(struct store *s, struct bytes name, struct ver
     if (st == ST_OK)
         st = check_kept(s, at, err);
     if (st == ST_OK)
-        st = store__catalog_write(s, &op, 1, BYTES_EMPTY, &absent, err);
+        st = store__catalog_write(s, &op, 1, BYTES_EMPTY, &absent, 1, err);
     env_lock_give(&s->catalog.lock);
     if (st == ST_PRECONDITION_FAILED)
         st = err_set(err, ST_ALREADY_EXISTS, "a snapshot %.*s exists already", (int)name.len,
@@ -293,7 +339,7 @@ enum status store_snapshot_delete(struct store *s, struct bytes name, struct err
     struct store_require present = {.key = buf_bytes(&key), .what = STORE_REQUIRE_PRESENT};
     env_lock_take(&s->catalog.lock);
     if (st == ST_OK)
-        st = store__catalog_write(s, &op, 1, BYTES_EMPTY, &present, err);
+        st = store__catalog_write(s, &op, 1, BYTES_EMPTY, &present, 1, err);
     env_lock_give(&s->catalog.lock);
     if (st == ST_PRECONDITION_FAILED)
         st = err_set(err, ST_NOT_FOUND, "no snapshot %.*s", (int)name.len, (const char *)name.data);

@@ -1,4 +1,4 @@
-#include "node/store/store_internal.h"
+#include "node/store/cluster.h"
 
 #include "base/log.h"
 #include <inttypes.h>
@@ -7,6 +7,18 @@
  * into the engine (long, beside readers and writers), let readers see the engine instead, release
  * the log. There is one frozen table at most; a writer that fills the next one before the drain is
  * done waits. */
+
+enum { TICK_MS = 100, RETRY_MS = 1000, LOOK_MS = 500 };
+
+/* At most once a second: what fails once fails at every try. */
+static void complain(struct store *s, const char *what, const struct err *err)
+{
+    uint64_t now = env_mono_ns(s->env), last = atomic_exchange(&s->complained_ns, now);
+    if (last != 0 && now - last < RETRY_MS * UINT64_C(1000000))
+        return;
+    log_at(LOG_WARN, "store", what, LOG_FSTR("dir", s->dir),
+           LOG_FSTR("status", status_name(err->status)), LOG_FSTR("detail", err->detail));
+}
 
 void store__poke(struct store *s)
 {
@@ -83,7 +95,7 @@ enum status store__drain(struct store *s, struct err *err)
 
     s->persisted = mark;
     atomic_store(&s->persisted_index, mark.index);
-    if (!replaying)
+    if (!replaying && !s->cluster) /* a cluster's log may be wanted by peers: cluster_compact */
         wal_release(s->wal, RANGE_FIRST, mark.index);
     counter_add(s->m_checkpoints, 1);
     histogram_add(s->m_drain_ns, env_mono_ns(s->env) - t0);
@@ -127,6 +139,33 @@ enum status store__make_room(struct store *s, struct err *err)
     if (st == ST_OK)
         store__poke(s);
     return st;
+}
+
+bool store__has_room(struct store *s)
+{
+    struct view *v = store__view(s);
+    bool room = table_bytes(v->active) < s->o.table_bytes || !v->frozen;
+    view_unref(v);
+    return room;
+}
+
+void store__make_room_beside(struct store *s)
+{
+    struct view *v = store__view(s);
+    size_t bytes = table_bytes(v->active);
+    bool frozen = v->frozen != NULL;
+    view_unref(v);
+    if (bytes < s->o.table_bytes || (frozen && bytes < 2 * s->o.table_bytes))
+        return;
+    struct err err;
+    err_init(&err);
+    enum status st = frozen ? drain_locking(s, &err) : ST_OK;
+    if (st == ST_OK)
+        st = freeze(s, &err);
+    if (st == ST_OK)
+        store__poke(s);
+    else /* what is committed is applied all the same, as long as there is memory */
+        complain(s, "the table is over its size, and cannot be drained", &err);
 }
 
 /* Drains all that was applied before the call. Leads without checkpoint_lock, for a leader may wait
@@ -177,18 +216,6 @@ enum status store_compact(struct store *s, struct err *err)
 }
 
 /* ---- housekeeping ---- */
-
-enum { TICK_MS = 100, RETRY_MS = 1000, LOOK_MS = 500 };
-
-/* At most once a second: what fails once fails at every try. */
-static void complain(struct store *s, const char *what, const struct err *err)
-{
-    uint64_t now = env_mono_ns(s->env), last = atomic_exchange(&s->complained_ns, now);
-    if (last != 0 && now - last < RETRY_MS * UINT64_C(1000000))
-        return;
-    log_at(LOG_WARN, "store", what, LOG_FSTR("dir", s->dir),
-           LOG_FSTR("status", status_name(err->status)), LOG_FSTR("detail", err->detail));
-}
 
 static bool checkpoint_pending(struct store *s)
 {
@@ -263,8 +290,10 @@ uint64_t store_tick(struct store *s)
 {
     if (s->o.read_only || atomic_load(&s->poisoned))
         return UINT64_MAX;
+    uint64_t wait = s->cluster ? cluster_tick(s) : UINT64_MAX;
     uint64_t log = tick_log(s), drain = tick_drain(s);
-    return log < drain ? log : drain;
+    wait = wait < log ? wait : log;
+    return wait < drain ? wait : drain;
 }
 
 /* Sleeps until poked, or until `wait` ms have passed. */

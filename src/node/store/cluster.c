@@ -1,36 +1,333 @@
-#include "node/store/store_internal.h"
+#include "node/store/cluster.h"
 
-/* Several nodes: not built yet. Alone a store has nobody to wait for. */
+#include "base/alloc.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 
-enum status store_receive(struct store *s, uint64_t from_node, struct bytes bundle, struct err *err)
+/* The file CLUSTER says whose folder it is. Text, as VARVE is:
+ *     cluster
+ *     format 1
+ *     node 1
+ *     incarnation 1790000000    of the newest process; each opening writes a higher one
+ *     nodes 1 2 3
+ *     crc 1a2b3c4d              CRC32C of all lines before it */
+
+enum { CLUSTER_FILE_MAX = 4096, CLUSTER_FORMAT = 1, HEARTBEAT_MS = 100 };
+
+/* ---- life ---- */
+
+static enum status check_options(const struct store *s, struct err *err)
 {
-    (void)from_node;
-    (void)bundle;
-    return err_set(err, ST_INVALID_ARGUMENT, "%s is not part of a cluster", s->dir);
-}
-
-enum status store_barrier(struct store *s, uint64_t timeout_ms, struct err *err)
-{
-    (void)s;
-    (void)timeout_ms;
-    (void)err;
+    const struct store_cluster *o = s->o.cluster;
+    bool own = false;
+    if (o->n == 0 || o->n > RAFT_MEMBERS_MAX)
+        return err_set(err, ST_INVALID_ARGUMENT, "option cluster: %zu nodes; there may be 1 to %d",
+                       o->n, RAFT_MEMBERS_MAX);
+    for (size_t i = 0; i < o->n; i++) {
+        own = own || o->nodes[i] == o->node;
+        for (size_t k = 0; k < i; k++)
+            if (o->nodes[k] == o->nodes[i] || o->nodes[i] == 0)
+                return err_set(err, ST_INVALID_ARGUMENT,
+                               "option cluster: node id %" PRIu64 " is there twice, or 0",
+                               o->nodes[i]);
+    }
+    if (!own || o->node == 0)
+        return err_set(err, ST_INVALID_ARGUMENT,
+                       "option cluster: node %" PRIu64 " is not one of the cluster's", o->node);
+    if (o->n > 1 && !o->transport.send)
+        return err_set(err, ST_INVALID_ARGUMENT, "option cluster: no transport");
+    if (s->o.read_only)
+        return err_set(err, ST_INVALID_ARGUMENT,
+                       "option cluster: a node cannot be opened read-only");
+    if (s->o.sync != STORE_SYNC_ALWAYS)
+        return err_set(err, ST_INVALID_ARGUMENT,
+                       "option sync: a node of a cluster syncs always: its vote depends on it");
     return ST_OK;
 }
 
-void store_role(struct store *s, struct store_role *ret)
+static void set_defaults(struct store *s, struct cluster *c)
 {
-    uint64_t applied = atomic_load(&s->applied_index);
-    *ret = (struct store_role){.commit = applied, .applied = applied, .is_leader = true};
+    if (!c->o.seed)
+        env_random(s->env, &c->o.seed, sizeof c->o.seed);
+    if (!c->o.propose_timeout_ms)
+        c->o.propose_timeout_ms = STORE_PROPOSE_TIMEOUT_MS;
+    if (!c->o.heartbeat_ms)
+        c->o.heartbeat_ms = HEARTBEAT_MS;
+    c->tick_ns = (c->o.heartbeat_ms > 3 ? c->o.heartbeat_ms / 3 : 1) * UINT64_C(1000000);
+    for (size_t i = 0; i < c->o.n; i++)
+        c->peers[i].node = c->o.nodes[i];
 }
 
-void store_unreachable(struct store *s, uint64_t node)
+enum status cluster_new(struct store *s, struct err *err)
 {
-    (void)s;
-    (void)node;
+    enum status st = check_options(s, err);
+    if (st != ST_OK)
+        return st;
+    struct cluster *c = mem_zalloc(sizeof *c);
+    struct latches *l = latches_new();
+    if (!c || !l) {
+        mem_free(c);
+        latches_free(l);
+        return err_set(err, ST_NO_MEMORY, "no memory for a cluster");
+    }
+    c->o = *s->o.cluster;
+    c->latches = l;
+    buf_init(&c->scratch, STORE_BUNDLE_MAX);
+    err_init(&c->stall);
+    struct list *const lists[] = {&c->came,   &c->barriers, &c->inbox,    &c->leads,
+                                  &c->queued, &c->sent,     &c->awaiting, &c->reading};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
+        list_init(lists[i]);
+    set_defaults(s, c);
+    s->cluster = c;
+    return ST_OK;
+}
+
+static void drop_all(struct list *l)
+{
+    list_foreach_safe (it, l) {
+        struct proposal *p = container_of(it, struct proposal, node);
+        list_remove(&p->node);
+        if (p->remote)
+            remote_free(p);
+    }
+}
+
+void cluster_free(struct store *s)
+{
+    struct cluster *c = s->cluster;
+    if (!c)
+        return;
+    struct list *const lists[] = {&c->came, &c->queued, &c->sent, &c->awaiting, &s->in_log};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
+        drop_all(lists[i]);
+    list_foreach_safe (it, &c->inbox) {
+        mem_free(container_of(it, struct inbox_item, node));
+    }
+    buf_deinit(&c->scratch);
+    latches_free(c->latches);
+    mem_free(c);
+    s->cluster = NULL;
+}
+
+enum status cluster_start(struct store *s, struct err *err)
+{
+    struct cluster *c = s->cluster;
+    if (s->o.no_thread)
+        return ST_OK;
+    enum status st = env_thread_start(&c->thread, "varve-raft", cluster_keep, s, err);
+    c->thread_runs = st == ST_OK;
+    return st;
+}
+
+void cluster_stop(struct store *s)
+{
+    struct cluster *c = s->cluster;
+    if (c && c->thread_runs) {
+        env_thread_join(&c->thread);
+        c->thread_runs = false;
+    }
+}
+
+/* ---- the file ---- */
+
+static enum status damaged(const struct store *s, const char *what, struct err *err)
+{
+    return err_set(err, ST_CORRUPT, "%s/CLUSTER: offset 0: %s", s->dir, what);
+}
+
+static enum status put_nodes(struct buf *out, const struct store_cluster *o)
+{
+    enum status st = buf_printf(out, "nodes");
+    for (size_t i = 0; st == ST_OK && i < o->n; i++)
+        st = buf_printf(out, " %" PRIu64, o->nodes[i]);
+    return st == ST_OK ? buf_printf(out, "\n") : st;
+}
+
+/* The same node of the same cluster? */
+static enum status check_file(const struct store *s, const char *text, uint64_t *ret_incarnation,
+                              struct err *err)
+{
+    const struct cluster *c = s->cluster;
+    unsigned format, crc;
+    uint64_t node, incarnation;
+    char extra;
+    int at = 0;
+    struct buf nodes = BUF_INIT;
+    if (sscanf(text, "cluster\nformat %u\n", &format) != 1)
+        return damaged(s, "not the file of a cluster's node", err);
+    if (format > CLUSTER_FORMAT)
+        return err_set(err, ST_FORMAT_NEWER,
+                       "%s/CLUSTER: format version %u; this program reads up to %d", s->dir, format,
+                       CLUSTER_FORMAT);
+    const char *crc_line = strstr(text, "crc ");
+    if (!crc_line || sscanf(crc_line, "crc %8x\n%c", &crc, &extra) != 1 ||
+        crc != crc32c(0, text, (size_t)(crc_line - text)))
+        return damaged(s, "the checksum does not hold", err);
+    if (sscanf(text, "cluster\nformat %*u\nnode %" SCNu64 "\nincarnation %" SCNu64 "\n%n", &node,
+               &incarnation, &at) != 2 ||
+        at == 0)
+        return damaged(s, "a line is missing or unknown", err);
+    if (node != c->o.node)
+        return err_set(err, ST_INVALID_ARGUMENT,
+                       "option cluster: %s is the folder of node %" PRIu64 ", not of node %" PRIu64,
+                       s->dir, node, c->o.node);
+    if (put_nodes(&nodes, &c->o) != ST_OK)
+        return err_set(err, ST_NO_MEMORY, "no memory to read %s/CLUSTER", s->dir);
+    bool same =
+        bytes_eq(BYTES(text + at, (size_t)(crc_line - text) - (size_t)at), buf_bytes(&nodes));
+    buf_deinit(&nodes);
+    if (!same)
+        return err_set(
+            err, ST_INVALID_ARGUMENT,
+            "option cluster: %s belongs to a cluster of other nodes, or in another order", s->dir);
+    *ret_incarnation = incarnation;
+    return ST_OK;
+}
+
+enum status cluster_file_write(struct store *s, struct err *err)
+{
+    const struct cluster *c = s->cluster;
+    struct buf path = BUF_INIT, content = BUF_INIT;
+    enum status st = store__path(s, "CLUSTER", &path, err);
+    if (st == ST_OK &&
+        (buf_printf(&content, "cluster\nformat %d\nnode %" PRIu64 "\nincarnation %" PRIu64 "\n",
+                    CLUSTER_FORMAT, c->o.node, c->incarnation) != ST_OK ||
+         put_nodes(&content, &c->o) != ST_OK ||
+         buf_printf(&content, "crc %08" PRIx32 "\n", crc32c(0, content.data, content.len)) !=
+             ST_OK))
+        st = err_set(err, ST_NO_MEMORY, "no memory to write %s", buf_cstr(&path));
+    if (st == ST_OK)
+        st = env_write_file(s->env, buf_cstr(&path), buf_bytes(&content), err);
+    buf_deinit(&content);
+    buf_deinit(&path);
+    return st;
+}
+
+enum status cluster_none(struct store *s, struct err *err)
+{
+    struct buf path = BUF_INIT, content = BUF_INIT;
+    enum status st = store__path(s, "CLUSTER", &path, err);
+    if (st == ST_OK)
+        st = env_read_file(s->env, buf_cstr(&path), CLUSTER_FILE_MAX, &content, err);
+    if (st == ST_OK || st == ST_TOO_LARGE)
+        st =
+            err_set(err, ST_INVALID_ARGUMENT,
+                    "%s is the folder of a cluster's node, and cannot be opened without the others",
+                    s->dir);
+    else if (st == ST_NOT_FOUND)
+        st = ST_OK;
+    buf_deinit(&content);
+    buf_deinit(&path);
+    return st;
+}
+
+enum status cluster_file_check(struct store *s, struct err *err)
+{
+    struct cluster *c = s->cluster;
+    struct buf path = BUF_INIT, content = BUF_INIT;
+    uint64_t last = 0;
+    enum status st = store__path(s, "CLUSTER", &path, err);
+    if (st != ST_OK)
+        goto out;
+    st = env_read_file(s->env, buf_cstr(&path), CLUSTER_FILE_MAX, &content, err);
+    if (st == ST_NOT_FOUND) {
+        c->fresh = true;
+        st = ST_OK;
+    } else if (st == ST_OK) {
+        const char *text = buf_cstr(&content);
+        st = !text ? err_set(err, ST_NO_MEMORY, "no memory to read %s", buf_cstr(&path))
+             : strlen(text) != content.len ? damaged(s, "it holds a zero byte", err)
+                                           : check_file(s, text, &last, err);
+    }
+    uint64_t wanted = c->o.incarnation ? c->o.incarnation : env_now_ms(s->env) / 1000;
+    if (st == ST_OK)
+        c->incarnation = wanted > last ? wanted : last + 1;
+out:
+    buf_deinit(&content);
+    buf_deinit(&path);
+    return st;
+}
+
+/* ---- peers ---- */
+
+static int by_id(const void *a, const void *b)
+{
+    const struct raft_member *x = a, *y = b;
+    return (x->replica > y->replica) - (x->replica < y->replica);
+}
+
+struct raft_conf cluster_conf(const struct store *s)
+{
+    const struct store_cluster *o = &s->cluster->o;
+    struct raft_conf conf = {.n = (uint8_t)o->n};
+    for (size_t i = 0; i < o->n; i++)
+        conf.member[i] = (struct raft_member){o->nodes[i], o->nodes[i], RAFT_VOTER};
+    qsort(conf.member, conf.n, sizeof conf.member[0], by_id);
+    return conf;
+}
+
+struct cluster_peer *cluster_peer(struct store *s, uint64_t node)
+{
+    struct cluster *c = s->cluster;
+    for (size_t i = 0; i < c->o.n; i++)
+        if (c->o.nodes[i] == node)
+            return &c->peers[i];
+    return NULL;
+}
+
+bool cluster_heard(struct store *s, uint64_t node, uint64_t incarnation)
+{
+    struct cluster_peer *peer = cluster_peer(s, node);
+    ASSERT(peer); /* store_receive has looked */
+    if (incarnation > peer->incarnation) {
+        /* What was sent to the process before has an unknown outcome. */
+        s->cluster->role_dirty = s->cluster->role_dirty || peer->incarnation != 0;
+        *peer = (struct cluster_peer){.node = node, .incarnation = incarnation};
+    }
+    return incarnation == peer->incarnation;
+}
+
+/* Peers that are a bit behind get entries and no snapshots: the log is given up only where it has
+ * grown large, first what no live peer wants, then all that is in the engine. */
+void cluster_compact(struct store *s)
+{
+    struct wal_stats w;
+    uint64_t mark = atomic_load(&s->persisted_index);
+    wal_stats(s->wal, &w);
+    if (w.live_bytes <= s->o.log_bytes / 2)
+        return;
+    uint64_t hint = raft_compact_hint(replica_raft(s->replica));
+    uint64_t to = w.live_bytes <= s->o.log_bytes && hint < mark ? hint : mark;
+    replica_compact(s->replica, to);
+    struct raft_status now;
+    raft_status(replica_raft(s->replica), &now);
+    wal_release(s->wal, RANGE_FIRST, now.compacted);
+}
+
+/* ---- looking ---- */
+
+void store_role(struct store *s, struct store_role *ret)
+{
+    const struct cluster *c = s->cluster;
+    uint64_t applied = atomic_load(&s->applied_index);
+    if (!c) {
+        *ret = (struct store_role){.commit = applied, .applied = applied, .is_leader = true};
+        return;
+    }
+    uint64_t leader = atomic_load(&c->leader);
+    *ret = (struct store_role){.node = c->o.node,
+                               .leader = leader,
+                               .term = atomic_load(&c->term),
+                               .commit = atomic_load(&c->commit),
+                               .applied = applied,
+                               .is_leader = leader == c->o.node};
 }
 
 const struct raft *store_raft(struct store *s)
 {
-    (void)s;
-    return NULL;
+    return s->replica && s->cluster ? replica_raft(s->replica) : NULL;
 }

@@ -1,4 +1,4 @@
-#include "node/store/store_internal.h"
+#include "node/store/cluster.h"
 
 #include <inttypes.h>
 
@@ -146,8 +146,9 @@ enum status store_get_cached(struct store *s, struct bytes key, struct version a
     return get(s, key, at, true, buf, ret, err);
 }
 
-static enum status in_future(uint64_t ms, uint64_t ahead_ms, struct err *err)
+enum status store__in_future(uint64_t hlc, uint64_t now_ms, struct err *err)
 {
+    uint64_t ms = hlc >> HLC_LOGICAL_BITS, ahead_ms = ms - now_ms;
     static const struct {
         const char *name;
         uint64_t ms;
@@ -163,8 +164,29 @@ static enum status in_future(uint64_t ms, uint64_t ahead_ms, struct err *err)
     return err_set(err, ST_FUTURE_TIME, "%s lies %" PRIu64 " ms in the future", time, ahead_ms);
 }
 
+/* Versions rise along the log, so what is visible is fixed. For a moment above, an entry that says
+ * that it has passed goes through the log: without it a later leader could hand out a version below. */
+static enum status fix_in_cluster(struct store *s, struct version at, struct err *err)
+{
+    if (at.hlc <= store_visible(s).hlc)
+        return ST_OK;
+    struct store_write w = {0};
+    struct proposal p = {.w = &w, .at_least = at.hlc};
+    enum status st = entry_moment(&w.entry, err);
+    if (st != ST_OK)
+        return st;
+    err_init(&p.err);
+    cluster_propose(s, &p);
+    blob_unref(w.entry);
+    if (p.st != ST_OK && err)
+        *err = p.err;
+    return p.st;
+}
+
 enum status store_fix_moment(struct store *s, struct version at, struct err *err)
 {
+    if (s->cluster)
+        return fix_in_cluster(s, at, err);
     uint64_t now_ms = env_now_ms(s->env);
     env_spin_lock(&s->clock_lock);
     struct version assigned = s->assigned;
@@ -173,7 +195,7 @@ enum status store_fix_moment(struct store *s, struct version at, struct err *err
         hlc_observe(&s->clock, at.hlc);
     env_spin_unlock(&s->clock_lock);
     if (future)
-        return in_future(version_ms(at), version_ms(at) - now_ms, err);
+        return store__in_future(at.hlc, now_ms, err);
     /* What was assigned and is not published yet may be at or below `at`: leading once waits for
      * it. */
     if (assigned.hlc > store_visible(s).hlc) {

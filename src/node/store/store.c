@@ -1,4 +1,4 @@
-#include "node/store/catalog.h"
+#include "node/store/cluster.h"
 
 #include "base/alloc.h"
 #include "base/log.h"
@@ -11,7 +11,7 @@ enum {
     DEFAULT_ABSENT_SLICE = 50000,
 };
 
-static enum status join(const struct store *s, const char *name, struct buf *out, struct err *err)
+enum status store__path(const struct store *s, const char *name, struct buf *out, struct err *err)
 {
     buf_clear(out);
     if (buf_printf(out, "%s/%s", s->dir, name) != ST_OK || !buf_cstr(out))
@@ -84,7 +84,8 @@ static void store_free(struct store *s)
     catalog_deinit(&s->catalog);
     range_scratch_deinit(&s->scratch);
     metrics_free(s->metrics);
-    mem_free(s->records);
+    cluster_free(s);
+    replicas_free(s->replicas);
     env_close(s->lock_file);
     locks_deinit(s);
     mem_free(s->dir);
@@ -99,7 +100,7 @@ static enum status refuse_leftovers(struct store *s, struct buf *path, struct er
     static const char *const parts[] = {"log", "engine"};
     enum status st = ST_OK;
     for (int i = 0; st == ST_OK && i < 2; i++) {
-        st = join(s, parts[i], path, err);
+        st = store__path(s, parts[i], path, err);
         if (st == ST_OK && env_exists(s->env, buf_cstr(path)))
             st = err_set(err, ST_CORRUPT,
                          "%s/VARVE: offset 0: the file is missing, but %s/%s is there", s->dir,
@@ -117,7 +118,7 @@ enum status store__take_folder(struct store *s, bool *ret_fresh, struct err *err
     else if (!env_exists(s->env, s->dir))
         st = err_set(err, ST_NOT_FOUND, "there is no database in %s", s->dir);
     if (st == ST_OK && (s->o.must_exist || s->o.read_only)) {
-        st = join(s, "VARVE", &path, err);
+        st = store__path(s, "VARVE", &path, err);
         if (st == ST_OK && !env_exists(s->env, buf_cstr(&path))) {
             st = refuse_leftovers(s, &path, err);
             if (st == ST_OK)
@@ -125,7 +126,7 @@ enum status store__take_folder(struct store *s, bool *ret_fresh, struct err *err
         }
     }
     if (st == ST_OK)
-        st = join(s, "LOCK", &path, err);
+        st = store__path(s, "LOCK", &path, err);
     if (st == ST_OK) {
         st = env_lock(s->env, buf_cstr(&path), &s->lock_file, err);
         if (st == ST_LOCKED)
@@ -153,7 +154,7 @@ static enum status open_engine(struct store *s, struct err *err)
     struct buf path = BUF_INIT;
     struct snap *snap = NULL;
     struct table *table = NULL;
-    enum status st = join(s, "engine", &path, err);
+    enum status st = store__path(s, "engine", &path, err);
     s->o.engine.read_only = s->o.read_only;
     s->o.engine.drain_bytes = s->o.table_bytes;
     if (st == ST_OK)
@@ -169,8 +170,7 @@ static enum status open_engine(struct store *s, struct err *err)
         store__install_view(s, v);
     if (st == ST_OK) {
         s->range = (struct range){.id = RANGE_FIRST,
-                                  .term = s->persisted.term ? s->persisted.term : 1,
-                                  .last = s->persisted.index,
+                                  .term = s->persisted.term,
                                   .applied = s->persisted.index,
                                   .newest = s->persisted.version};
         atomic_store(&s->visible_hlc, s->persisted.version.hlc);
@@ -183,73 +183,6 @@ static enum status open_engine(struct store *s, struct err *err)
     snap_unref(snap);
     buf_deinit(&path);
     return st;
-}
-
-/* Replays one record. What the engine has already is skipped by index; a full table is drained on
- * the way. */
-static enum status replay(void *arg, const struct wal_record *rec, struct wal_pos pos,
-                          struct err *err)
-{
-    struct store *s = arg;
-    (void)pos;
-    if (rec->range != s->range.id)
-        return err_set(err, ST_CORRUPT,
-                       "the log has an entry of range %" PRIu64 ", which this store does not have",
-                       rec->range);
-    if (rec->kind != WAL_ENTRY || rec->index <= s->range.applied)
-        return ST_OK;
-    struct blob *copy = NULL;
-    struct bytes payload = rec->payload;
-    enum status st = ST_OK;
-    if (payload.len > RECORD_BY_REF) {
-        /* Large values are kept by reference, so the payload must outlive the log's buffer. */
-        if (!(copy = blob_new(payload.len)))
-            return err_set(err, ST_NO_MEMORY, "no memory to replay an entry of %zu bytes",
-                           payload.len);
-        memcpy(copy->data, payload.data, payload.len);
-        payload = BYTES(copy->data, copy->len);
-    }
-    if (catalog_reserve(&s->catalog, payload) != ST_OK)
-        st = err_set(err, ST_NO_MEMORY, "no memory to replay an entry");
-    if (st == ST_OK && !s->o.read_only && !s->replay_grows) {
-        st = store__make_room(s, err);
-        if (st == ST_DISK_FULL) {
-            /* What is there must be readable on a full disk too: the rest of the log, which has a
-             * bound of its own, stays in memory. */
-            s->replay_grows = true;
-            st = ST_OK;
-        }
-    }
-    struct view *v = store__view(s);
-    if (st == ST_OK)
-        st = store__apply(s, rec->index, payload, copy, v->active, err);
-    view_unref(v);
-    blob_unref(copy);
-    if (st != ST_OK)
-        return st;
-    s->range.last = rec->index;
-    s->range.term = rec->term;
-    hlc_observe(&s->clock, s->range.newest.hlc);
-    store__publish(s, s->range.newest);
-    return ST_OK;
-}
-
-static enum status open_log(struct store *s, struct err *err)
-{
-    struct buf path = BUF_INIT;
-    enum status st = join(s, "log", &path, err);
-    s->o.wal.read_only = s->o.read_only;
-    if (st == ST_OK)
-        st = wal_open(s->env, buf_cstr(&path), &s->o.wal, replay, s, &s->wal, err);
-    buf_deinit(&path);
-    if (st != ST_OK)
-        return st;
-    s->assigned = s->range.newest;
-    env_mutex_lock(&s->checkpoint_lock); /* a table may be draining still */
-    wal_release(s->wal, RANGE_FIRST, s->persisted.index);
-    atomic_store(&s->replaying, false);
-    env_mutex_unlock(&s->checkpoint_lock);
-    return ST_OK;
 }
 
 static void set_defaults(struct store_options *o)
@@ -276,6 +209,7 @@ static void stop_threads(struct store *s)
     s->stopping = true;
     env_cond_broadcast(&s->state_cond);
     env_mutex_unlock(&s->state_lock);
+    cluster_stop(s);
     if (s->log_thread_runs)
         env_thread_join(&s->log_thread);
     if (s->engine_thread_runs)
@@ -285,8 +219,6 @@ static void stop_threads(struct store *s)
 enum status store_open(struct env *env, const char *dir, const struct store_options *o,
                        struct store **ret, struct err *err)
 {
-    if (o->cluster)
-        return err_set(err, ST_UNIMPLEMENTED, "option cluster: not built yet");
     struct store *s = mem_aligned(64, sizeof(*s));
     if (!s)
         return err_set(err, ST_NO_MEMORY, "no memory for a store");
@@ -296,8 +228,11 @@ enum status store_open(struct env *env, const char *dir, const struct store_opti
     s->o = *o;
     set_defaults(&s->o);
     locks_init(s);
+    list_init(&s->in_log);
     enum status st = ST_OK;
-    if (!(s->dir = mem_strdup(dir)) || catalog_init(&s->catalog) != ST_OK)
+    if (s->o.cluster)
+        st = cluster_new(s, err);
+    if (st == ST_OK && (!(s->dir = mem_strdup(dir)) || catalog_init(&s->catalog) != ST_OK))
         st = err_set(err, ST_NO_MEMORY, "no memory for a store");
     if (st == ST_OK && s->o.cache_bytes && !(s->cache = cache_new(s->o.cache_bytes)))
         st = err_set(err, ST_NO_MEMORY, "no memory for a cache of %zu bytes", s->o.cache_bytes);
@@ -307,6 +242,8 @@ enum status store_open(struct env *env, const char *dir, const struct store_opti
         st = store__take_folder(s, &fresh, err);
     if (st == ST_OK)
         st = open_engine(s, err);
+    if (st == ST_OK)
+        st = s->o.cluster ? cluster_file_check(s, err) : cluster_none(s, err);
     bool threads = !s->o.no_thread && !s->o.read_only;
     s->last_checkpoint_ns = s->last_sync_ns = env_mono_ns(env);
     atomic_store(&s->replaying, true);
@@ -315,11 +252,13 @@ enum status store_open(struct env *env, const char *dir, const struct store_opti
         s->engine_thread_runs = st == ST_OK;
     }
     if (st == ST_OK)
-        st = open_log(s, err);
+        st = store__recover(s, err);
     if (st == ST_OK && threads) {
         st = env_thread_start(&s->log_thread, "varve-log", store__keep_log, s, err);
         s->log_thread_runs = st == ST_OK;
     }
+    if (st == ST_OK && s->cluster)
+        st = cluster_start(s, err);
     if (st != ST_OK) {
         struct err ignored;
         stop_threads(s);
@@ -331,6 +270,13 @@ enum status store_open(struct env *env, const char *dir, const struct store_opti
     }
     *ret = s;
     return ST_OK;
+}
+
+void store_halt(struct store *s)
+{
+    store__poison(s, ST_POISONED);
+    if (s->cluster)
+        cluster_drive(s, NULL);
 }
 
 void store_abandon(struct store *s)

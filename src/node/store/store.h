@@ -104,8 +104,10 @@ enum status store_close(struct store *s, struct err *err);
  * UINT64_MAX = when poked. */
 uint64_t store_tick(struct store *s);
 
-/* The process dies, for the simulator: gives the memory back without any input or output. Nobody may
- * be in a call. */
+/* The process dies, for the simulator. From store_halt on no input or output is done, and whoever
+ * waits in a call gets POISONED as soon as it runs: what it asked for may have happened or not.
+ * When nobody is in a call any more, store_abandon gives the memory back. */
+void store_halt(struct store *s);
 void store_abandon(struct store *s);
 
 /* A bundle from another node came in: any thread or fiber. It is copied. Whoever brings it drives the

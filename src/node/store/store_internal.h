@@ -1,7 +1,7 @@
 /* store_internal.h - what the files of this module share. Read store.h first.
  *
- * Locks, each held for a short while and in this order: lead (the write path; a queue, not a mutex)
- * > checkpoint_lock (one drain, vacuum or verify at a time; held across I/O, by maintenance and by
+ * Locks, each held for a short while and in this order: lead (the write path: who leads a group of
+ * writers, or in a cluster who drives; a queue, not a mutex) > checkpoint_lock (one drain, vacuum or verify at a time; held across I/O, by maintenance and by
  * a leader whose table is full) > queue_lock, state_lock, view_change > view_lock, clock_lock. So
  * nobody waits to lead while holding checkpoint_lock, and no leader waits for the thread.
  */
@@ -12,6 +12,7 @@
 #include "base/env/thread.h"
 #include "base/list.h"
 #include "node/range/range.h"
+#include "node/range/replica.h"
 #include "node/store/store.h"
 #include "storage/filter/filter.h"
 
@@ -43,9 +44,17 @@ struct group {
 };
 struct proposal {
     struct store_write *w;
-    struct proposal *next;
+    struct proposal *next; /* in its group */
     enum status st;
     struct err err;
+    uint64_t index, term; /* where it is in the log */
+    struct list node;     /* in store.in_log, or a list of the cluster's */
+    /* Clusters (cluster.h). */
+    uint64_t at_least; /* a moment: its version is to be above this hlc */
+    uint64_t deadline_ns;
+    uint64_t number, to_node, to_incarnation; /* as it was forwarded */
+    struct remote *remote;                    /* it is another node's; NULL: it waits here */
+    struct env_event done;
 };
 
 struct collection {
@@ -117,9 +126,11 @@ struct store {
     struct env_mutex queue_lock;
     bool leading;
     struct group *waiting;
-    struct version assigned;    /* highest given to a proposal; under clock_lock */
-    struct wal_record *records; /* scratch of the leader */
-    size_t records_cap;
+    struct version assigned; /* highest given to a proposal; under clock_lock */
+    struct replicas *replicas;
+    struct replica *replica;
+    struct list in_log; /* proposals that are in the log and not applied yet, by rising index */
+    struct cluster *cluster;                         /* NULL: alone */
     _Atomic uint64_t applied_index, persisted_index; /* for statistics */
     _Atomic int poisoned;                            /* enum status; 0 = fine */
 
@@ -175,16 +186,42 @@ struct view *view_new(struct table *active, struct table *frozen, struct snap *s
 /* Readers get this one from now on; takes over the reference. */
 void store__install_view(struct store *s, struct view *v);
 
+/* queue.c: writers alone take turns at leading groups of them */
+/* Joins the queue. *ret_list is what the caller has to lead (with its group in *ret_group, or NULL
+ * when nobody waits with it); NULL when another led it and p has its outcome. NO_MEMORY: p is in no
+ * queue. */
+enum status store__queue_enter(struct store *s, struct proposal *p, struct group **ret_group,
+                               struct proposal **ret_list) WARN_UNUSED;
+/* Hands the lead on; `mine` (may be NULL) is done. */
+void store__queue_leave(struct store *s, struct group *mine);
+/* Those of a group that was led have their outcomes; the lead is kept. */
+void store__group_done(struct group *g);
+
+/* check.c */
+/* Whether all that a write requires holds. `list`: proposals of this group before `p`, which will be
+ * applied before it if it is; NULL: none. */
+enum status store__check_requires(struct view *v, struct proposal *list, struct proposal *p,
+                                  uint64_t now_ms) WARN_UNUSED;
+
 /* propose.c */
 enum status store__lead_begin(struct store *s, struct err *err)
     WARN_UNUSED; /* becomes the only writer, without a write */
 void store__lead_end(struct store *s);
 /* From now on writes are refused; the first reason stays. */
 void store__poison(struct store *s, enum status why);
+enum status store__refuse(struct store *s, struct err *err) WARN_UNUSED; /* read-only, poisoned */
+/* The version of the next entry, above `at_least`. */
+struct version store__next_version(struct store *s, uint64_t at_least, uint64_t now_ms);
 
 /* apply.c */
-enum status store__apply(struct store *s, uint64_t index, struct bytes payload, struct blob *owner,
-                         struct table *table, struct err *err) WARN_UNUSED;
+enum status store__apply(struct store *s, const struct raft_entry *e, struct bytes payload,
+                         struct blob *owner, struct table *table, struct err *err) WARN_UNUSED;
+/* Applies what is committed; of replicas_calls. */
+enum status store__apply_committed(void *arg, struct replica *r, const struct raft_entry *entries,
+                                   size_t n);
+/* Applies an entry of which no proposal waits here: large values are copied. */
+enum status store__apply_foreign(struct store *s, const struct raft_entry *e, struct table *table,
+                                 struct err *err) WARN_UNUSED;
 void store__publish(struct store *s, struct version v);
 
 /* read.c */
@@ -192,6 +229,7 @@ void store__publish(struct store *s, struct version v);
  * view and pin. */
 enum status store__find(struct view *v, struct bytes key, struct version at, struct record *ret,
                         struct engine_pin *pin, struct err *err) WARN_UNUSED;
+enum status store__in_future(uint64_t hlc, uint64_t now_ms, struct err *err); /* FUTURE_TIME */
 enum status store__check_horizon(struct store *s, struct bytes key, struct version at,
                                  struct err *err) WARN_UNUSED;
 
@@ -201,6 +239,9 @@ enum status store__install_snap(struct store *s, struct snap *snap, bool drained
                                 struct err *err) WARN_UNUSED;
 enum status store__make_room(struct store *s,
                              struct err *err) WARN_UNUSED; /* by the leader, before it applies */
+/* The same for who drives and must not wait for a drain: the table may grow to twice its size. */
+void store__make_room_beside(struct store *s);
+bool store__has_room(struct store *s); /* for more than what is in the log */
 enum status store__drain(struct store *s, struct err *err) WARN_UNUSED; /* checkpoint_lock held */
 void store__poke(struct store *s);
 /* The two housekeeping threads: a sync that was promised within a second cannot wait for a drain. */
@@ -237,7 +278,14 @@ void store__catalog_applied(struct store *s, const struct entry_op *op, struct v
 struct collection *store__collection_by_id(struct store *s, uint32_t id);
 enum status catalog_reserve(struct catalog *c, struct bytes entry_payload) WARN_UNUSED;
 
+/* recover.c */
+/* Opens the log, applies what is committed in it and makes the replica. */
+enum status store__recover(struct store *s, struct err *err) WARN_UNUSED;
+
 /* store.c */
+/* dir/name, in `out`. */
+enum status store__path(const struct store *s, const char *name, struct buf *out,
+                        struct err *err) WARN_UNUSED;
 /* The lock and the format file; makes the folder where the options allow. */
 enum status store__take_folder(struct store *s, bool *ret_fresh, struct err *err) WARN_UNUSED;
 

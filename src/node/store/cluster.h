@@ -1,0 +1,131 @@
+/* cluster.h - a store as one of several nodes: who drives, what waits for what.
+ *
+ * Inputs (proposals, bundles, barriers, ticks) are queued under queue_lock. Whoever adds one and finds
+ * nobody driving drives: takes all that came, gives it to the replicas, lets them do a round, until
+ * nothing is left. A proposal goes queued -> in_log -> answered at the leader; elsewhere queued ->
+ * sent -> awaiting (its index is to be applied here) -> answered. It is on one list at a time.
+ *
+ * Owns:     what waits. Promises: nobody waits past its deadline as long as somebody ticks; an answer
+ *           says "done", "surely not done" or "unknown", and is right.
+ * Threads:  the lists from `queued` on belong to who drives; the others are under queue_lock.
+ */
+#ifndef VARVE_NODE_STORE_CLUSTER_H
+#define VARVE_NODE_STORE_CLUSTER_H
+
+#include "node/store/catalog.h"
+#include "node/store/latch.h"
+
+enum {
+    CLUSTER_FORWARD = REPLICA_ITEM_OWN, /* items of bundles: forward_codec.h */
+    CLUSTER_ANSWER,
+    CLUSTER_SEEN = 4096, /* forwards of one node that may overtake one another */
+};
+
+struct inbox_item {
+    struct list node;
+    uint64_t from;
+    size_t len;
+    uint8_t data[];
+};
+
+/* One that waits in store_barrier, on its stack. */
+struct barrier {
+    struct list node;
+    uint64_t read, deadline_ns; /* read 0: not asked yet */
+    enum status st;
+    struct env_event done;
+};
+
+struct lead_waiter {
+    struct list node;
+    struct env_event turn;
+};
+
+/* What is known of another node. */
+struct cluster_peer {
+    uint64_t node, incarnation; /* 0: not heard of yet */
+    uint64_t seen_max;          /* forwards of it: the highest number, and which below were seen */
+    uint64_t seen[CLUSTER_SEEN / 64];
+};
+
+struct cluster {
+    struct store_cluster o; /* with defaults */
+    uint64_t incarnation;
+    bool fresh; /* the folder had no CLUSTER file */
+
+    /* under queue_lock */
+    bool driving;
+    struct list came, barriers, inbox, leads;
+    size_t inbox_bytes;
+    uint64_t unreachable[RAFT_MEMBERS_MAX];
+    size_t n_unreachable;
+
+    /* the driver's */
+    struct list queued, sent, awaiting; /* proposals; store.in_log too */
+    struct list reading;                /* barriers */
+    uint64_t read_no, number;
+    uint64_t tick_ns, ticked_ns;
+    bool role_dirty;
+    struct latches *latches;
+    struct cluster_peer peers[RAFT_MEMBERS_MAX];
+    struct buf scratch;
+    struct raft_status now; /* of the replica, brought up to date before proposals are looked at */
+    struct err stall;       /* why the log takes nothing now; status OK: it does */
+
+    _Atomic uint64_t term, leader, commit, elections, forwarded;
+    struct env_thread thread;
+    bool thread_runs, poked; /* poked: under state_lock */
+};
+
+/* cluster.c */
+enum status cluster_new(struct store *s, struct err *err) WARN_UNUSED;
+void cluster_free(struct store *s);
+/* The CLUSTER file: held against the options; and written with this process' incarnation. */
+enum status cluster_file_check(struct store *s, struct err *err) WARN_UNUSED;
+enum status cluster_file_write(struct store *s, struct err *err) WARN_UNUSED;
+/* Refuses a folder that is a cluster's node to a store alone. */
+enum status cluster_none(struct store *s, struct err *err) WARN_UNUSED;
+enum status cluster_start(struct store *s, struct err *err) WARN_UNUSED;
+void cluster_stop(struct store *s); /* its thread */
+struct raft_conf cluster_conf(const struct store *s);
+/* A bundle of this process of a node has come; false: of an earlier one. */
+bool cluster_heard(struct store *s, uint64_t node, uint64_t incarnation);
+struct cluster_peer *cluster_peer(struct store *s, uint64_t node); /* NULL: none of the cluster */
+/* Gives up what no peer needs of the log, within its budget. By who drives. */
+void cluster_compact(struct store *s);
+
+/* drive.c */
+/* Waits until p has its outcome. */
+void cluster_propose(struct store *s, struct proposal *p);
+/* Drives unless somebody does; `mine` (may be NULL): until that has its outcome. */
+void cluster_drive(struct store *s, struct proposal *mine);
+/* Becomes the only one to drive, without doing so. */
+void cluster_lead_begin(struct store *s);
+void cluster_lead_end(struct store *s);
+uint64_t cluster_tick(struct store *s); /* ms until it wants to be called again */
+void cluster_poke(struct store *s);     /* the thread drives */
+void cluster_keep(void *arg);           /* the thread */
+void cluster_read_done(void *arg, struct replica *r, uint64_t id, bool ok);
+
+/* write.c, by who drives */
+/* Proposes, forwards, or leaves waiting what is queued. */
+void cluster_write(struct store *s);
+/* Has its outcome: a local one is woken, of another node's that node is told. */
+void cluster_answer(struct store *s, struct proposal *p, enum status st);
+void cluster_lost(struct store *s, struct proposal *p);    /* surely not done */
+void cluster_complete(struct store *s, struct list *done); /* applied */
+void cluster_applied(struct store *s, const struct raft_entry *e);
+void cluster_expire(struct store *s, uint64_t now_ns);
+void cluster_fail_all(struct store *s, enum status st, const char *why);
+/* The leader or its term has changed. */
+void cluster_new_leader(struct store *s);
+
+/* forward.c, by who drives */
+/* Sends a queued proposal to the leader. */
+enum status cluster_forward(struct store *s, struct proposal *p) WARN_UNUSED;
+void cluster_tell(struct store *s, struct proposal *p); /* answers another node's */
+void cluster_item(void *arg, uint64_t from, uint64_t incarnation, uint8_t kind, struct bytes body);
+bool remote_is_of_term(const struct proposal *p, uint64_t term); /* was sent to its leader */
+void remote_free(struct proposal *p);
+
+#endif

@@ -1,0 +1,290 @@
+#include "node/store/cluster.h"
+
+#include <inttypes.h>
+
+/* What becomes of proposals in a cluster. All of it is done by who drives. */
+
+/* ---- outcomes ---- */
+
+void cluster_answer(struct store *s, struct proposal *p, enum status st)
+{
+    list_remove(&p->node);
+    p->st = st;
+    if (p->remote) {
+        cluster_tell(s, p);
+        remote_free(p);
+    } else {
+        env_event_set(&p->done); /* it is its waiter's from here on */
+    }
+}
+
+static void no_leader(struct store *s, struct proposal *p)
+{
+    err_set(&p->err, ST_UNAVAILABLE,
+            "no leader of the cluster could be reached from node %" PRIu64 " in time",
+            s->cluster->o.node);
+    cluster_answer(s, p, ST_UNAVAILABLE);
+}
+
+static void unknown(struct store *s, struct proposal *p, const char *why)
+{
+    err_set(&p->err, ST_UNKNOWN_OUTCOME, "%s: the write may or may not be done", why);
+    cluster_answer(s, p, ST_UNKNOWN_OUTCOME);
+}
+
+void cluster_lost(struct store *s, struct proposal *p)
+{
+    if (p->remote) {
+        err_set(&p->err, ST_UNAVAILABLE, "the leader was deposed before the write was committed");
+        cluster_answer(s, p, ST_UNAVAILABLE);
+        return;
+    }
+    list_remove(&p->node); /* it may be tried again: it is surely not done */
+    list_push_back(&s->cluster->queued, &p->node);
+}
+
+void cluster_complete(struct store *s, struct list *done)
+{
+    env_spin_lock(&s->clock_lock);
+    if (s->range.newest.hlc > s->clock.last)
+        hlc_observe(&s->clock, s->range.newest.hlc);
+    env_spin_unlock(&s->clock_lock);
+    while (!list_empty(done))
+        cluster_answer(s, container_of(done->next, struct proposal, node), ST_OK);
+    list_foreach_safe (it, &s->cluster->awaiting) {
+        struct proposal *p = container_of(it, struct proposal, node);
+        if (p->index <= s->range.applied)
+            cluster_answer(s, p, ST_OK);
+    }
+}
+
+void cluster_applied(struct store *s, const struct raft_entry *e)
+{
+    struct latches *l = s->cluster->latches;
+    if (e->kind == RAFT_ENTRY_DATA && e->term == latches_term(l))
+        latches_give(l, e->payload);
+}
+
+static bool past(const struct proposal *p, uint64_t now_ns)
+{
+    return p->deadline_ns <= now_ns;
+}
+
+void cluster_expire(struct store *s, uint64_t now_ns)
+{
+    struct cluster *c = s->cluster;
+    list_foreach_safe (it, &c->queued) {
+        struct proposal *p = container_of(it, struct proposal, node);
+        if (past(p, now_ns))
+            no_leader(s, p);
+    }
+    list_foreach_safe (it, &c->sent) {
+        struct proposal *p = container_of(it, struct proposal, node);
+        if (past(p, now_ns))
+            unknown(s, p, "the leader did not answer in time");
+    }
+    list_foreach_safe (it, &c->awaiting) {
+        struct proposal *p = container_of(it, struct proposal, node);
+        if (past(p, now_ns))
+            unknown(s, p, "it did not come back to this node in time");
+    }
+    list_foreach_safe (it, &s->in_log) {
+        struct proposal *p = container_of(it, struct proposal, node);
+        if (past(p, now_ns))
+            unknown(s, p, "no majority of the nodes took it in time");
+    }
+    list_foreach_safe (it, &c->reading) {
+        struct barrier *b = container_of(it, struct barrier, node);
+        if (b->deadline_ns > now_ns)
+            continue;
+        list_remove(&b->node);
+        b->st = ST_UNAVAILABLE;
+        env_event_set(&b->done);
+    }
+}
+
+static void fail_list(struct store *s, struct list *l, enum status st, const char *why)
+{
+    list_foreach_safe (it, l) {
+        struct proposal *p = container_of(it, struct proposal, node);
+        err_set(&p->err, st, "%s", why);
+        cluster_answer(s, p, st);
+    }
+}
+
+void cluster_fail_all(struct store *s, enum status st, const char *why)
+{
+    struct cluster *c = s->cluster;
+    fail_list(s, &c->queued, st, why);
+    fail_list(s, &s->in_log, st, why);
+    fail_list(s, &c->sent, st, why);
+    fail_list(s, &c->awaiting, st, why);
+    list_foreach_safe (it, &c->reading) {
+        struct barrier *b = container_of(it, struct barrier, node);
+        list_remove(&b->node);
+        b->st = st;
+        env_event_set(&b->done);
+    }
+}
+
+void cluster_new_leader(struct store *s)
+{
+    struct cluster *c = s->cluster;
+    list_foreach_safe (it, &c->sent) {
+        struct proposal *p = container_of(it, struct proposal, node);
+        const struct cluster_peer *to = cluster_peer(s, p->to_node);
+        if (p->to_node != c->now.leader || p->term != c->now.term ||
+            p->to_incarnation != to->incarnation)
+            unknown(s, p, "the leader was lost while it had the write");
+    }
+}
+
+/* ---- a leader's part ---- */
+
+/* A key that an entry under way writes, or a collection that one makes or drops: what holds of it is
+ * not known before that is applied. */
+static bool latched(struct store *s, const struct proposal *p)
+{
+    const struct latches *l = s->cluster->latches;
+    const struct store_write *w = p->w;
+    for (size_t i = 0; i < w->n_requires; i++)
+        if (latches_has(l, w->requires[i].key))
+            return true;
+    for (size_t i = 0; i < w->n_collections; i++) {
+        const struct collection *c = w->collections[i];
+        uint8_t key[STORE_ROUTE_BYTES + 2 + STORE_NAME_MAX];
+        route_put(key, STORE_CATALOG_ID);
+        memcpy(key + STORE_ROUTE_BYTES, CATALOG_COLLECTION, 2);
+        memcpy(key + STORE_ROUTE_BYTES + 2, c->name, c->name_len);
+        if (latches_has(l, BYTES(key, STORE_ROUTE_BYTES + 2 + c->name_len)))
+            return true;
+    }
+    return false;
+}
+
+/* Of a wish for a moment: one to come is refused by the leader's clock, as by a store alone. */
+static enum status check_moment(struct store *s, struct proposal *p, uint64_t now_ms)
+{
+    if (p->at_least == 0)
+        return ST_OK;
+    env_spin_lock(&s->clock_lock);
+    bool future = p->at_least >> HLC_LOGICAL_BITS > now_ms && p->at_least > s->clock.last;
+    env_spin_unlock(&s->clock_lock);
+    return future ? store__in_future(p->at_least, now_ms, &p->err) : ST_OK;
+}
+
+/* false: nothing more can be taken now. */
+static bool take(struct store *s, struct view *v, struct proposal *p)
+{
+    struct cluster *c = s->cluster;
+    uint64_t now_ms = env_now_ms(s->env);
+    if (p->remote && !remote_is_of_term(p, c->now.term)) {
+        cluster_lost(s, p);
+        return true;
+    }
+    if (latched(s, p))
+        return true; /* it stays where it is */
+    enum status st = check_moment(s, p, now_ms);
+    if (st == ST_OK && (p->w->n_requires || p->w->n_collections))
+        st = store__check_requires(v, NULL, p, now_ms);
+    if (st != ST_OK) {
+        cluster_answer(s, p, st);
+        return true;
+    }
+    struct version version = store__next_version(s, p->at_least, now_ms);
+    struct bytes payload = BYTES(p->w->entry->data, p->w->entry->len);
+    entry_stamp(p->w->entry, version);
+    st = replica_propose(s->replica, payload, &p->index, &p->term);
+    if (st == ST_OK) {
+        p->w->version = version;
+        latches_take(c->latches, payload);
+        list_remove(&p->node);
+        list_push_back(&s->in_log, &p->node);
+        return true;
+    }
+    if (st == ST_OVERLOADED || st == ST_PRECONDITION_FAILED)
+        return false; /* until entries have been committed, or another one leads */
+    err_set(&p->err, st, "the write cannot be proposed");
+    cluster_answer(s, p, st);
+    return true;
+}
+
+/* While the log takes nothing, neither does the leader. */
+static void refuse_all(struct store *s)
+{
+    struct cluster *c = s->cluster;
+    list_foreach_safe (it, &c->queued) {
+        struct proposal *p = container_of(it, struct proposal, node);
+        p->err = c->stall;
+        cluster_answer(s, p, c->stall.status);
+    }
+}
+
+static void lead(struct store *s)
+{
+    struct cluster *c = s->cluster;
+    if (c->stall.status != ST_OK) {
+        refuse_all(s);
+        return;
+    }
+    /* All that earlier leaders committed is applied once an entry of this term is. */
+    if (s->range.term != c->now.term)
+        return;
+    if (latches_term(c->latches) != c->now.term)
+        latches_reset(c->latches, c->now.term);
+    if (!store__has_room(s))
+        return; /* until the table is drained */
+    struct view *v = store__view(s);
+    list_foreach_safe (it, &c->queued) {
+        if (!take(s, v, container_of(it, struct proposal, node)))
+            break;
+    }
+    view_unref(v);
+}
+
+static void follow(struct store *s)
+{
+    struct cluster *c = s->cluster;
+    list_foreach_safe (it, &c->queued) {
+        struct proposal *p = container_of(it, struct proposal, node);
+        if (p->remote) {
+            cluster_lost(s, p);
+            continue;
+        }
+        if (c->now.leader == 0)
+            continue;
+        enum status st = cluster_forward(s, p);
+        if (st == ST_UNAVAILABLE)
+            continue;
+        if (st != ST_OK) {
+            err_set(&p->err, st,
+                    st == ST_TOO_LARGE
+                        ? "the write is over the limit of %d bytes with its conditions"
+                        : "no memory to forward a write of at most %d bytes",
+                    REPLICA_BUNDLE_MAX);
+            cluster_answer(s, p, st);
+            continue;
+        }
+        list_remove(&p->node);
+        list_push_back(&c->sent, &p->node);
+    }
+}
+
+void cluster_write(struct store *s)
+{
+    struct cluster *c = s->cluster;
+    raft_status(replica_raft(s->replica), &c->now);
+    atomic_store(&c->term, c->now.term);
+    atomic_store(&c->leader, c->now.leader);
+    atomic_store(&c->commit, c->now.commit);
+    if (c->role_dirty) {
+        c->role_dirty = false;
+        cluster_new_leader(s);
+    }
+    if (list_empty(&c->queued))
+        return;
+    if (c->now.role == RAFT_LEADER)
+        lead(s);
+    else
+        follow(s);
+}
