@@ -11,7 +11,7 @@ struct ask {
     bool one;                   /* --seed was given */
     uint64_t minutes;
     unsigned jobs;
-    bool trace, trace_ops, shrink, twice;
+    bool trace, trace_ops, shrink, twice, no_drains;
     const char *scenario, *history, *file;
     /* What is laid over the plan; 0 or NONE_GIVEN: as drawn. */
     uint64_t ticks_ms, ops;

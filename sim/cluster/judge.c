@@ -144,6 +144,7 @@ bool judge_replicas(struct run *r)
         fail_unsettled(r);
         return false;
     }
+    uint64_t first = 0;
     for (unsigned i = 1; i <= r->plan.nodes; i++) {
         struct node *n = &r->nodes[i];
         if (!takes_part(n))
@@ -164,6 +165,10 @@ bool judge_replicas(struct run *r)
                 (unsigned long long)x->rows, (unsigned long long)applied,
                 (unsigned long long)x->digest);
         run_digest(r, 'e' << 8 | n->id, x->digest);
+        if (got && first && x->digest != first)
+            run_fail(r, "%s differs from the others at index %llu", node_name(n),
+                     (unsigned long long)applied);
+        first = got ? x->digest : first;
         struct history_note note = {.fact = HISTORY_APPLIED,
                                     .node = n->id,
                                     .group = 1,
