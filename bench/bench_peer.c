@@ -54,10 +54,11 @@ struct peer *peer_varve(const char *dir, const struct peer_config *c)
 {
     struct peer *p = peer_new(VARVE_PEER, dir);
     const varve_sync modes[] = {VARVE_SYNC_ALWAYS, VARVE_SYNC_INTERVAL, VARVE_SYNC_OFF};
+    size_t cache = c->cache_shared ? c->cache_bytes / 2 : c->cache_bytes;
     varve_options o = {.size = sizeof(o),
                        .sync = modes[c->sync],
-                       .cache_bytes = c->cache_bytes ? c->cache_bytes : SIZE_MAX,
-                       .block_cache_bytes = c->cache_bytes,
+                       .cache_bytes = cache ? cache : SIZE_MAX,
+                       .block_cache_bytes = cache,
                        .table_bytes = c->table_bytes};
     must(varve_open(dir, &o, &p->db), "open");
     return p;

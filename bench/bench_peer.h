@@ -17,7 +17,9 @@
 enum peer_sync { PEER_ALWAYS, PEER_INTERVAL, PEER_OFF };
 struct peer_config {
     enum peer_sync sync;
-    size_t cache_bytes; /* block cache of RocksDB; of Varve: hot cache */
+    size_t
+        cache_bytes;   /* block cache of RocksDB; of Varve: hot cache, and another as block cache */
+    bool cache_shared; /* of Varve: half of it for each of the two */
     size_t table_bytes; /* write buffer; 0 = 64 MiB of RocksDB, 128 MiB of Varve: their defaults */
     bool read_tuned;    /* tables compacted, bloom filter (on in any case) */
 };
