@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* Off is the common case and costs one relaxed load of `armed`. */
 static _Atomic int armed;
@@ -77,6 +78,42 @@ void mem_free(void *ptr)
 {
     free(ptr);
 }
+
+/* Sanitizers watch over the heap, not over mappings. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+void *mem_pages(size_t align, size_t size)
+{
+    return mem_aligned(align, size);
+}
+
+void mem_pages_free(void *ptr, size_t size)
+{
+    (void)size;
+    mem_free(ptr);
+}
+#else
+void *mem_pages(size_t align, size_t size)
+{
+    size_t page = 4096, room = size + (align > page ? align : 0);
+    if (refuse(size) || room < size)
+        return NULL;
+    uint8_t *p = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    size_t before = align > page ? (size_t)(-(uintptr_t)p & (align - 1)) : 0;
+    if (before)
+        munmap(p, before);
+    if (room - before > size)
+        munmap(p + before + size, room - before - size);
+    return p + before;
+}
+
+void mem_pages_free(void *ptr, size_t size)
+{
+    if (ptr)
+        munmap(ptr, size);
+}
+#endif
 
 void mem_fail_at(uint64_t n, int sticky)
 {

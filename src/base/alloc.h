@@ -18,6 +18,10 @@ void *mem_realloc(void *ptr, size_t size); /* on failure ptr stays valid */
 char *mem_strdup(const char *s);
 void *mem_memdup(const void *p, size_t len);
 void mem_free(void *ptr); /* takes NULL */
+/* Whole pages from the system, which are its again at once: for what is large and goes all together.
+ * `align`: power of two; `size`: a multiple of 64 KiB, also for mem_pages_free, which takes NULL. */
+void *mem_pages(size_t align, size_t size);
+void mem_pages_free(void *ptr, size_t size);
 
 /* Tests only: the nth allocation from now (1 = the next), and when `sticky` every one after it,
  * returns NULL. n = 0 switches it off. Process-wide. mem_fail_hits counts how many were refused

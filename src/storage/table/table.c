@@ -54,7 +54,8 @@ struct table *table_new(void)
     t->rng = 0x9e3779b97f4a7c15u;
     atomic_init(&t->refs, 1);
     atomic_init(&t->height, 1);
-    atomic_init(&t->bytes, sizeof(*t) + t->mem.total_bytes + t->index.mem.total_bytes);
+    atomic_init(&t->bytes,
+                sizeof(*t) + table__mem_bytes(&t->mem) + table__mem_bytes(&t->index.mem));
     return t;
 }
 
@@ -327,9 +328,10 @@ enum status table_put_many(struct table *t, const struct table_item *items, size
             put_one(t, &items[i + j], hashes[j], owner, n > 1);
         }
     }
-    atomic_store_explicit(
-        &t->bytes, sizeof(*t) + t->mem.total_bytes + t->index.mem.total_bytes + t->blob_bytes,
-        memory_order_relaxed);
+    atomic_store_explicit(&t->bytes,
+                          sizeof(*t) + table__mem_bytes(&t->mem) + table__mem_bytes(&t->index.mem) +
+                              t->blob_bytes,
+                          memory_order_relaxed);
     return ST_OK;
 }
 

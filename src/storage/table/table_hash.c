@@ -85,11 +85,11 @@ static size_t split_bytes(const struct table_index *x)
            dir_bytes(atomic_load_explicit(&x->dir, memory_order_relaxed)->depth + 1);
 }
 
-/* Segments fill up about together; one split for sixteen keys is several times what a batch meets
- * at worst. */
+/* Segments fill up about together; one split for 64 keys is several times what a batch meets, and
+ * where it is not enough the index asks for more. */
 bool table__index_reserve(struct table_index *x, size_t n)
 {
-    size_t splits = n == 1 ? 1 : n / 16 + 8;
+    size_t splits = n == 1 ? 1 : n / 64 + 8;
     return table__mem_reserve(&x->mem,
                               split_bytes(x) + (splits - 1) * 2 * sizeof(struct table_segment));
 }

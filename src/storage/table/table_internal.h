@@ -29,7 +29,7 @@ enum {
     TABLE_MAX_HEIGHT = 16,  /* branching 4: enough for 4^16 keys */
     KEY_INLINE = 16,        /* key bytes that are compared as words */
     ORDER_CHUNK = 1024,     /* entries of one chunk of the order */
-    TABLE_CHUNK_MIN = 8192, /* bytes of a region's first chunk; each next one doubles */
+    TABLE_CHUNK_MIN = 8192, /* bytes of a region's first chunk; they grow with the region */
     TABLE_CHUNK_MAX = 2 << 20,
 };
 
@@ -193,6 +193,7 @@ const void *table__index_place(const struct table_index *x, uint32_t hash); /* w
  * succeed. */
 bool table__mem_reserve(struct table_mem *m, size_t n);
 void *table__mem_take(struct table_mem *m, size_t n); /* 8-byte aligned; never NULL */
+size_t table__mem_bytes(const struct table_mem *m);   /* in use */
 void table__mem_init(struct table_mem *m);
 void table__mem_deinit(struct table_mem *m);
 

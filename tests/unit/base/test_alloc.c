@@ -53,6 +53,31 @@ static void aligned_memory_is_aligned(void **state)
     }
 }
 
+static void pages_are_whole_and_aligned(void **state)
+{
+    (void)state;
+    const size_t sizes[] = {64 << 10, 192 << 10, 2 << 20}, aligns[] = {4096, 64 << 10, 2 << 20};
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t j = 0; j < 3; j++) {
+            uint8_t *p = mem_pages(aligns[j], sizes[i]), *q = mem_pages(aligns[j], sizes[i]);
+            assert_true(p && q);
+            assert_int_equal((uintptr_t)p % aligns[j], 0);
+            memset(p, 1, sizes[i]);
+            memset(q, 2, sizes[i]);
+            assert_true(p[0] == 1 && p[sizes[i] - 1] == 1);
+            mem_pages_free(p, sizes[i]);
+            assert_true(q[0] == 2 && q[sizes[i] - 1] == 2);
+            mem_pages_free(q, sizes[i]);
+        }
+    }
+    mem_pages_free(NULL, 64 << 10);
+    assert_null(mem_pages(4096, SIZE_MAX - 65535));
+    mem_fail_at(1, 0);
+    assert_null(mem_pages(4096, 64 << 10));
+    mem_fail_at(0, 0);
+    assert_int_equal(mem_fail_hits(), 1);
+}
+
 static void the_nth_fails_once(void **state)
 {
     (void)state;
@@ -110,6 +135,7 @@ int main(void)
         cmocka_unit_test(zero_bytes_are_not_a_failure),
         cmocka_unit_test(impossible_sizes_answer_null),
         cmocka_unit_test(aligned_memory_is_aligned),
+        cmocka_unit_test(pages_are_whole_and_aligned),
         cmocka_unit_test(the_nth_fails_once),
         cmocka_unit_test(sticky_fails_from_the_nth_on),
         cmocka_unit_test(every_door_can_fail),
