@@ -16,6 +16,12 @@ struct pending {
     uint8_t kind;
 };
 
+/* Keys that are looked up together. */
+struct together {
+    struct bytes keys[ENGINE_LOOKUP_MAX], live[ENGINE_LOOKUP_MAX];
+    const struct table_entry *newest[ENGINE_LOOKUP_MAX];
+};
+
 struct drain {
     struct engine_view *view;
     struct engine_sink *sink;
@@ -23,6 +29,7 @@ struct drain {
     struct version done;        /* versions at or below were drained before */
     struct engine_cursor *past; /* opened when first needed */
     struct engine_lookup *lookup;
+    struct together *together;
     struct pending *pending;
     size_t n_pending, cap_pending;
     bool deletes; /* this table had one */
@@ -136,27 +143,26 @@ static enum status drain_key(struct drain *d, struct bytes key, const struct tab
 
 static enum status drain_keys(struct drain *d, const struct table *t, struct err *err)
 {
-    struct bytes keys[ENGINE_LOOKUP_MAX], live[ENGINE_LOOKUP_MAX];
-    const struct table_entry *newest[ENGINE_LOOKUP_MAX];
+    struct together *g = d->together;
     struct table_iter it;
     table_iter_init(&it, t);
     bool more = table_iter_first(&it);
     while (more) {
         size_t n = 0;
         for (; more && n < ENGINE_LOOKUP_MAX; more = table_iter_next(&it)) {
-            keys[n] = table_iter_key(&it);
-            newest[n] = table_iter_find(&it, VERSION_MAX);
-            if (engine_key_reserved(keys[n]))
+            g->keys[n] = table_iter_key(&it);
+            g->newest[n] = table_iter_find(&it, VERSION_MAX);
+            if (engine_key_reserved(g->keys[n]))
                 return err_set(err, ST_INVALID_ARGUMENT,
                                "key starts with ff ff ff ff, which is reserved");
-            if (newest[n])
+            if (g->newest[n])
                 n++;
         }
         enum status st = ST_OK;
         for (size_t done = 0, got = 0; st == ST_OK && done < n; done += got) {
-            st = d->lookup->ops->rows(d->lookup, keys + done, n - done, live, &got, err);
+            st = d->lookup->ops->rows(d->lookup, g->keys + done, n - done, g->live, &got, err);
             for (size_t i = 0; st == ST_OK && i < got; i++)
-                st = drain_key(d, keys[done + i], newest[done + i], live[i], err);
+                st = drain_key(d, g->keys[done + i], g->newest[done + i], g->live[i], err);
         }
         if (st != ST_OK)
             return st;
@@ -289,7 +295,8 @@ enum status engine_drain_rows(struct engine_view *v, uint64_t range, const struc
     enum status st = ST_OK;
     d.cap_pending = table_count(t);
     d.pending = mem_alloc(d.cap_pending * sizeof(*d.pending));
-    if (!d.pending)
+    d.together = mem_alloc(sizeof(*d.together));
+    if (!d.pending || !d.together)
         st = no_memory(err);
     if (st == ST_OK)
         st = v->ops->lookup(v, table_keys(t), &d.lookup, err);
@@ -306,6 +313,7 @@ enum status engine_drain_rows(struct engine_view *v, uint64_t range, const struc
     if (d.lookup)
         d.lookup->ops->close(d.lookup);
     engine_cursor_close(d.past);
+    mem_free(d.together);
     mem_free(d.pending);
     buf_deinit(&d.key);
     buf_deinit(&d.value);

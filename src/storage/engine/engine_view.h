@@ -44,7 +44,7 @@ static inline void engine_cursor_close(struct engine_cursor *c)
 struct engine_lookup {
     const struct engine_lookup_ops *ops;
 };
-enum { ENGINE_LOOKUP_MAX = 128 };
+enum { ENGINE_LOOKUP_MAX = 512 };
 struct engine_lookup_ops {
     /* n <= ENGINE_LOOKUP_MAX ascending keys, above those answered by earlier calls. Answers the
      * first *ret_n >= 1 of them, fewer where rows are large. ret[i].data == NULL: absent. Values

@@ -61,6 +61,7 @@ enum rocks_read {
     ROCKS_READ_ONE,
     ROCKS_READ_ONE_CACHE,
     ROCKS_READ_BULK,
+    ROCKS_READ_MANY, /* point reads that nobody is going to repeat */
     ROCKS_READS
 };
 
@@ -82,6 +83,7 @@ bool rocks__disk_error(enum status st);
 enum status rocks__stopped(const struct rocks *e, const char *why, struct err *err);
 
 /* rocks_options.c */
+bool rocks__tiered(const struct rocks *e); /* runs are merged with their like, not into levels */
 int rocks__files_to_merge(const struct rocks *e, enum engine_family f); /* in level 0 */
 void rocks__options_make(struct rocks *e);
 void rocks__options_free(struct rocks *e);
@@ -130,6 +132,10 @@ void rocks__let_go(struct rocks *e);
 extern const struct engine_view_ops rocks__view_ops;
 uint64_t rocks__property(const struct rocks *e, enum engine_family f,
                          const char *name); /* 0 when unknown */
+
+/* rocks_lookup.c */
+enum status rocks__lookup(struct engine_view *v, uint64_t expected, struct engine_lookup **ret,
+                          struct err *err) WARN_UNUSED;
 
 /* rocks_sink.c */
 struct engine_sink *rocks__sink_new(struct rocks *e); /* NULL: no memory */

@@ -23,11 +23,22 @@ enum {
     LIVE_FILES = 2 * 6,
     OTHER_FILES = 12,
     FILES_TIMES_MAX = 2,
-    BULK_READAHEAD = 1 << 20,
+    TIERS = 12,
+    SPACE_TIMES_MAX = 100, /* percent: what lies over the largest run of live rows */
+    BULK_READAHEAD = 256 << 10,
     CHECKSUM_XXH3 = 4, /* rocksdb::ChecksumType::kXXH3 */
     LOG_LEVEL_FATAL = 4,
     NEVER = 1 << 30,
 };
+
+/* A level is rewritten for whatever little comes into it: with drains of 16 MiB each live row was merged
+ * 14 times, twice once runs of about the same size are merged with one another instead. The price is
+ * room for a second copy of the rows while the largest runs are merged, so it is for small drains. */
+bool rocks__tiered(const struct rocks *e)
+{
+    static const size_t small = (size_t)64 << 20;
+    return e->options.drain_bytes && e->options.drain_bytes < small;
+}
 
 /* A merge rewrites most of its level whatever came in, so smaller drains are gathered: more files,
  * about the same bytes; but not so many that reads would feel it. */
@@ -35,6 +46,8 @@ int rocks__files_to_merge(const struct rocks *e, enum engine_family f)
 {
     static const size_t usual = (size_t)128 << 20;
     int files = f == ENGINE_LIVE ? LIVE_FILES : OTHER_FILES;
+    if (rocks__tiered(e))
+        return TIERS;
     size_t drain = e->options.drain_bytes ? e->options.drain_bytes : usual;
     size_t times = drain >= usual ? 1 : usual / drain;
     return files * (times < FILES_TIMES_MAX ? (int)times : FILES_TIMES_MAX);
@@ -117,6 +130,17 @@ static rocksdb_block_based_table_options_t *table_options(const struct rocks *e,
     return t;
 }
 
+/* Past and when rows are never written twice, so nothing is gained by merging all of them. */
+static void tier_options(rocksdb_options_t *o, enum engine_family f)
+{
+    rocksdb_universal_compaction_options_t *u = rocksdb_universal_compaction_options_create();
+    rocksdb_universal_compaction_options_set_max_size_amplification_percent(
+        u, f == ENGINE_LIVE ? SPACE_TIMES_MAX : NEVER);
+    rocksdb_options_set_compaction_style(o, rocksdb_universal_compaction);
+    rocksdb_options_set_universal_compaction_options(o, u);
+    rocksdb_universal_compaction_options_destroy(u);
+}
+
 static rocksdb_options_t *family_options(const struct rocks *e, enum engine_family f, bool file)
 {
     rocksdb_options_t *o = rocksdb_options_create();
@@ -130,6 +154,8 @@ static rocksdb_options_t *family_options(const struct rocks *e, enum engine_fami
     rocksdb_options_set_max_bytes_for_level_base(o, LEVEL_BYTES);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 0);
     rocksdb_options_set_level0_file_num_compaction_trigger(o, rocks__files_to_merge(e, f));
+    if (rocks__tiered(e))
+        tier_options(o, f);
     /* Drains wait by themselves (wait_for_merges); RocksDB would hold up our empty writes instead. */
     rocksdb_options_set_level0_slowdown_writes_trigger(o, NEVER);
     rocksdb_options_set_level0_stop_writes_trigger(o, NEVER);
@@ -219,9 +245,9 @@ rocksdb_readoptions_t *rocks__read_options(const struct engine_snapshot *s, enum
         rocksdb_readoptions_set_total_order_seek(r, 1);
     if (use == ROCKS_READ_CACHE || use == ROCKS_READ_ONE_CACHE)
         rocksdb_readoptions_set_read_tier(r, 1);
-    if (use == ROCKS_READ_BULK) {
+    if (use == ROCKS_READ_BULK || use == ROCKS_READ_MANY)
         rocksdb_readoptions_set_fill_cache(r, 0);
+    if (use == ROCKS_READ_BULK)
         rocksdb_readoptions_set_readahead_size(r, BULK_READAHEAD);
-    }
     return r;
 }

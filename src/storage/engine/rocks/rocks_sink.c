@@ -4,7 +4,8 @@
  * RocksDB as they are finished, then linked into the DB: when, past, live. Linking a family's files
  * is one change of the manifest, so it is all or nothing; the mark travels with the live rows, in a
  * small file of its own because files that do not overlap can go straight to a deep level, and the
- * mark's key lies far from all others. */
+ * mark's key lies far from all others. Where runs are merged with their like every file in level 0
+ * counts, so there rows that overlap others anyway take the mark along. */
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "storage/engine/engine_testing.h"
@@ -26,7 +27,8 @@ struct sink {
     struct engine_sink base;
     struct rocks *e;
     struct part parts[ENGINE_FAMILIES];
-    int step; /* of the commit, for tests */
+    struct buf first; /* the first live row's key */
+    int step;         /* of the commit, for tests */
 };
 
 static enum status no_memory(struct err *err)
@@ -70,16 +72,38 @@ static enum status part_finish(struct part *p, struct err *err)
     return message ? rocks__error(message, "finish a sorted file", err) : ST_OK;
 }
 
+/* Whether the live rows so far lie apart from all that the DB has of them. */
+static bool lies_apart(const struct sink *s)
+{
+    const rocksdb_livefiles_t *files = rocksdb_livefiles(s->e->db);
+    bool apart = true;
+    for (int i = 0; apart && i < rocksdb_livefiles_count(files); i++) {
+        struct bytes last;
+        last.data = (const uint8_t *)rocksdb_livefiles_largestkey(files, i, &last.len);
+        if (strcmp(rocksdb_livefiles_column_family_name(files, i), "default") != 0)
+            continue;
+        struct bytes from;
+        from.data = (const uint8_t *)rocksdb_livefiles_smallestkey(files, i, &from.len);
+        apart = engine_key_reserved(from) || bytes_cmp(last, buf_bytes(&s->first)) < 0;
+    }
+    rocksdb_livefiles_destroy(files);
+    return apart;
+}
+
 static enum status part_ready(struct sink *s, enum engine_family f, struct bytes key,
                               struct err *err)
 {
     struct part *p = &s->parts[f];
     enum status st = ST_OK;
     bool mark = f == ENGINE_LIVE && engine_key_reserved(key);
-    if (p->writer && (mark || p->bytes >= FILE_RAW_BYTES))
+    if (p->writer &&
+        ((mark && (!rocks__tiered(s->e) || lies_apart(s))) || p->bytes >= FILE_RAW_BYTES))
         st = part_finish(p, err);
     if (st == ST_OK && !p->writer)
         st = part_open(s, f, err);
+    if (st == ST_OK && f == ENGINE_LIVE && s->first.len == 0 &&
+        buf_append(&s->first, key.data, key.len) != ST_OK)
+        st = no_memory(err);
     return st;
 }
 
@@ -210,6 +234,7 @@ void rocks__sink_free(struct engine_sink *base)
         part_drop(s, &s->parts[i]);
         mem_free(s->parts[i].files);
     }
+    buf_deinit(&s->first);
     mem_free(s);
 }
 
