@@ -23,6 +23,7 @@ struct recovery {
     bool all_committed;
     struct raft_hard_state hard;
     bool has_hard;
+    uint64_t released;    /* the log was told that the engine has these */
     uint64_t first, last; /* entries that lie in the log one behind the other; first 0: none */
     struct run *runs;
     size_t n_runs, cap_runs;
@@ -159,6 +160,18 @@ static enum status no_memory(struct err *err)
     return err_set(err, ST_NO_MEMORY, "no memory to replay an entry");
 }
 
+/* The log gave up entries because the engine had them, and now it does not: going on would lose them
+ * without a word. */
+static enum status engine_is_older(const struct store *s, uint64_t log_has_not, struct err *err)
+{
+    return err_set(err, ST_CORRUPT,
+                   "%s/engine is older than its log: entries up to %" PRIu64
+                   " are there, and those up to %" PRIu64
+                   " the log gave up because the engine had them (was an old copy put back, or the "
+                   "folder removed?)",
+                   s->dir, s->range.applied, log_has_not);
+}
+
 static enum status on_entry(struct recovery *rc, const struct wal_record *rec, struct err *err)
 {
     struct raft_entry e = {.term = rec->term, .index = rec->index, .kind = RAFT_ENTRY_DATA};
@@ -168,6 +181,8 @@ static enum status on_entry(struct recovery *rc, const struct wal_record *rec, s
         return no_memory(err);
     if (e.index <= rc->s->range.applied)
         return ST_OK;
+    if (rc->all_committed && e.index > rc->s->range.applied + 1)
+        return engine_is_older(rc->s, e.index - 1, err);
     if (rc->all_committed)
         return apply(rc, &e, err);
     if (push_tail(rc, &e, rec->rotten) != ST_OK)
@@ -199,6 +214,8 @@ static enum status replay(void *arg, const struct wal_record *rec, struct wal_po
         cut(rc, rec->index);
         return ST_OK;
     case WAL_RELEASE:
+        if (rec->index > rc->released)
+            rc->released = rec->index;
         break;
     }
     return ST_OK;
@@ -371,6 +388,8 @@ enum status store__recover(struct store *s, struct err *err)
     if (st == ST_OK)
         st = wal_open(s->env, buf_cstr(&path), &s->o.wal, replay, &rc, &s->wal, err);
     buf_deinit(&path);
+    if (st == ST_OK && rc.released > s->range.applied)
+        st = engine_is_older(s, rc.released, err);
     if (st == ST_OK) {
         s->assigned = s->range.newest;
         env_mutex_lock(&s->checkpoint_lock); /* a table may be draining still */
