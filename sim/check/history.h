@@ -190,7 +190,7 @@ uint32_t history_value_count(const struct history *h);
 struct bytes history_key(const struct history *h, uint32_t key_id); /* lives as long as h */
 struct bytes history_value(const struct history *h, uint32_t value_id);
 
-/* One line each, in order of their places. NO_MEMORY, TOO_LARGE (out->max). */
+/* One line each: operations, watches, notes, rows. NO_MEMORY, TOO_LARGE (out->max). */
 enum status history_write_ndjson(const struct history *h, struct buf *out) WARN_UNUSED;
 /* Adds to an empty history. INVALID_ARGUMENT names the line and what is wrong with it. */
 enum status history_read_ndjson(struct history *h, struct bytes text, struct err *err) WARN_UNUSED;
