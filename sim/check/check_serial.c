@@ -73,6 +73,10 @@ static enum status add_key(struct serial *s, const struct check_register *g)
     uint32_t skip = 0; /* without a version there is no place for it */
     while (skip < s->m && g->e[s->writes[skip]].version == 0)
         skip++;
+    for (size_t i = 0; i < g->n && st == ST_OK; i++) /* such a value tells nobody's version */
+        if (g->e[i].kind == CHECK_WRITE && !g->e[i].certain &&
+            !check__map_put(&s->value_of, g->key, g->e[i].value, 0, NONE))
+            st = ST_NO_MEMORY;
     bool deletes = skip > 0 || g->open;
     for (uint32_t i = skip; i < s->m && st == ST_OK; i++) {
         s->writes[i - skip] = s->writes[i];

@@ -100,8 +100,23 @@ static enum status order_writes(struct order *o)
     return ST_OK;
 }
 
+/* A value that an uncertain write may have brought tells nobody's version. */
+static enum status map_uncertain(struct order *o)
+{
+    for (uint32_t i = 0; i < o->g->n; i++) {
+        const struct check_entry *e = entry(o, i);
+        if (e->kind != CHECK_WRITE || e->certain)
+            continue;
+        if (!check__map_put(&o->by_value, e->value, 0, 0, NONE))
+            return ST_NO_MEMORY;
+    }
+    return ST_OK;
+}
+
 static enum status map_writes(struct order *o)
 {
+    if (map_uncertain(o) != ST_OK)
+        return ST_NO_MEMORY;
     for (uint32_t gap = 1; gap <= o->m; gap++) {
         const struct check_entry *e = write_before(o, gap), *p = write_before(o, gap - 1);
         if (p && p->version == e->version)
