@@ -197,6 +197,8 @@ static int watch_rows(struct feed *f, struct db_rows *rows, uint64_t timeout_ms)
             got =
                 rows->ops->next(rows, left < WATCH_SLICE_MS ? (int64_t)left : WATCH_SLICE_MS, &row);
         }
+        if (got < 0 && cli_stopped(f->c))
+            return CLI_OK;
         if (got < 0)
             return cli_fail(f->c, (varve_status)-got, "watch");
         if (got == 1) {

@@ -60,7 +60,7 @@ void cli_help_verb(FILE *out, const struct cli_verb *v)
     fputs("\nCommon options\n", out);
     print_options(out, CLI_OPTS_COMMON);
     if (cli_verb_options(v) & CLI_OPTS_LOGIN)
-        fputs("With --server or --profile also those of 'varve help': --user, --token-file, --ca "
+        fputs("  with --server or --profile also those of 'varve help': --user, --token-file, --ca "
               "...\n",
               out);
 }
@@ -99,7 +99,8 @@ static void help_overview(FILE *out)
           "  VARVE_TOKEN    the API token, when no user and no token is given\n"
           "  VARVE_WRITER   who writes, when --writer is not given\n"
           "  NO_COLOR       when set, no colours (there are none anyway unless on a terminal)\n"
-          "\nProfiles: ~/.config/varve/profile.yaml\n"
+          "\nProfiles\n"
+          "  ~/.config/varve/profile.yaml has a name for each, and under it what it says:\n"
           "  production:\n"
           "    server: db1.example.org:7878,db2.example.org:7878\n"
           "    ca: /etc/varve/ca.pem\n"
