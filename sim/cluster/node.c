@@ -261,9 +261,29 @@ static void watch_role(struct node *n)
     ASSERT(st == ST_OK);
 }
 
-void node_watch_roles(struct run *r)
+/* Raft's own invariants over all replicas that live, against all that was seen of them before. */
+static void check_raft(struct run *r)
+{
+    struct raft *replicas[PLAN_NODES_MAX + 1];
+    struct err err;
+    size_t n = 0;
+    err_init(&err);
+    for (unsigned i = 1; i <= r->plan.nodes; i++) {
+        union {
+            const struct raft *in;
+            struct raft *out;
+        } raft = {.in = node_usable(&r->nodes[i]) ? store_raft(r->nodes[i].store) : NULL};
+        if (raft.in)
+            replicas[n++] = raft.out; /* only looked at */
+    }
+    if (n && raft_check(r->raft_checker, replicas, n, &err) != ST_OK)
+        run_fail(r, "raft: %s", err.detail);
+}
+
+void node_watch(struct run *r)
 {
     for (unsigned i = 1; i <= r->plan.nodes; i++)
         if (node_usable(&r->nodes[i]))
             watch_role(&r->nodes[i]);
+    check_raft(r);
 }

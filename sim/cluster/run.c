@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SLICE_MS = 50, PROGRESS_MS = 30000 };
+enum { SLICE_MS = 20, PROGRESS_MS = 30000 };
 
 /* --- the story --- */
 
@@ -128,7 +128,7 @@ static void pass(struct run *r, uint64_t until_ns)
     while (run_now(r) < until_ns && !run_failed(r)) {
         uint64_t next = run_now(r) + SLICE_MS * MS;
         sim_world_run(r->world, next < until_ns ? next : until_ns);
-        node_watch_roles(r);
+        node_watch(r);
     }
 }
 

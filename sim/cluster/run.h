@@ -102,7 +102,7 @@ void node_lose(struct node *n, const char *why);     /* kills it if it runs; for
 void node_receive(struct node *n, unsigned from, struct bytes bundle);
 bool node_usable(const struct node *n); /* UP */
 const char *node_name(const struct node *n);
-void node_watch_roles(struct run *r); /* notes who leads, holds raft's invariants */
+void node_watch(struct run *r); /* notes who leads, holds raft's invariants */
 
 /* --- clients.c --- */
 enum work { WORK_REGISTER, WORK_LIST, WORK_BANK, WORK_SET, WORK_COUNTER, WORKS };
