@@ -74,7 +74,7 @@ int main(int argc, char **argv)
 {
     struct ask a;
     if (!ask_parse(argc, argv, &a)) {
-        ask_usage();
+        ask_usage(stderr);
         return EXIT_USAGE;
     }
     if (a.shrink)

@@ -4,6 +4,8 @@
 
 #include "sim/cluster/cluster.h"
 
+#include <stdio.h>
+
 enum { EXIT_FINE = 0, EXIT_FOUND = 1, EXIT_USAGE = 2 };
 
 struct ask {
@@ -22,7 +24,7 @@ enum { NONE_GIVEN = 1 << 30 };
 
 /* false: wrong use, and was told so on standard error. */
 bool ask_parse(int argc, char **argv, struct ask *ret);
-void ask_usage(void);
+void ask_usage(FILE *to);
 void ask_plan(const struct ask *a, uint64_t seed, struct plan *ret);
 /* Prints the command that repeats it. */
 void ask_print(const struct ask *a, uint64_t seed);

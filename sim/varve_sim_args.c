@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-void ask_usage(void)
+void ask_usage(FILE *to)
 {
     (void)fprintf(
-        stderr,
+        to,
         "usage: varve-sim --seed N [--trace | --trace-ops] [--history FILE]   one seed\n"
         "       varve-sim --seeds COUNT [--from N] [--jobs J] [--twice]       so many seeds\n"
         "       varve-sim --minutes M [--from N] [--jobs J]                   a hunt\n"
@@ -128,6 +128,10 @@ bool ask_parse(int argc, char **argv, struct ask *ret)
 {
     struct ask a = {.from = 1, .jobs = 1, .watchers = NONE_GIVEN};
     for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--help")) {
+            ask_usage(stdout);
+            exit(EXIT_FINE);
+        }
         if (!strcmp(argv[i], "--list")) {
             list_all();
             exit(EXIT_FINE);

@@ -162,6 +162,7 @@ int cli_shell(struct cli *c, const struct cli_args *a);
 int cli_completion(struct cli *c, const struct cli_args *a);
 int cli_help(struct cli *c, const struct cli_args *a);
 int cli_serve(struct cli *c, const struct cli_args *a);
+int cli_sim(struct cli *c, const struct cli_args *a);
 int cli_config(struct cli *c, const struct cli_args *a);
 int cli_bench(struct cli *c, const struct cli_args *a);
 /* The library's {"set":{},"unset":[]} as lines for people. */

@@ -229,6 +229,17 @@ const struct cli_verb cli_verbs[] = {
      "varve shell --data my-data\n"
      "echo 'get users/alice' | varve shell\n",
      0, 0, 0, CLI_WRITES, cli_shell},
+    {"sim", "simulate whole clusters under faults, from one seed", "[--seed N | --minutes M]...",
+     "Runs varve-sim, which lies beside this program where Varve was built. It makes one number "
+     "into "
+     "a cluster,\n"
+     "its clients and everything that goes wrong, and checks what the clients saw; the same number "
+     "gives the same\n"
+     "run. Without a word it lists its options. Its exit code: 0 nothing found, 1 a seed failed, 2 "
+     "wrong use.",
+     "varve sim --seed 7 --trace\n"
+     "varve sim --minutes 10 --jobs 2\n",
+     0, 0, SIZE_MAX, CLI_RAW, cli_sim},
     {"completion", "print the completion script of a shell", "bash | zsh | fish", NULL,
      "source <(varve completion bash)\n"
      "varve completion zsh > ~/.zfunc/_varve\n"
