@@ -212,6 +212,31 @@ static enum status edge(struct lists *l, uint32_t from, uint32_t to, enum check_
     return from == NONE || to == NONE ? ST_OK : check__graph_edge(&l->graph, from, to, kind, key);
 }
 
+static bool is_unread(const struct lists *l, const struct history_step *s, uint32_t key)
+{
+    return s->verb == HISTORY_ADD && s->key_id == key &&
+           !check__map_get(&l->read, key, (uint64_t)s->number, 0);
+}
+
+static bool appends_unread(const struct lists *l, const struct history_op *op, uint32_t key)
+{
+    for (uint32_t j = 0; j < op->n; j++)
+        if (is_unread(l, &op->steps[j], key))
+            return true;
+    return false;
+}
+
+/* One that read the whole list and appended behind it, unread: the others' appends came later, and
+ * its own did not (which the way over the tail would say). */
+static enum status unread_of_others(struct lists *l, const struct history_op *op, uint32_t key)
+{
+    enum status st = ST_OK;
+    for (size_t i = 0; i < l->ops_n && st == ST_OK; i++)
+        if (l->in[i] && appends_unread(l, &l->ops[i], key))
+            st = edge(l, op->id, l->ops[i].id, CHECK_RW, key); /* none to itself */
+    return st;
+}
+
 static enum status add_read(struct lists *l, const struct history_op *op,
                             const struct history_step *s)
 {
@@ -229,6 +254,8 @@ static enum status add_read(struct lists *l, const struct history_op *op,
     }
     if (st != ST_OK)
         return st;
+    if (n == length(k->elements) && appends_unread(l, op, s->key_id))
+        return unread_of_others(l, op, s->key_id);
     uint32_t next = n < length(k->elements) ? writer_at(l, s->key_id, n) : k->tail;
     return edge(l, op->id, next, CHECK_RW, s->key_id);
 }
