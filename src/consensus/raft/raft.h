@@ -242,6 +242,9 @@ enum status raft_transfer(struct raft *r, uint64_t to_replica) WARN_UNUSED;
 enum status raft_campaign(struct raft *r) WARN_UNUSED;
 /* A peer is known to be unreachable: stop pipelining to it until it answers. */
 void raft_unreachable(struct raft *r, uint64_t replica);
+/* The peer waits for what is committed by now: it is told with the next update, and not only with
+ * the next append or beat. */
+void raft_tell(struct raft *r, uint64_t replica);
 
 /* ---- completions ---- */
 /* All that was handed out with tickets up to this one is durable. */

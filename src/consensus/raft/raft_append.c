@@ -221,6 +221,15 @@ void raft_unreachable(struct raft *r, uint64_t replica)
     }
 }
 
+void raft_tell(struct raft *r, uint64_t replica)
+{
+    struct raft__peer *p = raft__peer(r, replica);
+    if (r->role != RAFT_LEADER || !p || p->commit_told >= r->commit)
+        return;
+    p->hb_due = true;
+    raft__touch(r);
+}
+
 /* ---- a follower takes entries ---- */
 
 void raft__ack(struct raft *r, uint64_t to, uint64_t to_store, uint64_t index, uint64_t round)

@@ -280,6 +280,12 @@ void replica_unreachable(struct replica *r, uint64_t node)
         raft_unreachable(r->raft, node);
 }
 
+void replica_tell(struct replica *r, uint64_t node)
+{
+    if (!r->owner->broken && !r->owner->stalled)
+        raft_tell(r->raft, node);
+}
+
 void replica_withdraw(struct replica *r)
 {
     enum status st = raft_withdraw(r->raft);

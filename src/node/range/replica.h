@@ -79,6 +79,7 @@ enum status replica_propose(struct replica *r, struct bytes payload, uint64_t *r
                             uint64_t *ret_term) WARN_UNUSED;
 enum status replica_read(struct replica *r, uint64_t id) WARN_UNUSED; /* as raft_read */
 void replica_unreachable(struct replica *r, uint64_t node);
+void replica_tell(struct replica *r, uint64_t node); /* of what is committed, with the next round */
 /* An item of the owner's in the next bundle to a node. NO_MEMORY, TOO_LARGE: nothing is sent. */
 enum status replicas_say(struct replicas *rs, uint64_t to_node, uint8_t kind,
                          struct bytes body) WARN_UNUSED;

@@ -44,6 +44,7 @@ struct lead_waiter {
 /* What is known of another node. */
 struct cluster_peer {
     uint64_t node, incarnation; /* 0: not heard of yet */
+    bool waits;                 /* was told of a write of its own that it cannot see yet */
     uint64_t seen_max;          /* forwards of it: the highest number, and which below were seen */
     uint64_t seen[CLUSTER_SEEN / 64];
 };

@@ -61,6 +61,17 @@ static void take_inputs(struct store *s)
     }
 }
 
+/* Who forwarded a write waits until it is applied there, which no beat should delay. */
+static void tell_who_waits(struct store *s)
+{
+    struct cluster *c = s->cluster;
+    for (size_t i = 0; i < c->o.n; i++) {
+        if (c->peers[i].waits)
+            replica_tell(s->replica, c->peers[i].node);
+        c->peers[i].waits = false;
+    }
+}
+
 /* ---- reads ---- */
 
 /* All that wait and have not asked share one asking. */
@@ -144,6 +155,7 @@ static bool drive_once(struct store *s)
         return false;
     }
     tick(s);
+    tell_who_waits(s);
     ask(s);
     cluster_write(s);
     store__make_room_beside(s);
@@ -190,7 +202,7 @@ void cluster_drive(struct store *s, struct proposal *mine)
     if (!free)
         return; /* whoever drives looks at what came before it leaves */
     /* The others of the reactor's turn first, so that what they bring is in the same round. */
-    if (mine && fiber_current())
+    if (fiber_current())
         fiber_yield();
     drive_on(s, mine);
 }
@@ -227,12 +239,10 @@ void cluster_lead_end(struct store *s)
     drive_on(s, NULL);
 }
 
-enum status store_receive(struct store *s, uint64_t from_node, struct bytes bundle, struct err *err)
+static enum status queue_bundle(struct store *s, uint64_t from_node, struct bytes bundle,
+                                struct err *err)
 {
     struct cluster *c = s->cluster;
-    if (!c || from_node == c->o.node || !cluster_peer(s, from_node))
-        return err_set(err, ST_INVALID_ARGUMENT, "%s has no peer of id %llu", s->dir,
-                       (unsigned long long)from_node);
     if (bundle.len > STORE_BUNDLE_MAX)
         return err_set(err, ST_TOO_LARGE, "a bundle of %zu bytes, over the limit of %d", bundle.len,
                        STORE_BUNDLE_MAX);
@@ -250,13 +260,37 @@ enum status store_receive(struct store *s, uint64_t from_node, struct bytes bund
         list_push_back(&c->inbox, &m->node);
     }
     env_mutex_unlock(&s->queue_lock);
-    if (full) {
-        mem_free(m);
-        return err_set(err, ST_OVERLOADED, "bundles of more than %d bytes wait already",
-                       STORE_INBOX_BYTES);
+    if (!full)
+        return ST_OK;
+    mem_free(m);
+    return err_set(err, ST_OVERLOADED, "bundles of more than %d bytes wait already",
+                   STORE_INBOX_BYTES);
+}
+
+enum status store_receive_all(struct store *s, uint64_t from_node, const struct bytes *bundles,
+                              size_t n, size_t *ret_taken, struct err *err)
+{
+    const struct cluster *c = s->cluster;
+    enum status first = ST_OK;
+    size_t taken = 0;
+    if (!c || from_node == c->o.node || !cluster_peer(s, from_node))
+        return err_set(err, ST_INVALID_ARGUMENT, "%s has no peer of id %llu", s->dir,
+                       (unsigned long long)from_node);
+    for (size_t i = 0; i < n; i++) {
+        enum status st = queue_bundle(s, from_node, bundles[i], first ? NULL : err);
+        first = first ? first : st;
+        taken += st == ST_OK;
     }
-    cluster_drive(s, NULL);
-    return ST_OK;
+    if (taken)
+        cluster_drive(s, NULL);
+    if (ret_taken)
+        *ret_taken = taken;
+    return first;
+}
+
+enum status store_receive(struct store *s, uint64_t from_node, struct bytes bundle, struct err *err)
+{
+    return store_receive_all(s, from_node, &bundle, 1, NULL, err);
 }
 
 enum status store_barrier(struct store *s, uint64_t timeout_ms, struct err *err)

@@ -91,6 +91,9 @@ void cluster_tell(struct store *s, struct proposal *p)
                                .version = m->w.version,
                                .duplicate = m->w.duplicate,
                                .message = p->st == ST_OK ? BYTES_EMPTY : BYTES_STR(p->err.detail)};
+    struct cluster_peer *peer = cluster_peer(s, m->from);
+    if (peer && p->st == ST_OK)
+        peer->waits = true;
     buf_clear(&c->scratch);
     if (forward_encode_answer(&c->scratch, &a) != ST_OK ||
         replicas_say(s->replicas, m->from, CLUSTER_ANSWER, buf_bytes(&c->scratch)) != ST_OK)
@@ -234,8 +237,12 @@ static void on_answer(struct store *s, const struct cluster_peer *peer, struct b
         p->w->failed = (size_t)a.failed;
         p->w->duplicate = a.duplicate;
         p->index = a.index;
-        if (a.status == ST_OK) {
+        if (a.status == ST_OK && a.index > s->range.applied) {
             list_push_back(&c->awaiting, &p->node);
+            return;
+        }
+        if (a.status == ST_OK) { /* the entry was quicker than the answer */
+            cluster_answer(s, p, ST_OK);
             return;
         }
         err_set(&p->err, a.status, "%.*s", (int)a.message.len, (const char *)a.message.data);

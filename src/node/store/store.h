@@ -116,6 +116,10 @@ void store_abandon(struct store *s);
  * cluster). */
 enum status store_receive(struct store *s, uint64_t from_node, struct bytes bundle,
                           struct err *err) WARN_UNUSED;
+/* The same for several at once, which are looked at together. The first error; the others of them may
+ * have been taken all the same: *ret_taken (may be NULL), untouched by INVALID_ARGUMENT. */
+enum status store_receive_all(struct store *s, uint64_t from_node, const struct bytes *bundles,
+                              size_t n, size_t *ret_taken, struct err *err) WARN_UNUSED;
 /* After it has answered OK, reads of the present here see every write that was acknowledged anywhere
  * before the call. At once where there is one voter. Errors: UNAVAILABLE (no leader in time),
  * NO_MEMORY, POISONED. */
