@@ -23,22 +23,16 @@ struct server_cluster {
     struct tls_context *tls_server, *tls_client;
     struct peers *peers;
     struct loop_timer look;
-    struct store_role seen;
-    bool looked;
+    struct store_role seen; /* zeroed: no leader */
 };
 
 /* --- what comes in, and who leads --- */
 
 static enum status receive(void *arg, uint64_t from, const struct bytes *bundles, size_t n,
-                           struct err *err)
+                           size_t *ret_taken, struct err *err)
 {
     struct server *s = arg;
-    enum status first = ST_OK;
-    for (size_t i = 0; i < n; i++) {
-        enum status st = store_receive(s->db.store, from, bundles[i], first ? NULL : err);
-        first = first ? first : st;
-    }
-    return first;
+    return store_receive_all(s->db.store, from, bundles, n, ret_taken, err);
 }
 
 static void changed(void *arg, uint64_t node, bool up)
@@ -67,10 +61,9 @@ static void look(void *arg)
     struct loop *loop = reactor_loop(reactors_at(c->reactors, 0));
     struct store_role r;
     store_role(c->server->db.store, &r);
-    if (c->looked && (r.leader != c->seen.leader || (r.leader && r.term != c->seen.term)))
+    if (r.leader != c->seen.leader || (r.leader && r.term != c->seen.term))
         tell_role(&r);
     c->seen = r;
-    c->looked = true;
     loop_timer_start(loop, &c->look, loop_clock_ns(loop) + (uint64_t)LOOK_MS * NS_PER_MS);
 }
 

@@ -54,9 +54,10 @@ struct peer_options {
     /* After keepalive_ms of silence a PING, and keepalive_timeout_ms for its answer; 0: 1 s, 2 s. */
     uint32_t keepalive_ms, keepalive_timeout_ms;
     /* Bundles that came from a node, n of 1 to PEER_BATCH_MAX in their order; on a fiber of the
-     * reactor, one call at a time for each link. OVERLOADED and other errors: they count as lost. */
+     * reactor, one call at a time for each link. *ret_taken: how many of them were taken; an error
+     * says why the others were not, which count as lost. */
     enum status (*receive)(void *arg, uint64_t from, const struct bytes *bundles, size_t n,
-                           struct err *err);
+                           size_t *ret_taken, struct err *err);
     /* A link came up, or went down. On the reactor's thread, must not wait. May be NULL. */
     void (*changed)(void *arg, uint64_t node, bool up);
     void *arg;

@@ -29,13 +29,12 @@ static enum status greet(struct peers *p, struct rpc *r, struct peer_link **ret,
     return ST_OK;
 }
 
-static void count(struct peer_link *l, size_t n, size_t bytes, bool taken)
+static void count(struct peer_link *l, size_t n, size_t bytes, size_t taken)
 {
     env_mutex_lock(&l->mutex);
     l->stats.received_bundles += n;
     l->stats.received_bytes += bytes;
-    if (!taken)
-        l->stats.dropped_in += n;
+    l->stats.dropped_in += n - taken;
     env_mutex_unlock(&l->mutex);
 }
 
@@ -44,9 +43,11 @@ static void deliver(struct peer_link *l, const struct bytes *bundles, size_t n, 
     struct peers *p = l->p;
     struct err err;
     err_init(&err);
-    enum status st =
-        atomic_load(&p->stopped) ? ST_CLOSED : p->o.receive(p->o.arg, l->node.id, bundles, n, &err);
-    count(l, n, bytes, st == ST_OK);
+    size_t taken = 0;
+    enum status st = ST_CLOSED;
+    if (!atomic_load(&p->stopped))
+        st = p->o.receive(p->o.arg, l->node.id, bundles, n, &taken, &err);
+    count(l, n, bytes, taken);
     if (st && log_enabled(LOG_DEBUG))
         log_at(LOG_DEBUG, "peer", "bundles are dropped", LOG_FU64("node", l->node.id),
                LOG_FU64("bundles", n), LOG_FSTR("because", err.detail));
@@ -65,7 +66,7 @@ static enum status gather(struct peer_link *l, struct rpc *r, struct bytes first
     for (;;) {
         st = buf_append(kept, bundle.data, bundle.len);
         if (st) {
-            count(l, 1, bundle.len, false);
+            count(l, 1, bundle.len, 0);
             st = ST_OK; /* lost, as any may be */
         } else {
             ends[n++] = kept->len;

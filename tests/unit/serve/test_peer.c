@@ -77,7 +77,7 @@ static struct bytes bundle_of(uint8_t *room, uint64_t number, size_t len)
 }
 
 static enum status receive(void *arg, uint64_t from, const struct bytes *bundles, size_t n,
-                           struct err *err)
+                           size_t *ret_taken, struct err *err)
 {
     struct node *node = arg;
     struct heard *h = &node->from[from];
@@ -101,6 +101,7 @@ static enum status receive(void *arg, uint64_t from, const struct bytes *bundles
     }
     atomic_fetch_add(&h->batches, 1);
     atomic_fetch_add(&h->bundles, n);
+    *ret_taken = n;
     return ST_OK;
 }
 
