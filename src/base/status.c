@@ -120,7 +120,11 @@ enum status err_set(struct err *err, enum status st, const char *fmt, ...)
     va_start(ap, fmt);
     size_t wanted = format_detail(text, fmt, ap);
     va_end(ap);
-    mark_cut(text, wanted);
+    /* Callers name what the memory was for; that there was none is said here. */
+    if (st == ST_NO_MEMORY && !strstr(text, "memory"))
+        join_detail(text, wanted, wanted ? ": " : "", "out of memory");
+    else
+        mark_cut(text, wanted);
     err->status = st;
     memcpy(err->detail, text, strlen(text) + 1);
     return st;

@@ -70,7 +70,8 @@ struct err {
 };
 
 void err_init(struct err *err);
-/* Sets status and detail; `err` may be NULL. Returns `st`, so `return err_set(err, ST_X, ...)`. */
+/* Sets status and detail; `err` may be NULL. Returns `st`, so `return err_set(err, ST_X, ...)`.
+ * NO_MEMORY: the detail ends with that, unless it says it already. */
 enum status err_set(struct err *err, enum status st, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* As err_set, from errno: appends ": " and strerror(errno_value). */

@@ -120,7 +120,9 @@ static int failed(struct import *im, varve_status st)
 {
     char n[CLI_NUMBER_TEXT_MAX];
     cli_progress_end(&im->progress);
-    int code = cli_fail(im->c, st, st == VARVE_DISK_FULL ? "disk full" : "import");
+    int code = st == VARVE_NO_MEMORY /* some of it was wanted here, without a call of the library */
+                   ? cli_error(im->c, CLI_FAILED, "import: out of memory")
+                   : cli_fail(im->c, st, st == VARVE_DISK_FULL ? "disk full" : "import");
     cli_count_format(im->in.rows, n);
     fprintf(im->c->err, "%s row%s %s imported.%s\n", n, im->in.rows == 1 ? "" : "s",
             im->in.rows == 1 ? "is" : "are", im->id.known ? " --resume goes on behind them." : "");

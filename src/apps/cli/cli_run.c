@@ -480,7 +480,9 @@ int cli_run(struct cli *c, int argc, char **argv)
             st = cli_args_parse(&a, cli_verb_options(a.verb), a.verb->name, argc - used - 1,
                                 argv + used + 1, false, NULL, &e);
     }
-    if (st != ST_OK)
+    if (st == ST_NO_MEMORY)
+        code = cli_fail_local(c, st, &e);
+    else if (st != ST_OK)
         code = cli_usage(c, &a, "%s", e.detail);
     else if (a.verb)
         code = run_verb(c, &a);

@@ -47,6 +47,26 @@ static void rows_are_well_formed(void **state)
     assert_int_equal(status_grpc(ST_NOT_FOUND), 5);
 }
 
+static void no_memory_says_so(void **state)
+{
+    (void)state;
+    struct err err;
+    char wide[ERR_DETAIL_MAX + 10];
+    assert_int_equal(err_set(&err, ST_NO_MEMORY, "cursor"), ST_NO_MEMORY);
+    assert_string_equal(err.detail, "cursor: out of memory");
+    assert_int_equal(err_set(&err, ST_NO_MEMORY, "%s", ""), ST_NO_MEMORY);
+    assert_string_equal(err.detail, "out of memory");
+    assert_int_equal(err_set(&err, ST_NO_MEMORY, "no memory for %d", 1), ST_NO_MEMORY);
+    assert_string_equal(err.detail, "no memory for 1");
+    assert_int_equal(err_set(&err, ST_NOT_FOUND, "cursor"), ST_NOT_FOUND);
+    assert_string_equal(err.detail, "cursor");
+    memset(wide, 'w', sizeof(wide) - 1);
+    wide[sizeof(wide) - 1] = 0;
+    assert_int_equal(err_set(&err, ST_NO_MEMORY, "%s", wide), ST_NO_MEMORY);
+    assert_int_equal(strlen(err.detail), ERR_DETAIL_MAX - 1);
+    assert_string_equal(err.detail + ERR_DETAIL_MAX - 4, "...");
+}
+
 static void numbers_outside_the_table_have_a_row(void **state)
 {
     (void)state;
@@ -158,6 +178,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_are_dense_and_names_unique),
         cmocka_unit_test(rows_are_well_formed),
+        cmocka_unit_test(no_memory_says_so),
         cmocka_unit_test(numbers_outside_the_table_have_a_row),
         cmocka_unit_test(errno_maps_to_status),
         cmocka_unit_test(details_grow_from_layer_to_layer),
