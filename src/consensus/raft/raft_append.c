@@ -8,11 +8,13 @@
 #include "consensus/raft/raft_internal.h"
 
 #include "base/buggify.h"
+#include "base/planted.h"
 
 uint64_t raft__own_match(const struct raft *r)
 {
     uint64_t bad = raft__first_bad(r);
-    return r->log.durable < bad ? r->log.durable : bad - 1;
+    uint64_t own = PLANTED(LEADER_COUNTS_UNSYNCED) ? r->log.last : r->log.durable;
+    return own < bad ? own : bad - 1;
 }
 
 void raft__set_commit(struct raft *r, uint64_t commit)
@@ -31,7 +33,8 @@ void raft__maybe_commit(struct raft *r)
     uint64_t q = raft__quorum_match(r);
     /* An entry of an earlier term is committed by one of this term behind it, never by counting
      * (3.6.2). */
-    if (q > r->log.last || q <= r->commit || raft__term_at(&r->log, q) != r->term)
+    if (q > r->log.last || q <= r->commit ||
+        (raft__term_at(&r->log, q) != r->term && !PLANTED(OLD_TERM_BY_COUNTING)))
         return;
     bool first = r->commit < r->term_start;
     raft__quota_committed(r, r->commit + 1, q);
@@ -238,6 +241,8 @@ void raft__ack(struct raft *r, uint64_t to, uint64_t to_store, uint64_t index, u
     if (index >= bad)
         index = bad - 1;
     bool after = index > r->log.durable || !raft__hard_durable(r);
+    if (PLANTED(ACK_BEFORE_SYNC))
+        after = false;
     struct raft_msg *a = raft__send(r, RAFT_MSG_APPEND_RESP, to, to_store, after);
     if (!a)
         return;
@@ -335,6 +340,9 @@ enum status raft__on_append(struct raft *r, const struct raft_msg *m)
     enum status st = take_entries(r, m, &last);
     if (last < r->commit)
         last = r->commit;
+    if (PLANTED(STALE_APPEND_TRUNCATES) && m->n_entries > 0 && last >= r->commit &&
+        last < r->log.last)
+        raft__log_truncate(r, last + 1);
     if (last > r->verified)
         r->verified = last;
     raft__set_commit(r, m->commit < r->verified ? m->commit : r->verified);
@@ -412,7 +420,8 @@ enum status raft__on_append_resp(struct raft *r, const struct raft_msg *m)
 
 enum status raft__on_heartbeat(struct raft *r, const struct raft_msg *m)
 {
-    raft__set_commit(r, m->commit < r->verified ? m->commit : r->verified);
+    uint64_t known = PLANTED(COMMIT_UNVERIFIED) ? r->log.last : r->verified;
+    raft__set_commit(r, m->commit < known ? m->commit : known);
     bool slept = raft__try_sleep_follower(r, m);
     struct raft_msg *a =
         raft__send(r, RAFT_MSG_HEARTBEAT_RESP, m->from, m->from_store, !raft__hard_durable(r));

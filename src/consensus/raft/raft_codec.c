@@ -12,6 +12,7 @@
 #include "consensus/raft/raft_codec.h"
 
 #include "base/alloc.h"
+#include "base/planted.h"
 
 enum { PART_ENTRIES = 1, PART_SNAPSHOT = 2, PART_DATA = 4, NUMBERS = 10, ENTRY_BYTES_MIN = 3 };
 
@@ -206,6 +207,8 @@ static enum status read_message(struct reader *in, struct raft_decoded *d, struc
                                         &m->log_term, &m->commit, &m->hint, &m->round, &m->offset};
     uint8_t parts;
     bool ok = read_u8(in, &m->type) && read_u8(in, &m->flags);
+    if (PLANTED(CODEC_LOSES_REJECT) && ok && m->type == RAFT_MSG_APPEND_RESP)
+        m->flags &= (uint8_t)~RAFT_MSG_REJECT;
     for (unsigned i = 0; ok && i < NUMBERS; i++)
         ok = read_varint(in, numbers[i]);
     ok = ok && read_u8(in, &parts);

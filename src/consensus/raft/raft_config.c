@@ -8,6 +8,8 @@
  */
 #include "consensus/raft/raft_internal.h"
 
+#include "base/planted.h"
+
 enum { CONF_HEAD = 8, CONF_MEMBER = 17, CONF_AUTO_LEAVE = 1 };
 
 static void put64(uint8_t *p, uint64_t v)
@@ -205,7 +207,7 @@ static uint64_t majority_of(struct raft *r, uint8_t flag, bool rounds)
     size_t n = 0;
     for (size_t i = 0; i < r->n_peers; i++) {
         const struct raft__peer *p = &r->peers[i];
-        if (!(p->flags & flag))
+        if (!(p->flags & flag) && !(PLANTED(LEARNER_COUNTED) && p->flags & RAFT_LEARNER))
             continue;
         uint64_t x = rounds ? p->round : p->match;
         if (p->replica == r->id)
@@ -217,12 +219,14 @@ static uint64_t majority_of(struct raft *r, uint8_t flag, bool rounds)
     }
     if (n == 0)
         return flag == RAFT_VOTER_OLD ? UINT64_MAX : 0;
-    return v[n / 2];
+    return PLANTED(HALF_IS_MAJORITY) ? v[(n - 1) / 2] : v[n / 2];
 }
 
 static uint64_t both(struct raft *r, bool rounds)
 {
     uint64_t a = majority_of(r, RAFT_VOTER, rounds), b = majority_of(r, RAFT_VOTER_OLD, rounds);
+    if (PLANTED(JOINT_LEFT_EARLY))
+        return a;
     return a < b ? a : b;
 }
 
@@ -265,6 +269,8 @@ static int votes_in(struct raft *r, uint8_t flag)
         }
     if (n == 0)
         return flag == RAFT_VOTER_OLD ? 1 : -1;
+    if (PLANTED(HALF_ELECTS) && yes >= n - n / 2 - n % 2)
+        return 1;
     return yes > n / 2 ? 1 : n - no <= n / 2 ? -1 : 0;
 }
 
@@ -335,7 +341,7 @@ static enum status may_change(struct raft *r, struct err *err)
     if (r->role != RAFT_LEADER || r->transfer_to || r->resign)
         return err_set(err, ST_PRECONDITION_FAILED, "group %llu: not leading",
                        (unsigned long long)r->group);
-    if (r->commit < r->term_start)
+    if (r->commit < r->term_start && !PLANTED(CHANGE_BEFORE_TERM_COMMIT))
         return err_set(err, ST_PRECONDITION_FAILED,
                        "group %llu: nothing of this term is committed yet",
                        (unsigned long long)r->group);

@@ -6,6 +6,8 @@
  */
 #include "consensus/raft/raft_internal.h"
 
+#include "base/planted.h"
+
 void raft__draw_timeout(struct raft *r)
 {
     uint64_t e = r->store->o.election_ms;
@@ -72,6 +74,8 @@ void raft__become_follower(struct raft *r, uint64_t term, uint64_t leader, uint6
 static bool up_to_date(const struct raft *r, const struct raft_msg *m)
 {
     uint64_t mine = raft__last_term(&r->log);
+    if (PLANTED(LOG_NOT_JUDGED) || (PLANTED(LOG_JUDGED_BY_LENGTH) && m->index >= r->log.last))
+        return true;
     return m->log_term > mine || (m->log_term == mine && m->index >= r->log.last);
 }
 
@@ -217,8 +221,9 @@ enum status raft__on_prevote(struct raft *r, const struct raft_msg *m)
 enum status raft__on_vote(struct raft *r, const struct raft_msg *m)
 {
     ASSERT(m->term == r->term);
-    bool free_vote = r->vote == m->from || (r->vote == 0 && r->leader == 0);
-    struct raft_msg *a = raft__send(r, RAFT_MSG_VOTE_RESP, m->from, m->from_store, true);
+    bool free_vote = r->vote == m->from || (r->vote == 0 && r->leader == 0) || PLANTED(VOTES_TWICE);
+    struct raft_msg *a =
+        raft__send(r, RAFT_MSG_VOTE_RESP, m->from, m->from_store, !PLANTED(VOTE_BEFORE_SYNC));
     if (!a)
         return ST_OVERLOADED;
     if (!free_vote || !up_to_date(r, m)) {

@@ -6,6 +6,8 @@
  */
 #include "consensus/raft/raft_internal.h"
 
+#include "base/planted.h"
+
 enum { FIRST_CAP = 16, PACK_MAX = 2000 };
 /* What one slot of the arrays costs the budget. */
 static const size_t slot_bytes = sizeof(struct raft_entry) + sizeof(struct raft__block *);
@@ -312,7 +314,8 @@ void raft__log_compact(struct raft *r, uint64_t index)
         l->n_runs -= gone;
     }
     l->compacted = index;
-    l->compacted_term = term;
+    if (!PLANTED(COMPACTED_ONE_TOO_FAR))
+        l->compacted_term = term;
     if (index == l->last)
         l->n_runs = 0;
     raft__drop_bad(r, 0, index);

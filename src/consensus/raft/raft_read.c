@@ -8,6 +8,8 @@
  */
 #include "consensus/raft/raft_internal.h"
 
+#include "base/planted.h"
+
 static struct raft__ask *front(struct raft__fifo *f)
 {
     return f->n ? &f->v[f->head] : NULL;
@@ -78,7 +80,7 @@ void raft__reads_applied(struct raft *r)
 /* The index is known: wait for it to be applied. */
 static void settle(struct raft *r, struct raft__ask a)
 {
-    if (a.index <= r->applied)
+    if (a.index <= r->applied || PLANTED(READ_BEFORE_APPLIED))
         finish(r, &a, true);
     else if (push(r, &r->waiting, a) != ST_OK)
         finish(r, &a, false);
@@ -106,10 +108,13 @@ static void start_round(struct raft *r)
 
 void raft__reads_check(struct raft *r)
 {
-    if (r->role != RAFT_LEADER || r->rounds.n == 0 || r->commit < r->term_start)
+    if (r->role != RAFT_LEADER || r->rounds.n == 0 ||
+        (r->commit < r->term_start && !PLANTED(READ_BEFORE_TERM_COMMIT)))
         return;
     for (;;) {
         uint64_t done = raft__quorum_round(r);
+        if (PLANTED(READ_WITHOUT_QUORUM) || (PLANTED(READ_AFTER_PAUSE) && raft__quorum_active(r)))
+            done = r->round;
         if (done > r->round_done)
             r->round_done = done;
         struct raft__ask *a;
@@ -130,9 +135,9 @@ void raft__reads_check(struct raft *r)
 static enum status lead_read(struct raft *r, struct raft__ask a)
 {
     raft__wake(r);
-    if (r->commit >= r->term_start) {
+    if (r->commit >= r->term_start || PLANTED(READ_BEFORE_TERM_COMMIT)) {
         a.index = r->commit;
-        a.round = r->round + 1; /* the next to begin */
+        a.round = r->round + (PLANTED(READ_SHARES_OLD_ROUND) ? 0 : 1); /* the next to begin */
     }
     enum status st = push(r, &r->rounds, a);
     if (st != ST_OK)
@@ -183,7 +188,9 @@ void raft__reads_ask(struct raft *r)
         raft__send(r, RAFT_MSG_READ, r->leader, r->leader_store, !raft__hard_durable(r));
     if (!m)
         return;
-    m->round = ++r->ask_no;
+    if (!PLANTED(READ_ID_REUSED) || r->ask_no == r->ask_first)
+        r->ask_no++;
+    m->round = r->ask_no;
     for (size_t i = 0; i < r->asked.n; i++) {
         struct raft__ask *a = &r->asked.v[r->asked.head + i];
         if (a->round == 0)

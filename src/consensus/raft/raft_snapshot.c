@@ -8,6 +8,7 @@
 #include "consensus/raft/raft_internal.h"
 
 #include "base/buggify.h"
+#include "base/planted.h"
 
 /* ---- sending ---- */
 
@@ -165,7 +166,7 @@ static void answer(struct raft *r, const struct raft__snap_in *in, uint8_t flags
 static bool have_it(struct raft *r, const struct raft_snapshot *s)
 {
     if (s->index <= r->apply_sent)
-        return true;
+        return !PLANTED(SNAPSHOT_OVER_NEWER);
     bool reaches = s->index <= r->commit || raft__term_at(&r->log, s->index) == s->term;
     return reaches && raft__first_bad(r) > s->index;
 }

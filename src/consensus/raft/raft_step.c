@@ -1,6 +1,8 @@
 /* raft_step.c - messages in: who may speak, what their term means; and the way out for answers. */
 #include "consensus/raft/raft_internal.h"
 
+#include "base/planted.h"
+
 enum { OUT_MAX = 1024 };
 
 const char *raft_msg_name(uint8_t type)
@@ -142,6 +144,8 @@ static bool settle_term(struct raft *r, const struct raft_msg *m)
     }
     if (m->term == r->term)
         return false;
+    if (PLANTED(HIGHER_TERM_IGNORED) && r->role == RAFT_LEADER && (m->flags & RAFT_MSG_REJECT))
+        return true;
     if (m->type == RAFT_MSG_VOTE && !(m->flags & RAFT_MSG_FORCE) && raft__sticky(r) &&
         m->from != r->leader)
         return true; /* a leader is alive: disruption is not even answered */

@@ -7,6 +7,7 @@
 #include "consensus/raft/raft_internal.h"
 
 #include "base/buggify.h"
+#include "base/planted.h"
 
 enum { GATHER_MAX = 64, NODES_MAX = 256 };
 
@@ -152,7 +153,8 @@ static void emit_committed(struct raft *r, struct raft_update *u, bool *more)
 
 static void describe(struct raft *r, struct raft_update *u)
 {
-    u->hard = (struct raft_hard_state){r->term, r->vote, r->commit};
+    u->hard =
+        (struct raft_hard_state){r->term, PLANTED(VOTE_NOT_PERSISTED) ? 0 : r->vote, r->commit};
     u->role_changed = r->role_dirty;
     r->role_dirty = false;
     u->role = r->role;

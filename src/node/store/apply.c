@@ -1,6 +1,7 @@
 #include "node/store/cluster.h"
 
 #include "base/log.h"
+#include "base/planted.h"
 
 /* Every op passes here between the table and publication: the cache must have it, or must not have
  * the old one, before any reader can be told of the new version. */
@@ -11,7 +12,7 @@ static void on_applied(void *arg, const struct entry_op *op, const struct record
     uint64_t hash = cache_hash(op->key);
     if (rec->kind == RECORD_PUT)
         absent_no_more(s, hash);
-    if (s->cache)
+    if (s->cache && !(PLANTED(CACHE_KEEPS_DELETED) && rec->kind == RECORD_DELETE))
         cache_update(s->cache, hash, op->key, rec);
     if (route_is_catalog(op->key))
         store__catalog_applied(s, op, rec->version);

@@ -1,6 +1,7 @@
 #include "node/store/store_internal.h"
 
 #include "base/alloc.h"
+#include "base/planted.h"
 #include <inttypes.h>
 
 /* Changes lie in version order in the engine's `when` rows, then in the frozen table, then in the
@@ -67,7 +68,8 @@ static int next_of_table(struct changes_iter *it, struct store_row *ret, struct 
         if (row.rec.version.hlc > it->upto.hlc)
             return 0;
         int c = version_cmp(row.rec.version, it->after);
-        if (c < 0 || (c == 0 && bytes_cmp(row.key, buf_bytes(&it->after_key)) <= 0))
+        if (c < 0 || (c == 0 && (bytes_cmp(row.key, buf_bytes(&it->after_key)) <= 0 ||
+                                 PLANTED(WATCH_LOSES_REST_OF_BATCH))))
             continue;
         if (route_collection(row.key) < STORE_FIRST_ID)
             continue;

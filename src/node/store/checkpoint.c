@@ -1,6 +1,7 @@
 #include "node/store/cluster.h"
 
 #include "base/log.h"
+#include "base/planted.h"
 #include <inttypes.h>
 
 /* A checkpoint: freeze the table (a moment, by the leader), sync the log, drain the frozen table
@@ -40,6 +41,10 @@ static enum status freeze(struct store *s, struct err *err)
     view_unref(now);
     if (v) {
         s->frozen_mark = (struct engine_mark){s->range.applied, s->range.term, s->range.newest};
+        if (PLANTED(MARK_ONE_AHEAD))
+            s->frozen_mark.index++;
+        if (PLANTED(MARK_ONE_BEHIND) && s->frozen_mark.index > 1)
+            s->frozen_mark.index--;
         store__install_view(s, v);
     }
     env_mutex_unlock(&s->view_change);

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/planted.h"
 #include <stdio.h>
 
 /* Writes that come to a node which does not lead go to the one that does. A forward is for one
@@ -120,7 +121,7 @@ static bool see(struct cluster_peer *peer, uint64_t number)
     uint64_t at = number % CLUSTER_SEEN, bit = UINT64_C(1) << (at % 64);
     bool first = !(peer->seen[at / 64] & bit);
     peer->seen[at / 64] |= bit;
-    return first;
+    return first || PLANTED(FORWARD_TAKEN_TWICE);
 }
 
 /* A collection that is not there (any more) is one that was dropped meanwhile. */

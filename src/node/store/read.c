@@ -1,10 +1,14 @@
 #include "node/store/cluster.h"
 
+#include "base/planted.h"
+
 #include <inttypes.h>
 
 static enum status find(struct view *v, struct bytes key, struct version at, bool cached,
                         struct record *ret, struct engine_pin *pin, struct err *err)
 {
+    if (PLANTED(FROZEN_BEFORE_ACTIVE) && v->frozen && table_get(v->frozen, key, at, ret))
+        return ST_OK;
     if (table_count(v->active) != 0 && table_get(v->active, key, at, ret))
         return ST_OK;
     if (v->frozen && table_get(v->frozen, key, at, ret))

@@ -1,5 +1,7 @@
 #include "node/store/cluster.h"
 
+#include "base/planted.h"
+
 #include <inttypes.h>
 
 /* What becomes of proposals in a cluster. All of it is done by who drives. */
@@ -46,7 +48,7 @@ void cluster_lost(struct store *s, struct proposal *p)
 void cluster_complete(struct store *s, struct list *done)
 {
     env_spin_lock(&s->clock_lock);
-    if (s->range.newest.hlc > s->clock.last)
+    if (s->range.newest.hlc > s->clock.last && !PLANTED(CLOCK_NOT_CARRIED_OVER))
         hlc_observe(&s->clock, s->range.newest.hlc);
     env_spin_unlock(&s->clock_lock);
     while (!list_empty(done))
@@ -134,8 +136,14 @@ void cluster_new_leader(struct store *s)
         struct proposal *p = container_of(it, struct proposal, node);
         const struct cluster_peer *to = cluster_peer(s, p->to_node);
         if (p->to_node != c->now.leader || p->term != c->now.term ||
-            p->to_incarnation != to->incarnation)
-            unknown(s, p, "the leader was lost while it had the write");
+            p->to_incarnation != to->incarnation) {
+            if (!PLANTED(UNKNOWN_TRIED_AGAIN)) {
+                unknown(s, p, "the leader was lost while it had the write");
+                continue;
+            }
+            list_remove(&p->node);
+            list_push_back(&c->queued, &p->node);
+        }
     }
 }
 
@@ -147,6 +155,8 @@ static bool latched(struct store *s, const struct proposal *p)
 {
     const struct latches *l = s->cluster->latches;
     const struct store_write *w = p->w;
+    if (PLANTED(LATCHES_FORGOTTEN))
+        return false;
     for (size_t i = 0; i < w->n_requires; i++)
         if (latches_has(l, w->requires[i].key))
             return true;
@@ -185,7 +195,8 @@ static bool take(struct store *s, struct view *v, struct proposal *p)
     if (latched(s, p))
         return true; /* it stays where it is */
     enum status st = check_moment(s, p, now_ms);
-    if (st == ST_OK && (p->w->n_requires || p->w->n_collections))
+    if (st == ST_OK && (p->w->n_requires || p->w->n_collections) &&
+        !(PLANTED(FORWARDED_UNCHECKED) && p->remote))
         st = store__check_requires(v, NULL, p, now_ms);
     if (st != ST_OK) {
         cluster_answer(s, p, st);
@@ -198,6 +209,10 @@ static bool take(struct store *s, struct view *v, struct proposal *p)
     if (st == ST_OK) {
         p->w->version = version;
         latches_take(c->latches, payload);
+        if (PLANTED(ANSWER_BEFORE_COMMIT) && !p->remote) {
+            cluster_answer(s, p, ST_OK);
+            return true;
+        }
         list_remove(&p->node);
         list_push_back(&s->in_log, &p->node);
         return true;
@@ -228,7 +243,7 @@ static void lead(struct store *s)
         return;
     }
     /* All that earlier leaders committed is applied once an entry of this term is. */
-    if (s->range.term != c->now.term)
+    if (s->range.term != c->now.term && !PLANTED(LEADS_BEFORE_APPLIED))
         return;
     if (latches_term(c->latches) != c->now.term)
         latches_reset(c->latches, c->now.term);

@@ -128,7 +128,7 @@ static void memory_may_fail_anywhere(void **state)
             assert_int_equal(st, ST_NO_MEMORY);
         history_free(back);
     }
-    assert_true(at > 20);
+    assert_true(at > 5);
     for (at = 1;; at++) {
         struct buf out = BUF_INIT;
         mem_fail_at(at, 1);

@@ -1,0 +1,80 @@
+/* planted.h - bugs that one test build has on purpose, to prove that the simulator would find them.
+ *
+ * Owns:     in that build, the number of the one bug that this process has. Promises: without the
+ * CMake option VARVE_PLANTED_BUGS a PLANTED(...) is the constant false, and nothing of this is in
+ * the program (tests/integration/house holds the binaries to that). Never: more than one bug at a
+ * time. Threads:  chosen before main, by the environment variable VARVE_PLANTED_BUG; read by any.
+ *
+ * They were planted without regard to what the simulator looks for. tools/hunt-planted runs the
+ * default swarm of varve-sim against each, and for those that a static cluster cannot reach, the
+ * random tests of Raft alone. docs/testing.md says how to add one.
+ */
+#ifndef VARVE_BASE_PLANTED_H
+#define VARVE_BASE_PLANTED_H
+
+#include <stdbool.h>
+
+#ifdef VARVE_PLANTED_BUGS
+
+/* X(name, who hunts it, what is wrong): tools/hunt-planted reads these lines. */
+#define PLANTED_BUGS(X)                                                                            \
+    X(VOTE_NOT_PERSISTED, sim, "the vote is missing from the durable hard state")                  \
+    X(HARD_STATE_WITH_ENTRIES_ONLY, sim, "term and vote are logged only along with entries")       \
+    X(VOTE_BEFORE_SYNC, sim, "a vote leaves before it is durable")                                 \
+    X(VOTES_TWICE, sim, "one vote is given to everybody who asks in a term")                       \
+    X(LOG_NOT_JUDGED, sim, "a vote is given whatever the candidate's log holds")                   \
+    X(LOG_JUDGED_BY_LENGTH, sim, "a candidate's log is judged by its length and not its terms")    \
+    X(HALF_ELECTS, sim, "half of the votes are enough to lead")                                    \
+    X(HIGHER_TERM_IGNORED, sim, "a leader does not step down when answers have a higher term")     \
+    X(OLD_TERM_BY_COUNTING, sim, "an entry of an earlier term is committed by counting copies")    \
+    X(HALF_IS_MAJORITY, sim, "in a group of even size half of the copies commit")                  \
+    X(ACK_BEFORE_SYNC, sim, "a follower acknowledges entries before they are durable")             \
+    X(LEADER_COUNTS_UNSYNCED, sim, "the leader counts its own copy before it is durable")          \
+    X(SYNC_SKIPPED, sim, "the log is not synced and said to be")                                   \
+    X(COMMIT_UNVERIFIED, sim, "a follower believes a commit index beyond what it compared")        \
+    X(STALE_APPEND_TRUNCATES, sim, "an append that comes late cuts off what came after it")        \
+    X(READ_WITHOUT_QUORUM, sim, "a ReadIndex round counts before anybody answered")                \
+    X(READ_SHARES_OLD_ROUND, sim, "a read joins the round that began before it came")              \
+    X(READ_ID_REUSED, sim, "a follower asks under a number that it used before")                   \
+    X(READ_BEFORE_TERM_COMMIT, sim,                                                                \
+      "a new leader answers reads before it knows what is committed")                              \
+    X(READ_AFTER_PAUSE, sim, "a leader that heard a quorum lately answers reads by itself")        \
+    X(READ_BEFORE_APPLIED, sim, "a read is answered before its index is applied")                  \
+    X(LEADER_SKIPS_BARRIER, sim, "who thinks that it leads reads without asking anybody")          \
+    X(ANSWER_BEFORE_COMMIT, sim, "a leader answers a write when it is proposed")                   \
+    X(LEADS_BEFORE_APPLIED, sim, "a new leader checks requirements before all is applied")         \
+    X(LATCHES_FORGOTTEN, sim, "requirements do not wait for entries that are under way")           \
+    X(FORWARDED_UNCHECKED, sim, "requirements of writes from other nodes are not checked")         \
+    X(FORWARD_TAKEN_TWICE, sim, "a forwarded write that is delivered twice is done twice")         \
+    X(UNKNOWN_TRIED_AGAIN, sim, "a write whose leader was lost is sent to the next one too")       \
+    X(CLOCK_NOT_CARRIED_OVER, sim, "a new leader's clock does not heed the versions in its log")   \
+    X(MARK_ONE_AHEAD, sim, "the engine's mark claims one entry more than was drained")             \
+    X(MARK_ONE_BEHIND, sim, "the engine's mark claims one entry less than was drained")            \
+    X(LOG_GIVEN_UP_EARLY, sim, "the log gives up what is applied and not drained yet")             \
+    X(FROZEN_BEFORE_ACTIVE, sim, "reads look into the frozen table before the active one")         \
+    X(CACHE_KEEPS_DELETED, sim, "a delete leaves the cached value")                                \
+    X(WATCH_LOSES_REST_OF_BATCH, sim, "changes resumed inside a batch go on behind it")            \
+    X(ROT_ACCEPTED, sim, "a record of the log whose payload does not match its sum is taken")      \
+    X(ROT_TAKEN_FOR_TAIL, sim, "rot in the middle of the log is cut off as if it were a tail")     \
+    X(CODEC_LOSES_REJECT, sim, "a refused append arrives as an acknowledged one")                  \
+    X(LEARNER_COUNTED, raft, "a learner's copy counts for a commit")                               \
+    X(JOINT_LEFT_EARLY, raft, "a joint configuration is decided by the new voters alone")          \
+    X(CHANGE_BEFORE_TERM_COMMIT, raft, "a change starts before anything of the term is committed") \
+    X(SNAPSHOT_OVER_NEWER, raft, "a snapshot is installed over what is applied already")           \
+    X(COMPACTED_ONE_TOO_FAR, raft, "compaction forgets the term of the entry that it ends with")
+
+enum planted {
+    PLANTED_NONE,
+#define X(name, hunter, what) PLANTED_##name,
+    PLANTED_BUGS(X)
+#undef X
+};
+extern enum planted planted_bug;
+
+#define PLANTED(name) ((bool)__builtin_expect(planted_bug == PLANTED_##name, 0))
+
+#else
+#define PLANTED(name) false
+#endif
+
+#endif
