@@ -13,12 +13,18 @@
 #include "sim/check/check_internal.h"
 
 static const char NAME[] = "list";
-enum { NONE = UINT32_MAX };
+enum { NONE = UINT32_MAX, OTHERS_MAX = 64 };
 
 struct list {
     uint32_t reader; /* operation of the longest read; NONE: none yet */
     struct bytes elements;
-    uint32_t tail; /* node before the appends that nobody read; NONE */
+    uint32_t tail;   /* node before the appends that nobody read; NONE: there are none */
+    uint32_t unread; /* the first of them, by number in `unread`; NONE */
+};
+
+/* An acknowledged append that is in no list. */
+struct unread {
+    uint32_t op, next; /* next: of the same key */
 };
 
 struct lists {
@@ -30,6 +36,8 @@ struct lists {
     struct check_map writer; /* (key, element) -> operation */
     struct check_map read;   /* (key, element) -> place in the longest list */
     struct check_graph graph;
+    struct unread *unread;
+    uint32_t unread_n;
     bool *in; /* operations that happened */
     bool *timed;
 };
@@ -212,28 +220,20 @@ static enum status edge(struct lists *l, uint32_t from, uint32_t to, enum check_
     return from == NONE || to == NONE ? ST_OK : check__graph_edge(&l->graph, from, to, kind, key);
 }
 
-static bool is_unread(const struct lists *l, const struct history_step *s, uint32_t key)
+/* `op` comes before the appends that nobody read: but not before its own. */
+static enum status before_tail(struct lists *l, uint32_t op, enum check_edge_kind kind,
+                               uint32_t key)
 {
-    return s->verb == HISTORY_ADD && s->key_id == key &&
-           !check__map_get(&l->read, key, (uint64_t)s->number, 0);
-}
-
-static bool appends_unread(const struct lists *l, const struct history_op *op, uint32_t key)
-{
-    for (uint32_t j = 0; j < op->n; j++)
-        if (is_unread(l, &op->steps[j], key))
-            return true;
-    return false;
-}
-
-/* One that read the whole list and appended behind it, unread: the others' appends came later, and
- * its own did not (which the way over the tail would say). */
-static enum status unread_of_others(struct lists *l, const struct history_op *op, uint32_t key)
-{
+    const struct list *k = &l->of[key];
+    bool own = false;
+    for (uint32_t i = k->unread; i != NONE && !own; i = l->unread[i].next)
+        own = l->unread[i].op == op;
+    if (!own)
+        return edge(l, op, k->tail, kind, key);
     enum status st = ST_OK;
-    for (size_t i = 0; i < l->ops_n && st == ST_OK; i++)
-        if (l->in[i] && appends_unread(l, &l->ops[i], key))
-            st = edge(l, op->id, l->ops[i].id, CHECK_RW, key); /* none to itself */
+    uint32_t i = k->unread;
+    for (int n = 0; n < OTHERS_MAX && i != NONE && st == ST_OK; n++, i = l->unread[i].next)
+        st = edge(l, op, l->unread[i].op, kind, key); /* none to itself */
     return st;
 }
 
@@ -254,10 +254,9 @@ static enum status add_read(struct lists *l, const struct history_op *op,
     }
     if (st != ST_OK)
         return st;
-    if (n == length(k->elements) && appends_unread(l, op, s->key_id))
-        return unread_of_others(l, op, s->key_id);
-    uint32_t next = n < length(k->elements) ? writer_at(l, s->key_id, n) : k->tail;
-    return edge(l, op->id, next, CHECK_RW, s->key_id);
+    if (n < length(k->elements))
+        return edge(l, op->id, writer_at(l, s->key_id, n), CHECK_RW, s->key_id);
+    return before_tail(l, op->id, CHECK_RW, s->key_id);
 }
 
 static enum status add_steps(struct lists *l, const struct history_op *op)
@@ -291,14 +290,11 @@ static enum status add_unread(struct lists *l, const struct history_op *op,
     struct list *k = &l->of[s->key_id];
     if (check__map_get(&l->read, s->key_id, (uint64_t)s->number, 0))
         return ST_OK;
-    enum status st = ST_OK;
-    if (k->tail == NONE) {
+    if (k->tail == NONE)
         k->tail = check__graph_node(&l->graph);
-        if (length(k->elements))
-            st = edge(l, writer_at(l, s->key_id, length(k->elements) - 1), k->tail, CHECK_WW,
-                      s->key_id);
-    }
-    return st == ST_OK ? edge(l, k->tail, op->id, CHECK_WW, s->key_id) : st;
+    l->unread[l->unread_n] = (struct unread){op->id, k->unread};
+    k->unread = l->unread_n++;
+    return edge(l, k->tail, op->id, CHECK_WW, s->key_id);
 }
 
 static enum status add_order(struct lists *l, uint32_t key)
@@ -306,7 +302,9 @@ static enum status add_order(struct lists *l, uint32_t key)
     enum status st = ST_OK;
     for (size_t i = 1; i < length(l->of[key].elements) && st == ST_OK; i++)
         st = edge(l, writer_at(l, key, i - 1), writer_at(l, key, i), CHECK_WW, key);
-    return st;
+    size_t n = length(l->of[key].elements);
+    uint32_t last = n ? writer_at(l, key, n - 1) : NONE;
+    return st == ST_OK && last != NONE ? before_tail(l, last, CHECK_WW, key) : st;
 }
 
 static enum status build(struct lists *l)
@@ -316,12 +314,12 @@ static enum status build(struct lists *l)
     for (uint32_t k = 0; k < keys && st == ST_OK; k++)
         if (l->of[k].reader != NONE)
             st = check_elements(l, k, l->of[k].elements, l->of[k].reader, true);
-    for (uint32_t k = 0; k < keys && st == ST_OK; k++)
-        st = add_order(l, k);
     for (size_t i = 0; i < l->ops_n && st == ST_OK; i++)
         for (uint32_t j = 0; l->in[i] && j < l->ops[i].n && st == ST_OK; j++)
             if (l->ops[i].steps[j].verb == HISTORY_ADD)
                 st = add_unread(l, &l->ops[i], &l->ops[i].steps[j]);
+    for (uint32_t k = 0; k < keys && st == ST_OK; k++)
+        st = add_order(l, k);
     for (size_t i = 0; i < l->ops_n && st == ST_OK; i++) {
         if (is_list(&l->ops[i]) && l->ops[i].outcome == HISTORY_OK)
             st = add_steps(l, &l->ops[i]);
@@ -341,9 +339,13 @@ enum status check_list(const struct history *h, struct check_report *r)
     l.of = mem_zalloc((keys + 1) * sizeof *l.of);
     l.in = mem_zalloc(l.ops_n + 1);
     l.timed = mem_zalloc(l.ops_n + 1);
-    enum status st = l.of && l.in && l.timed ? ST_OK : ST_NO_MEMORY;
+    size_t adds = 0;
+    for (size_t i = 0; i < l.ops_n; i++)
+        adds += is_list(&l.ops[i]) ? l.ops[i].n : 0;
+    l.unread = mem_alloc((adds + 1) * sizeof *l.unread);
+    enum status st = l.of && l.in && l.timed && l.unread ? ST_OK : ST_NO_MEMORY;
     for (uint32_t k = 0; k < keys && st == ST_OK; k++)
-        l.of[k] = (struct list){NONE, BYTES_EMPTY, NONE};
+        l.of[k] = (struct list){NONE, BYTES_EMPTY, NONE, NONE};
     if (st == ST_OK)
         st = note_all(&l);
     if (st == ST_OK)
@@ -356,5 +358,6 @@ enum status check_list(const struct history *h, struct check_report *r)
     mem_free(l.of);
     mem_free(l.in);
     mem_free(l.timed);
+    mem_free(l.unread);
     return st;
 }

@@ -799,7 +799,8 @@ static void finish(struct gen *g)
         list_skew(g);
     ask_at_last(g, HISTORY_REGISTER, 'r', g->o->keys, false);
     if (!g->o->registers_only) {
-        ask_at_last(g, HISTORY_LIST, 'l', LISTS, true);
+        if (!g->o->quiet_end)
+            ask_at_last(g, HISTORY_LIST, 'l', LISTS, true);
         ask_at_last(g, HISTORY_BANK, 'b', GEN_ACCOUNTS, true);
         ask_at_last(g, HISTORY_SET, 's', 1, false);
         ask_at_last(g, HISTORY_COUNTER, 'c', 1, false);

@@ -60,6 +60,7 @@ struct gen_options {
     enum gen_plant plant;
     uint32_t lost_percent; /* answers that get lost */
     bool common_values;    /* writes share a few values, so that no value tells its writer */
+    bool quiet_end;        /* nobody reads the lists at the end: the last appends are in no read */
     bool registers_only;   /* single keys, as Porcupine judges them */
 };
 

@@ -324,6 +324,27 @@ static void an_append_that_nobody_ever_sees(void **state)
     expect("list", "G-single in real time");
 }
 
+static void an_append_to_what_was_read_that_nobody_reads(void **state)
+{
+    (void)state;
+    ONE(1, HISTORY_LIST, add("a", 1));
+    ONE(2, HISTORY_LIST, list("a", "1"), add("a", 2));
+    expect_nothing(); /* it comes behind what it read, and is no danger to itself */
+    struct history_step s[] = {list("a", "1"), add("a", 3)};
+    ONE(3, HISTORY_LIST, s[0], s[1]);
+    expect("list", "lost update"); /* it did not see 2 */
+}
+
+static void two_updates_that_nobody_reads(void **state)
+{
+    (void)state;
+    struct history_step s[] = {list("a", ""), add("a", 1)}, t[] = {list("a", ""), add("a", 2)};
+    uint32_t p = begin(1, HISTORY_LIST, s, 2), q = begin(2, HISTORY_LIST, t, 2);
+    end(p, HISTORY_OK, s, 2);
+    end(q, HISTORY_OK, t, 2);
+    expect("list", "lost update");
+}
+
 static void appends_out_of_their_order_in_time(void **state)
 {
     (void)state;
@@ -507,6 +528,8 @@ int main(void)
         TEST(write_skew),
         TEST(a_list_that_is_read_too_short),
         TEST(an_append_that_nobody_ever_sees),
+        TEST(an_append_to_what_was_read_that_nobody_reads),
+        TEST(two_updates_that_nobody_reads),
         TEST(appends_out_of_their_order_in_time),
         TEST(lists_that_do_not_agree),
         TEST(an_element_that_is_there_twice),
