@@ -24,6 +24,7 @@
 struct engine;
 struct engine_snapshot;
 struct engine_iter;
+struct engine_export;
 
 /* How far a range has come. */
 struct engine_mark {
@@ -143,6 +144,11 @@ struct engine_ops {
     enum status (*export_rows)(struct engine *e, struct engine_snapshot *s, uint64_t range,
                                const struct engine_interval *in, engine_export_fn fn, void *arg,
                                struct err *err);
+    /* The same, to be asked row by row: engine_export_next. The interval is copied; the snapshot must
+     * outlive it. */
+    enum status (*export_open)(struct engine *e, struct engine_snapshot *s, uint64_t range,
+                               const struct engine_interval *in, struct engine_export **ret,
+                               struct err *err);
     /* Takes rows as exported, into an interval that is empty here; durable with `mark` at
      * ingest_end. */
     enum status (*ingest)(struct engine *e, uint64_t range, const struct engine_interval *in,
@@ -166,6 +172,21 @@ struct engine_ops {
 struct engine {
     const struct engine_ops *ops;
 };
+
+/* A walk over the rows of an interval, for one thread at a time. */
+struct engine_export_row {
+    uint8_t family;
+    struct bytes key, value; /* borrowed until the next call */
+};
+/* 1: *ret is the next row; 0: the end; < 0: minus an enum status, err is set. */
+int engine_export_next(struct engine_export *x, struct engine_export_row *ret,
+                       struct err *err) WARN_UNUSED;
+/* Goes on with the first row at or behind this one, back or forth. */
+enum status engine_export_seek(struct engine_export *x, uint8_t family, struct bytes key,
+                               struct err *err) WARN_UNUSED;
+/* How far the range had come in the snapshot; all zero: it has no rows. */
+struct engine_mark engine_export_mark(const struct engine_export *x);
+void engine_export_close(struct engine_export *x); /* takes NULL */
 
 /* Iterators, of scan, history and changes alike. 1: *ret is the next row, borrowed until the next
  * call; 0: the end; < 0: minus an enum status, err is set. */

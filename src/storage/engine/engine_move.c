@@ -1,143 +1,6 @@
-/* engine_move.c - rows of an interval out of one engine and into another. */
+/* engine_move.c - rows of an interval, as engine_export.c gives them out, into another engine. */
 #include "base/assert.h"
 #include "storage/engine/engine_write.h"
-
-static enum status export_when(struct engine_view *v, uint64_t range,
-                               const struct engine_interval *in, engine_export_fn fn, void *arg,
-                               struct err *err)
-{
-    const struct engine_mark_row *m = engine_view_mark(v, range);
-    struct buf lower = BUF_INIT, upper = BUF_INIT;
-    struct engine_cursor *c = NULL;
-    enum status st = ST_OK;
-    if (!m)
-        return ST_OK;
-    if (engine_when_key(&lower, range, VERSION_NONE, BYTES_EMPTY) != ST_OK ||
-        engine_when_key(&upper, range, engine_version_next(m->mark.version), BYTES_EMPTY) != ST_OK)
-        st = err_set(err, ST_NO_MEMORY, "export");
-    struct engine_interval rows = {buf_bytes(&lower), buf_bytes(&upper)};
-    if (st == ST_OK)
-        st = v->ops->cursor(v, ENGINE_WHEN, ENGINE_BULK, &rows, &c, err);
-    if (st == ST_OK)
-        st = c->ops->seek(c, rows.lower, err);
-    while (st == ST_OK && c->valid) {
-        uint64_t at_range;
-        struct version version;
-        struct bytes key;
-        if (!engine_when_split(c->key, &at_range, &version, &key))
-            st = err_set(err, ST_CORRUPT, "when: a key of %zu bytes cannot be decoded", c->key.len);
-        else if (engine_interval_has(in, key))
-            st = fn(arg, ENGINE_WHEN, (struct bytes){c->key.data + 8, c->key.len - 8}, c->value,
-                    err);
-        if (st == ST_OK)
-            st = c->ops->next(c, err);
-    }
-    engine_cursor_close(c);
-    buf_deinit(&lower);
-    buf_deinit(&upper);
-    return st;
-}
-
-struct past_walk {
-    struct buf prefix, key;
-    struct version live;
-};
-
-/* Is the past row under the cursor part of the snapshot's state? */
-static enum status past_counts(struct engine_view *v, struct past_walk *w,
-                               const struct engine_cursor *c, bool *ret, struct err *err)
-{
-    struct bytes prefix;
-    struct version version;
-    bool leftover = false;
-    enum status st = ST_OK;
-    if (!engine_past_split(c->key, &prefix, &version))
-        return err_set(err, ST_CORRUPT, "past: a key of %zu bytes cannot be decoded", c->key.len);
-    if (!bytes_eq(prefix, buf_bytes(&w->prefix))) {
-        buf_clear(&w->prefix);
-        st = buf_append(&w->prefix, prefix.data, prefix.len);
-        if (st == ST_OK)
-            st = engine_past_unprefix(prefix, &w->key);
-        if (st != ST_OK)
-            return err_set(err, st, "past: a key of %zu bytes", prefix.len);
-        st = engine_view_live_version(v, buf_bytes(&w->key), &w->live, err);
-    }
-    if (st == ST_OK && !version_is_none(w->live))
-        leftover = version_cmp(version, w->live) >= 0;
-    else if (st == ST_OK)
-        st = engine_view_leftover(v, buf_bytes(&w->key), version, &leftover, err);
-    *ret = !leftover;
-    return st;
-}
-
-static enum status past_bounds(const struct engine_interval *in, struct buf *lower,
-                               struct buf *upper)
-{
-    enum status st = engine_past_prefix(lower, in->lower.data ? in->lower : BYTES_EMPTY);
-    return st != ST_OK ? st
-                       : engine_past_prefix(upper, in->upper.len ? in->upper
-                                                                 : BYTES_LIT("\xff\xff\xff\xff"));
-}
-
-static enum status export_past(struct engine_view *v, const struct engine_interval *in,
-                               engine_export_fn fn, void *arg, struct err *err)
-{
-    struct buf lower = BUF_INIT, upper = BUF_INIT;
-    struct past_walk w = {0};
-    struct engine_cursor *c = NULL;
-    enum status st = past_bounds(in, &lower, &upper);
-    if (st != ST_OK)
-        err_set(err, st, "export");
-    struct engine_interval rows = {buf_bytes(&lower), buf_bytes(&upper)};
-    if (st == ST_OK)
-        st = v->ops->cursor(v, ENGINE_PAST, ENGINE_BULK, &rows, &c, err);
-    if (st == ST_OK)
-        st = c->ops->seek(c, rows.lower, err);
-    while (st == ST_OK && c->valid) {
-        bool counts = false;
-        st = past_counts(v, &w, c, &counts, err);
-        if (st == ST_OK && counts)
-            st = fn(arg, ENGINE_PAST, c->key, c->value, err);
-        if (st == ST_OK)
-            st = c->ops->next(c, err);
-    }
-    engine_cursor_close(c);
-    buf_deinit(&w.prefix);
-    buf_deinit(&w.key);
-    buf_deinit(&lower);
-    buf_deinit(&upper);
-    return st;
-}
-
-static enum status export_live(struct engine_view *v, const struct engine_interval *in,
-                               engine_export_fn fn, void *arg, struct err *err)
-{
-    struct engine_interval rows = {in->lower.data ? in->lower : BYTES_EMPTY,
-                                   in->upper.len ? in->upper : BYTES_LIT("\xff\xff\xff\xff")};
-    struct engine_cursor *c = NULL;
-    enum status st = v->ops->cursor(v, ENGINE_LIVE, ENGINE_BULK, &rows, &c, err);
-    if (st == ST_OK)
-        st = c->ops->seek(c, rows.lower, err);
-    while (st == ST_OK && c->valid) {
-        st = fn(arg, ENGINE_LIVE, c->key, c->value, err);
-        if (st == ST_OK)
-            st = c->ops->next(c, err);
-    }
-    engine_cursor_close(c);
-    return st;
-}
-
-enum status engine_view_export(struct engine_view *v, uint64_t range,
-                               const struct engine_interval *in, engine_export_fn fn, void *arg,
-                               struct err *err)
-{
-    if (in->upper.len && bytes_cmp(in->lower, in->upper) >= 0)
-        return ST_OK;
-    enum status st = export_when(v, range, in, fn, arg, err);
-    if (st == ST_OK)
-        st = export_past(v, in, fn, arg, err);
-    return st == ST_OK ? export_live(v, in, fn, arg, err) : st;
-}
 
 static enum status not_empty(struct err *err)
 {
@@ -165,9 +28,9 @@ static enum status clear_past(struct engine_view *v, const struct engine_interva
                               struct engine_sink *sink, struct err *err)
 {
     struct buf lower = BUF_INIT, upper = BUF_INIT;
-    struct past_walk w = {0};
+    struct engine_past_walk w = {0};
     struct engine_cursor *c = NULL;
-    enum status st = past_bounds(in, &lower, &upper);
+    enum status st = engine_past_bounds(in, &lower, &upper);
     if (st != ST_OK)
         err_set(err, st, "ingest");
     struct engine_interval rows = {buf_bytes(&lower), buf_bytes(&upper)};
@@ -177,7 +40,7 @@ static enum status clear_past(struct engine_view *v, const struct engine_interva
         st = c->ops->seek(c, rows.lower, err);
     while (st == ST_OK && c->valid) {
         bool counts = true;
-        st = past_counts(v, &w, c, &counts, err);
+        st = engine_past_counts(v, &w, c, &counts, err);
         if (st == ST_OK && counts)
             st = not_empty(err);
         if (st == ST_OK)
@@ -186,8 +49,7 @@ static enum status clear_past(struct engine_view *v, const struct engine_interva
             st = c->ops->next(c, err);
     }
     engine_cursor_close(c);
-    buf_deinit(&w.prefix);
-    buf_deinit(&w.key);
+    engine_past_walk_deinit(&w);
     buf_deinit(&lower);
     buf_deinit(&upper);
     return st == ST_OK ? sink->ops->commit(sink, err) : st;

@@ -32,6 +32,14 @@ enum status engine_snapshot_changes(struct engine *e, struct engine_snapshot *s,
     return engine_view_changes(engine_snapshot_view(s), range, after, after_key, ret, err);
 }
 
+enum status engine_snapshot_export_open(struct engine *e, struct engine_snapshot *s, uint64_t range,
+                                        const struct engine_interval *in,
+                                        struct engine_export **ret, struct err *err)
+{
+    (void)e;
+    return engine_view_export_open(engine_snapshot_view(s), range, in, ret, err);
+}
+
 enum status engine_snapshot_export(struct engine *e, struct engine_snapshot *s, uint64_t range,
                                    const struct engine_interval *in, engine_export_fn fn, void *arg,
                                    struct err *err)

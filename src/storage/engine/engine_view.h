@@ -121,9 +121,27 @@ enum status engine_view_changes(struct engine_view *v, uint64_t range, struct ve
                                 struct bytes after_key, struct engine_iter **ret,
                                 struct err *err) WARN_UNUSED;
 /* When rows first (their keys without the range), then past, then live, each in key order. */
+enum status engine_view_export_open(struct engine_view *v, uint64_t range,
+                                    const struct engine_interval *in, struct engine_export **ret,
+                                    struct err *err) WARN_UNUSED;
 enum status engine_view_export(struct engine_view *v, uint64_t range,
                                const struct engine_interval *in, engine_export_fn fn, void *arg,
                                struct err *err) WARN_UNUSED;
+
+/* Along past rows in order of key: does each belong to the state, or is it a leftover? Zeroed at the
+ * start. */
+struct engine_past_walk {
+    bool any;
+    struct buf prefix, key; /* of the row looked at last; `key` is its routing key */
+    struct version live;
+};
+enum status engine_past_counts(struct engine_view *v, struct engine_past_walk *w,
+                               const struct engine_cursor *c, bool *ret,
+                               struct err *err) WARN_UNUSED;
+void engine_past_walk_deinit(struct engine_past_walk *w);
+/* An interval in keys of past. NO_MEMORY. */
+enum status engine_past_bounds(const struct engine_interval *in, struct buf *lower,
+                               struct buf *upper) WARN_UNUSED;
 
 /* The same as operations of an engine whose engine_snapshot begins with its view. */
 static inline struct engine_view *engine_snapshot_view(struct engine_snapshot *s)
@@ -142,6 +160,9 @@ enum status engine_snapshot_history(struct engine *e, struct engine_snapshot *s,
 enum status engine_snapshot_changes(struct engine *e, struct engine_snapshot *s, uint64_t range,
                                     struct version after, struct bytes after_key,
                                     struct engine_iter **ret, struct err *err) WARN_UNUSED;
+enum status engine_snapshot_export_open(struct engine *e, struct engine_snapshot *s, uint64_t range,
+                                        const struct engine_interval *in,
+                                        struct engine_export **ret, struct err *err) WARN_UNUSED;
 enum status engine_snapshot_export(struct engine *e, struct engine_snapshot *s, uint64_t range,
                                    const struct engine_interval *in, engine_export_fn fn, void *arg,
                                    struct err *err) WARN_UNUSED;

@@ -201,6 +201,7 @@ static const struct engine_ops mem_ops = {
     .changes = engine_snapshot_changes,
     .vacuum = vacuum,
     .export_rows = engine_snapshot_export,
+    .export_open = engine_snapshot_export_open,
     .ingest = ingest,
     .copy = copy,
     .verify = verify,

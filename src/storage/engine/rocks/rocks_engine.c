@@ -243,6 +243,7 @@ const struct engine_ops rocks__ops = {
     .changes = engine_snapshot_changes,
     .vacuum = vacuum,
     .export_rows = engine_snapshot_export,
+    .export_open = engine_snapshot_export_open,
     .ingest = ingest,
     .copy = copy,
     .verify = rocks__verify,
