@@ -60,7 +60,9 @@ static uint64_t misses(struct store *s)
 static uint64_t keys_now(struct store *s)
 {
     struct engine_stats e;
-    s->engine->ops->stats(s->engine, &e);
+    struct home *h = store__home(s);
+    h->engine->ops->stats(h->engine, &e);
+    home_unref(h);
     struct view *v = store__view(s);
     uint64_t n = e.live_rows + table_keys(v->active) + (v->frozen ? table_keys(v->frozen) : 0);
     view_unref(v);
@@ -101,6 +103,7 @@ static void begin(struct store *s, uint64_t keys)
     a->added = 0;
     /* From here on writes go into it; all before are visible, and the walk sees those. */
     atomic_store_explicit(&a->adding, f, memory_order_relaxed);
+    a->walk_state = atomic_load_explicit(&a->states, memory_order_relaxed);
     store__lead_end(s);
 
     struct store_scan q = {.keys_only = true, .with_expired = true};
@@ -119,10 +122,32 @@ static void leave(struct store *s)
     a->misses_then = misses(s);
 }
 
+/* Whether readers may believe the filter. Another state may take over at any time: then it does not
+ * hold the keys that there are now. */
+static bool believe(struct store *s, struct filter *f)
+{
+    struct absent *a = &s->absent;
+    env_mutex_lock(&s->view_change);
+    bool same = atomic_load_explicit(&a->states, memory_order_relaxed) == a->walk_state;
+    if (same) /* release: who sees it sees all that was added */
+        atomic_store_explicit(&a->asked, f, memory_order_release);
+    env_mutex_unlock(&s->view_change);
+    return same;
+}
+
+/* By whoever leads, with view_change: all keys are other ones from now on. */
+void absent__forget(struct store *s)
+{
+    struct absent *a = &s->absent;
+    atomic_store_explicit(&a->asked, NULL, memory_order_release);
+    atomic_store_explicit(&a->adding, NULL, memory_order_relaxed);
+    atomic_fetch_add_explicit(&a->states, 1, memory_order_relaxed);
+}
+
 static bool walk_slice(struct store *s)
 {
     struct absent *a = &s->absent;
-    struct filter *f = atomic_load_explicit(&a->adding, memory_order_relaxed);
+    struct filter *f = a->made->filter;
     struct store_row row;
     struct err err;
     int rc = 1;
@@ -141,8 +166,7 @@ static bool walk_slice(struct store *s)
         leave(s);
         return false;
     }
-    /* Release: who sees it sees all that was added. */
-    atomic_store_explicit(&a->asked, f, memory_order_release);
+    (void)believe(s, f);
     return false;
 }
 
@@ -152,6 +176,10 @@ bool absent__tick(struct store *s)
     uint64_t keys;
     if (atomic_load(&s->replaying) || s->o.read_only)
         return false;
+    if (a->walk && atomic_load_explicit(&a->states, memory_order_relaxed) != a->walk_state) {
+        store_iter_close(a->walk);
+        a->walk = NULL;
+    }
     if (a->walk)
         return walk_slice(s);
     if (atomic_load_explicit(&a->adding, memory_order_relaxed)) {

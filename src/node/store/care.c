@@ -51,8 +51,10 @@ enum status store_verify(struct store *s, void (*report)(void *arg, const struct
     if (!v.stopped && (log == ST_OK || log == ST_CORRUPT)) {
         struct err engine_err;
         err_init(&engine_err);
-        st = s->engine->ops->verify(s->engine, s->range.id, on_engine_finding, on_engine_progress,
+        struct home *h = store__home(s);
+        st = h->engine->ops->verify(h->engine, s->range.id, on_engine_finding, on_engine_progress,
                                     &v, &engine_err);
+        home_unref(h);
         if (st != ST_OK && err)
             *err = engine_err;
         if (st == ST_OK)
@@ -109,13 +111,17 @@ enum status store_verify_dir(struct env *env, const char *dir, const struct stor
     err_init(&why);
     s.o.read_only = s.o.must_exist = true;
     enum status st = ST_OK;
-    if (!(s.dir = mem_strdup(dir)) || buf_printf(&log, "%s/log", dir) != ST_OK ||
-        buf_printf(&engine, "%s/engine", dir) != ST_OK || !buf_cstr(&log) || !buf_cstr(&engine))
+    if (!(s.dir = mem_strdup(dir)))
         st = err_set(&why, ST_NO_MEMORY, "no memory to verify %s", dir);
     if (st == ST_OK) {
         st = store__take_folder(&s, &fresh, &why);
         as_finding(&v, "", st, &why); /* its text begins with the file */
     }
+    if ((st == ST_OK || st == ST_CORRUPT) &&
+        (buf_printf(&log, "%s/log", dir) != ST_OK ||
+         buf_printf(&engine, "%s/%s", dir, store__folder_name(s.folder)) != ST_OK ||
+         !buf_cstr(&log) || !buf_cstr(&engine)))
+        st = err_set(&why, ST_NO_MEMORY, "no memory to verify %s", dir);
     if (st == ST_OK || st == ST_CORRUPT) {
         struct err later;
         err_init(&later);
@@ -145,7 +151,9 @@ void store_stats(struct store *s, struct store_stats *ret)
     struct store_stats st = {0};
     if (s->cache)
         cache_stats(s->cache, &st.cache);
-    s->engine->ops->stats(s->engine, &st.engine);
+    struct home *h = store__home(s);
+    h->engine->ops->stats(h->engine, &st.engine);
+    home_unref(h);
     wal_stats(s->wal, &st.wal);
     struct view *v = store__view(s);
     st.table_bytes = table_bytes(v->active) + (v->frozen ? table_bytes(v->frozen) : 0);

@@ -48,6 +48,11 @@ void catalog_deinit(struct catalog *c)
         mem_free(c->spare);
         c->spare = next;
     }
+    while (c->parted) {
+        struct collection *next = c->parted->next_spare;
+        mem_free(c->parted);
+        c->parted = next;
+    }
     mem_free(c->retired);
     mem_free(ids);
     mem_free(map_of(&c->by_name));
@@ -121,7 +126,7 @@ static enum status grow(struct catalog *c, _Atomic(struct collection_map *) *at,
     return ST_OK;
 }
 
-static enum status reserve_ops(struct catalog *c, size_t n)
+enum status catalog_reserve_ops(struct catalog *c, size_t n, uint32_t last_id)
 {
     c->promised += n;
     while (c->n_spare < c->promised) {
@@ -138,7 +143,9 @@ static enum status reserve_ops(struct catalog *c, size_t n)
     if (cap > map_of(&c->by_name)->cap && grow(c, &c->by_name, cap, true) != ST_OK)
         goto fail;
     cap = map_of(&c->by_id)->cap;
-    while (cap < c->last_id - STORE_FIRST_ID + 1 + c->promised)
+    if (last_id < c->last_id)
+        last_id = c->last_id;
+    while (cap < last_id - STORE_FIRST_ID + 1 + c->promised)
         cap *= 2;
     if (cap > map_of(&c->by_id)->cap && grow(c, &c->by_id, cap, false) != ST_OK)
         goto fail;
@@ -146,6 +153,11 @@ static enum status reserve_ops(struct catalog *c, size_t n)
 fail:
     c->promised -= n;
     return ST_NO_MEMORY;
+}
+
+void catalog_unreserve(struct catalog *c, size_t n)
+{
+    c->promised -= n < c->promised ? n : c->promised;
 }
 
 enum status catalog_reserve(struct catalog *c, struct bytes payload)
@@ -158,7 +170,7 @@ enum status catalog_reserve(struct catalog *c, struct bytes payload)
     /* Keys rise and the catalog's collection comes first: most entries end this at once. */
     while (entry_next(&e, &op) > 0 && route_is_catalog(op.key))
         n++;
-    return n ? reserve_ops(c, n) : ST_OK;
+    return n ? catalog_reserve_ops(c, n, 0) : ST_OK;
 }
 
 /* ---- applying ---- */
@@ -201,6 +213,7 @@ static void applied_descriptor(struct store *s, struct bytes name, const struct 
     if (!descriptor_decode(op->value, &d))
         return; /* reads of it answer CORRUPT */
     struct collection *col = get_or_make(s, d.id, name);
+    col->seen = c->states;
     atomic_store(&col->max_age_ms, d.settings.max_age_ms);
     atomic_store(&col->max_count, d.settings.max_count);
     if (old == col)
@@ -236,6 +249,50 @@ void store__catalog_applied(struct store *s, const struct entry_op *op, struct v
         atomic_store_explicit(&col->horizon_hlc, h.read_hlc, memory_order_release);
         atomic_store_explicit(&col->feed_horizon_hlc, h.feed_hlc, memory_order_release);
     }
+}
+
+void store__catalog_replace_begin(struct store *s)
+{
+    s->catalog.states++;
+}
+
+static void drop(struct catalog *c, struct collection *col)
+{
+    if (!atomic_exchange(&col->dropped, true))
+        atomic_fetch_sub(&c->live, 1);
+}
+
+void store__catalog_part(struct store *s, uint32_t id, struct bytes name, bool live)
+{
+    struct catalog *c = &s->catalog;
+    struct collection *named = live ? atomic_load(name_slot(map_of(&c->by_name), name)) : NULL;
+    struct collection *col = store__collection_by_id(s, id);
+    if (named && named->id != id)
+        drop(c, named);
+    if (!col)
+        return;
+    bool same = !col->name_len || bytes_eq(BYTES(col->name, col->name_len), name);
+    if (same && !(live && atomic_load(&col->dropped)))
+        return;
+    /* Whoever holds it goes on holding it: a dropped one. */
+    if (atomic_load(name_slot(map_of(&c->by_name), BYTES(col->name, col->name_len))) == col)
+        drop(c, col);
+    atomic_store(&map_of(&c->by_id)->slots[id - STORE_FIRST_ID], NULL);
+    col->next_spare = c->parted;
+    c->parted = col;
+}
+
+void store__catalog_replace_end(struct store *s, uint32_t last_id)
+{
+    struct catalog *c = &s->catalog;
+    struct collection_map *m = map_of(&c->by_name);
+    for (size_t i = 0; i < m->cap; i++) {
+        struct collection *col = atomic_load(&m->slots[i]);
+        if (col && col->seen != c->states)
+            drop(c, col);
+    }
+    if (last_id > c->last_id)
+        c->last_id = last_id;
 }
 
 /* The highest id first: rows then come in the order of names, and the map by id has to hold them
@@ -288,7 +345,7 @@ enum status store__catalog_load(struct store *s, struct err *err)
         if (bad)
             st = err_set(err, ST_CORRUPT, "%s: the catalog's record %.*s does not decode", s->dir,
                          (int)name.len, (const char *)name.data);
-        else if (reserve_ops(&s->catalog, 1) != ST_OK)
+        else if (catalog_reserve_ops(&s->catalog, 1, 0) != ST_OK)
             st = err_set(err, ST_NO_MEMORY, "no memory for the catalog");
         if (st != ST_OK)
             break;

@@ -152,6 +152,8 @@ enum status store_changes(struct store *s, struct bytes name, struct version aft
     it->after = after;
     it->upto = store_visible(s);
     it->view = store__view(s);
+    if (it->upto.hlc < it->view->base_hlc)
+        it->upto.hlc = it->view->base_hlc;
     struct engine *e = it->view->snap->engine;
     enum status st = buf_append(&it->after_key, after_key.data, after_key.len);
     if (st != ST_OK)

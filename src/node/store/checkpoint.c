@@ -37,9 +37,11 @@ static enum status freeze(struct store *s, struct err *err)
     ASSERT(!now->frozen);
     struct table *fresh = table_new();
     struct view *v = fresh ? view_new(fresh, now->active, now->snap) : NULL;
+    uint64_t base = now->base_hlc;
     table_unref(fresh);
     view_unref(now);
     if (v) {
+        v->base_hlc = base;
         s->frozen_mark = (struct engine_mark){s->range.applied, s->range.term, s->range.newest};
         if (PLANTED(MARK_ONE_AHEAD))
             s->frozen_mark.index++;
@@ -56,9 +58,11 @@ enum status store__install_snap(struct store *s, struct snap *snap, bool drained
     env_mutex_lock(&s->view_change);
     struct view *now = store__view(s);
     struct view *next = view_new(now->active, drained ? NULL : now->frozen, snap);
-    view_unref(now);
-    if (next)
+    if (next) {
+        next->base_hlc = now->base_hlc;
         store__install_view(s, next);
+    }
+    view_unref(now);
     env_mutex_unlock(&s->view_change);
     return next ? ST_OK : err_set(err, ST_NO_MEMORY, "no memory for a view");
 }
@@ -217,7 +221,12 @@ enum status store_checkpoint(struct store *s, struct err *err)
 enum status store_compact(struct store *s, struct err *err)
 {
     enum status st = store_checkpoint(s, err);
-    return st == ST_OK ? s->engine->ops->compact(s->engine, err) : st;
+    if (st != ST_OK)
+        return st;
+    struct home *h = store__home(s);
+    st = h->engine->ops->compact(h->engine, err);
+    home_unref(h);
+    return st;
 }
 
 /* ---- housekeeping ---- */
@@ -277,6 +286,7 @@ static uint64_t tick_drain(struct store *s)
 {
     struct err err;
     err_init(&err);
+    store__tidy(s, true);
     if (checkpoint_due(s, env_mono_ns(s->env))) {
         /* A frozen table is the common case: then the active one goes on filling. */
         enum status st = has_frozen(s) ? drain_locking(s, &err) : drain_all(s, &err);

@@ -100,6 +100,8 @@ enum status store_history_from(struct store *s, struct bytes key, struct version
     it->left = limit ? limit : UINT64_MAX;
     it->at = store__at_or_now(s, from);
     it->view = store__view(s);
+    if (version_is_none(from))
+        it->at = view_present(it->view, it->at);
     struct engine *e = it->view->snap->engine;
     enum status st = buf_append(&it->key, key.data, key.len);
     if (st != ST_OK)

@@ -82,6 +82,7 @@ static enum status get_present(struct store *s, struct bytes key, uint64_t hash,
     struct view *v = store__view_pin(s, &stripe);
     struct engine_pin pin = {0};
     struct record rec;
+    at = view_present(v, at);
     enum status st = find(v, key, VERSION_MAX, cached, &rec, &pin, err);
     bool newest = true;
     if (st == ST_NOT_FOUND)

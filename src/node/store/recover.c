@@ -195,14 +195,13 @@ static enum status replay(void *arg, const struct wal_record *rec, struct wal_po
 {
     struct recovery *rc = arg;
     struct store *s = rc->s;
-    (void)pos;
     if (rec->range != s->range.id)
         return err_set(err, ST_CORRUPT,
                        "the log has an entry of range %" PRIu64 ", which this store does not have",
                        rec->range);
     switch ((enum wal_kind)rec->kind) {
     case WAL_ENTRY:
-        return on_entry(rc, rec, err);
+        return store__is_void(s, pos) ? ST_OK : on_entry(rc, rec, err);
     case WAL_HARD_STATE:
         if (rec->rotten)
             return ST_OK; /* a later one follows */

@@ -154,6 +154,8 @@ enum status store_scan(struct store *s, const struct store_scan *q, struct store
     it->at = store__at_or_now(s, q->at);
     it->at_ms = version_is_none(q->at) ? env_now_ms(s->env) : version_ms(q->at);
     it->view = store__view(s);
+    if (version_is_none(q->at))
+        it->at = view_present(it->view, it->at);
     enum status st = ST_OK;
     if (buf_append(&it->lower, q->in.lower.data, q->in.lower.len) != ST_OK ||
         buf_append(&it->upper, q->in.upper.data, q->in.upper.len) != ST_OK)

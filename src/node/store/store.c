@@ -78,8 +78,8 @@ static void store_free(struct store *s)
         return;
     absent__deinit(s);
     store__install_view(s, NULL);
-    if (s->engine)
-        s->engine->ops->close(s->engine);
+    home_unref(s->home);
+    store__tidy(s, false);
     cache_free(s->cache);
     catalog_deinit(&s->catalog);
     range_scratch_deinit(&s->scratch);
@@ -97,9 +97,9 @@ static void store_free(struct store *s)
 /* Data without its format file is not a new folder, and must not become one; nor is it none. */
 static enum status refuse_leftovers(struct store *s, struct buf *path, struct err *err)
 {
-    static const char *const parts[] = {"log", "engine"};
+    static const char *const parts[] = {"log", "engine", "engine.2"};
     enum status st = ST_OK;
-    for (int i = 0; st == ST_OK && i < 2; i++) {
+    for (int i = 0; st == ST_OK && i < 3; i++) {
         st = store__path(s, parts[i], path, err);
         if (st == ST_OK && env_exists(s->env, buf_cstr(path)))
             st = err_set(err, ST_CORRUPT,
@@ -149,18 +149,32 @@ enum status store__take_folder(struct store *s, bool *ret_fresh, struct err *err
     return st;
 }
 
-static enum status open_engine(struct store *s, struct err *err)
+/* An engine that was installed is not made anew where it is missing. */
+static enum status check_engine_folder(struct store *s, struct err *err)
 {
     struct buf path = BUF_INIT;
+    bool plain = s->folder == 0 && s->void_before.epoch == 0;
+    enum status st = plain ? ST_OK : store__path(s, store__folder_name(s->folder), &path, err);
+    if (st == ST_OK && !plain && !env_exists(s->env, buf_cstr(&path)))
+        st = err_set(err, ST_CORRUPT, "%s/VARVE: offset 0: it names %s, which is not there", s->dir,
+                     store__folder_name(s->folder));
+    buf_deinit(&path);
+    return st;
+}
+
+static enum status open_engine(struct store *s, struct err *err)
+{
     struct snap *snap = NULL;
     struct table *table = NULL;
-    enum status st = store__path(s, "engine", &path, err);
+    enum status st = check_engine_folder(s, err);
     s->o.engine.read_only = s->o.read_only;
     s->o.engine.drain_bytes = s->o.table_bytes;
     if (st == ST_OK)
-        st = s->o.engine_open(s->env, buf_cstr(&path), &s->o.engine, &s->engine, err);
-    if (st == ST_OK)
+        st = home_open(s, s->folder, &s->home, err);
+    if (st == ST_OK) {
+        s->engine = s->home->engine;
         st = s->engine->ops->persisted(s->engine, RANGE_FIRST, &s->persisted, err);
+    }
     if (st == ST_OK)
         st = store__snap_new(s, &snap, err);
     struct view *v = NULL;
@@ -181,7 +195,6 @@ static enum status open_engine(struct store *s, struct err *err)
     }
     table_unref(table);
     snap_unref(snap);
-    buf_deinit(&path);
     return st;
 }
 
@@ -240,6 +253,8 @@ enum status store_open(struct env *env, const char *dir, const struct store_opti
         st = make_metrics(s, err);
     if (st == ST_OK)
         st = store__take_folder(s, &fresh, err);
+    if (st == ST_OK && !s->o.read_only)
+        store__folder_tidy(s);
     if (st == ST_OK)
         st = open_engine(s, err);
     if (st == ST_OK)

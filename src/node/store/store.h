@@ -34,7 +34,7 @@ enum store_sync {
 };
 
 enum {
-    STORE_FORMAT_VERSION = 1,
+    STORE_FORMAT_VERSION = 2,
     STORE_NAME_MAX = 120,      /* collection and snapshot names, bytes */
     STORE_KEY_MAX = 64 * 1024, /* user keys, bytes */
     STORE_CATALOG_ID = 1,      /* the collection that holds the catalog itself */

@@ -1,8 +1,9 @@
 /* store_internal.h - what the files of this module share. Read store.h first.
  *
  * Locks, each held for a short while and in this order: lead (the write path: who leads a group of
- * writers, or in a cluster who drives; a queue, not a mutex) > checkpoint_lock (one drain, vacuum or verify at a time; held across I/O, by maintenance and by
- * a leader whose table is full) > queue_lock, state_lock, view_change > view_lock, clock_lock. So
+ * writers, or in a cluster who drives; a queue, not a mutex) > checkpoint_lock (one drain, vacuum or
+ * verify at a time; held across I/O, by maintenance and by a leader whose table is full) >
+ * queue_lock, view_change > state_lock, view_lock, clock_lock. So
  * nobody waits to lead while holding checkpoint_lock, and no leader waits for the thread.
  */
 #ifndef VARVE_NODE_STORE_INTERNAL_H
@@ -16,10 +17,22 @@
 #include "node/store/store.h"
 #include "storage/filter/filter.h"
 
+/* An open engine and the folder it is in. The store holds the present one; each snapshot holds its
+ * own, so that readers finish on an engine that was replaced (home.c). */
+struct home {
+    _Atomic uint32_t refs;
+    struct store *s;
+    struct engine *engine;
+    unsigned folder; /* of store__folder_name */
+    bool replaced;   /* another one has taken over: its files go when it is closed */
+    struct home *next;
+};
+
 /* What a reader reads from: frozen in composition, so that one reference pins everything. */
 struct snap {
     _Atomic uint32_t refs;
-    struct engine *engine;
+    struct home *home;
+    struct engine *engine; /* the home's */
     struct engine_snapshot *snapshot;
 };
 enum { VIEW_STRIPES = 8 };
@@ -29,6 +42,9 @@ struct view {
     struct table *active;
     struct table *frozen; /* NULL: none */
     struct snap *snap;
+    /* Reads of the present are of this moment at least: what the state that was installed last knows
+     * of earlier ones may have been vacuumed where it comes from. */
+    uint64_t base_hlc;
     /* Point reads count on their thread's stripe, or two threads would pass one line to and fro. */
     struct {
         _Alignas(64) _Atomic uint32_t refs;
@@ -66,6 +82,7 @@ struct collection {
     _Atomic uint64_t feed_horizon_hlc; /* changes from below are refused */
     _Atomic uint64_t max_age_ms, max_count;
     struct version created;
+    uint64_t seen; /* the last state that had it alive; the leader's */
     struct collection *next_spare;
 };
 struct collection_map {
@@ -79,6 +96,8 @@ struct catalog {
     size_t n_retired, cap_retired, n_names;
     struct collection *spare; /* taken before an entry is logged, so that applying it cannot fail */
     size_t n_spare, promised;
+    struct collection *parted; /* their id belongs to another one since a state was installed */
+    uint64_t states;
     struct env_lock lock; /* one change of the catalog at a time; held across its propose */
     _Atomic uint64_t live;
     _Atomic uint32_t last_id;
@@ -95,6 +114,8 @@ struct absent {
     struct filter_made *made;        /* all there ever were */
     _Atomic size_t bytes;            /* theirs */
     struct store_iter *walk;         /* over the keys, while one is being made */
+    uint64_t walk_state;             /* `states` when that began */
+    _Atomic uint64_t states;         /* how often another state was installed */
     uint64_t misses_then;            /* when it was last tried */
 };
 
@@ -104,7 +125,15 @@ struct store {
     struct store_options o;
     struct env_file *lock_file;
     struct wal *wal;
-    struct engine *engine;
+    struct home *home;     /* changes under lead and checkpoint_lock */
+    struct engine *engine; /* the home's */
+    /* What the file VARVE says beyond the options: where the engine is, and that entries of the log
+     * count for nothing that lie before this place (epoch 0: none does). */
+    unsigned folder;
+    struct wal_pos void_before;
+    struct home *homeless;      /* nobody uses them any more: to be closed; under state_lock */
+    _Atomic uint32_t old_homes; /* replaced, and still open or still on the disk */
+    bool receiving;             /* there is a store_incoming; under state_lock */
     struct cache *cache;
     struct range range;
     struct range_scratch scratch;
@@ -180,6 +209,8 @@ void view_unpin(struct view *v, unsigned stripe);
 void view_unref(struct view *v); /* takes NULL */
 struct snap *snap_ref(struct snap *n);
 void snap_unref(struct snap *n); /* takes NULL */
+/* Of any home, and of the present one. */
+enum status snap_new(struct home *h, struct snap **ret, struct err *err) WARN_UNUSED;
 enum status store__snap_new(struct store *s, struct snap **ret, struct err *err) WARN_UNUSED;
 /* A view of these parts (one more reference to each), not yet seen by anyone. NULL: no memory. */
 struct view *view_new(struct table *active, struct table *frozen, struct snap *snap);
@@ -202,6 +233,24 @@ void store__group_done(struct group *g);
  * applied before it if it is; NULL: none. */
 enum status store__check_requires(struct view *v, struct proposal *list, struct proposal *p,
                                   uint64_t now_ms) WARN_UNUSED;
+
+/* home.c */
+enum { STORE_FOLDERS = 2 };
+#define STORE_INCOMING "incoming" /* in DIR: a state as it comes in */
+const char *store__folder_name(unsigned folder);
+/* Opens or makes the engine in that folder; one reference. */
+enum status home_open(struct store *s, unsigned folder, struct home **ret,
+                      struct err *err) WARN_UNUSED;
+struct home *home_ref(struct home *h);
+void home_unref(struct home *h);           /* takes NULL; the last one leaves it to store__tidy */
+struct home *store__home(struct store *s); /* the present one, from any thread; a reference */
+/* Closes engines that nobody uses any more; with `files`, removes those of the replaced ones too. */
+void store__tidy(struct store *s, bool files);
+/* Removes what is in an engine's folder, also what lies deeper, but not the folders. */
+enum status store__folder_clear(struct store *s, unsigned folder, struct err *err) WARN_UNUSED;
+/* When the folder is opened: removes what an install that was cut, or replaced engines, left behind. A
+ * failure is a warning. */
+void store__folder_tidy(struct store *s);
 
 /* propose.c */
 enum status store__lead_begin(struct store *s, struct err *err)
@@ -250,6 +299,7 @@ void store__keep_engine(void *arg);
 
 /* absent.c */
 void absent__deinit(struct store *s);
+void absent__forget(struct store *s);
 /* A get of the present found nothing in tables and engine. */
 void absent__count(struct store *s, unsigned stripe);
 /* By the housekeeping thread: true when there is more to do at once. */
@@ -277,6 +327,15 @@ enum status store__catalog_load(struct store *s, struct err *err) WARN_UNUSED;
 void store__catalog_applied(struct store *s, const struct entry_op *op, struct version v);
 struct collection *store__collection_by_id(struct store *s, uint32_t id);
 enum status catalog_reserve(struct catalog *c, struct bytes entry_payload) WARN_UNUSED;
+/* Another state's catalog takes over, by whoever leads: begin; for each row with an id part and then
+ * store__catalog_applied; end, which drops what was not among the rows. */
+void store__catalog_replace_begin(struct store *s);
+/* A collection that is not the one of this id, name and life goes, so that there is room for it. */
+void store__catalog_part(struct store *s, uint32_t id, struct bytes name, bool live);
+void store__catalog_replace_end(struct store *s, uint32_t last_id);
+/* For `n` ops whose ids reach up to `last_id`. catalog_unreserve: they will not come after all. */
+enum status catalog_reserve_ops(struct catalog *c, size_t n, uint32_t last_id) WARN_UNUSED;
+void catalog_unreserve(struct catalog *c, size_t n);
 
 /* recover.c */
 /* Opens the log, applies what is committed in it and makes the replica. */
@@ -292,7 +351,17 @@ enum status store__take_folder(struct store *s, bool *ret_fresh, struct err *err
 /* format.c */
 enum status store__format_check(struct store *s, bool *ret_fresh, struct err *err) WARN_UNUSED;
 enum status store__format_write(struct store *s, struct err *err) WARN_UNUSED;
+/* Does an entry that lies there count for nothing, since a state was installed over it? */
+static inline bool store__is_void(const struct store *s, struct wal_pos pos)
+{
+    return wal_pos_cmp(pos, s->void_before) < 0;
+}
 
+/* The moment of a read of the present that took `at` before it took the view. */
+static inline struct version view_present(const struct view *v, struct version at)
+{
+    return at.hlc < v->base_hlc ? (struct version){v->base_hlc, UINT32_MAX} : at;
+}
 static inline struct version store__at_or_now(struct store *s, struct version at)
 {
     if (!version_is_none(at))

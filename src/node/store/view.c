@@ -2,20 +2,26 @@
 
 #include "base/alloc.h"
 
-enum status store__snap_new(struct store *s, struct snap **ret, struct err *err)
+enum status snap_new(struct home *h, struct snap **ret, struct err *err)
 {
     struct snap *n = mem_zalloc(sizeof(*n));
     if (!n)
         return err_set(err, ST_NO_MEMORY, "no memory for a view");
-    enum status st = s->engine->ops->snapshot(s->engine, &n->snapshot, err);
+    enum status st = h->engine->ops->snapshot(h->engine, &n->snapshot, err);
     if (st != ST_OK) {
         mem_free(n);
         return st;
     }
     n->refs = 1;
-    n->engine = s->engine;
+    n->home = home_ref(h);
+    n->engine = h->engine;
     *ret = n;
     return ST_OK;
+}
+
+enum status store__snap_new(struct store *s, struct snap **ret, struct err *err)
+{
+    return snap_new(s->home, ret, err);
 }
 
 struct snap *snap_ref(struct snap *n)
@@ -29,6 +35,7 @@ void snap_unref(struct snap *n)
     if (!n || atomic_fetch_sub_explicit(&n->refs, 1, memory_order_acq_rel) != 1)
         return;
     n->engine->ops->snapshot_release(n->engine, n->snapshot);
+    home_unref(n->home);
     mem_free(n);
 }
 

@@ -307,7 +307,8 @@ void cache_fill(struct cache *c, uint64_t hash, uint64_t ticket, struct bytes ke
         return;
     struct cache_shard *s = shard_of(c, hash);
     env_spin_lock(&s->lock);
-    fill_locked(s, hash, ticket, key, rec);
+    if (!atomic_load_explicit(&c->paused, memory_order_acquire))
+        fill_locked(s, hash, ticket, key, rec);
     env_spin_unlock(&s->lock);
 }
 
@@ -389,6 +390,16 @@ void cache_clear(struct cache *c)
         cache__remove_all(s);
         env_spin_unlock(&s->lock);
     }
+}
+
+void cache_pause(struct cache *c, bool pause)
+{
+    if (pause)
+        atomic_store_explicit(&c->paused, true, memory_order_release);
+    /* Whoever fills holds a shard's lock, and so is done before this, or sees the pause behind it. */
+    cache_clear(c);
+    if (!pause)
+        atomic_store_explicit(&c->paused, false, memory_order_release);
 }
 
 void cache_stats(const struct cache *c, struct cache_stats *ret)

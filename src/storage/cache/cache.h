@@ -42,6 +42,9 @@ void cache_fill(struct cache *c, uint64_t hash, uint64_t ticket, struct bytes ke
  * open fills of the bucket. Without memory it removes instead. */
 void cache_update(struct cache *c, uint64_t hash, struct bytes key, const struct record *rec);
 void cache_clear(struct cache *c);
+/* Paused, the cache is empty and takes no fills; ending the pause voids those that began in it. For
+ * when what lies below the cache is replaced. */
+void cache_pause(struct cache *c, bool pause);
 
 struct cache_stats {
     uint64_t hits, misses, fills, evictions, updates, bytes, max_bytes, entries;

@@ -102,7 +102,8 @@ struct cache {
     struct cache_shard *shards; /* NULL: holds nothing */
     uint32_t n_shards;
     size_t max_bytes, fixed_bytes;
-    void *index; /* all buckets, slab lists and ghosts */
+    void *index;         /* all buckets, slab lists and ghosts */
+    _Atomic bool paused; /* takes no fills */
 
     _Alignas(64) struct env_spin region_lock;
     void **regions;

@@ -186,6 +186,7 @@ enum status engine_export_seek(struct engine_export *x, uint8_t family, struct b
                                struct err *err) WARN_UNUSED;
 /* How far the range had come in the snapshot; all zero: it has no rows. */
 struct engine_mark engine_export_mark(const struct engine_export *x);
+void engine_export_rewind(struct engine_export *x);
 void engine_export_close(struct engine_export *x); /* takes NULL */
 
 /* Iterators, of scan, history and changes alike. 1: *ret is the next row, borrowed until the next

@@ -204,6 +204,12 @@ enum status engine_export_seek(struct engine_export *x, uint8_t family, struct b
     return open_family(x, key, err);
 }
 
+void engine_export_rewind(struct engine_export *x)
+{
+    close_family(x);
+    x->at = 0;
+}
+
 struct engine_mark engine_export_mark(const struct engine_export *x)
 {
     const struct engine_mark_row *m = engine_view_mark(x->v, x->range);

@@ -316,10 +316,10 @@ static void test_a_newer_format_is_refused_by_name(void **state)
     err_init(&err);
     world_init(&w, 13);
     assert_int_equal(store_close(w.s, &err), ST_OK);
-    struct bytes newer = BYTES_LIT("varve\nformat 2\nlayers yes\n");
+    struct bytes newer = BYTES_LIT("varve\nformat 3\nlayers yes\n");
     assert_int_equal(env_write_file(w.env, "/db/VARVE", newer, &err), ST_OK);
     assert_int_equal(store_open(w.env, "/db", &w.o, &w.s, &err), ST_FORMAT_NEWER);
-    assert_non_null(strstr(err.detail, "format version 2"));
+    assert_non_null(strstr(err.detail, "format version 3"));
     model_deinit(&w.m);
     sim_env_free(w.env);
 }

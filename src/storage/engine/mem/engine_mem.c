@@ -227,11 +227,12 @@ enum status engine_mem_open(struct env *env, const char *dir, const struct engin
         st = err_set(err, ST_NO_MEMORY, "engine");
     if (st == ST_OK && !e->read_only)
         st = env_mkdirs(env, dir, err);
-    if (st == ST_OK && env_exists(env, e->path))
-        st = mem__load(env, e->path, e->current, err);
-    else if (st == ST_OK && e->read_only)
+    enum status loaded = st == ST_OK ? mem__load(env, e->path, e->current, err) : st;
+    if (loaded == ST_NOT_FOUND && e->read_only)
         st = err_set(err, ST_NOT_FOUND, "%s: no engine here, and it may not be made (read-only)",
                      dir);
+    else if (loaded != ST_NOT_FOUND)
+        st = loaded;
     if (st == ST_OK)
         st = mem__state_finish(e->current, err);
     if (st != ST_OK) {
