@@ -542,6 +542,21 @@ static enum status sim_mkdir(struct env *e, const char *path, struct err *err)
     return ST_OK;
 }
 
+static enum status sim_rmdir(struct env *e, const char *path, struct err *err)
+{
+    struct sim *s = sim_of(e);
+    struct sim_place at;
+    enum status st = find_any(s, "remove folder", path, &at, err);
+    if (st)
+        return st;
+    if (!at.inode->folder || at.inode->entries.len > 0)
+        return err_set(err, ST_INVALID_ARGUMENT, "remove folder %s: it is %s", path,
+                       at.inode->folder ? "not empty" : "no folder");
+    sim__name_remove(s, &at);
+    sweep_sometimes(s);
+    return ST_OK;
+}
+
 static enum status sim_sync_dir(struct env *e, const char *path, struct err *err)
 {
     struct sim *s = sim_of(e);
@@ -614,6 +629,7 @@ struct env *sim_env_new(const struct sim_options *o)
         .rename = sim_rename,
         .unlink = sim_unlink,
         .mkdir = sim_mkdir,
+        .rmdir = sim_rmdir,
         .sync_dir = sim_sync_dir,
         .list = sim_list,
         .free_space = sim_free_space,

@@ -60,6 +60,8 @@ struct env_ops {
                           struct err *err); /* NOT_FOUND when absent */
     enum status (*mkdir)(struct env *env, const char *path,
                          struct err *err); /* ALREADY_EXISTS when present */
+    /* Removes an empty folder. INVALID_ARGUMENT: it is not empty, or no folder. */
+    enum status (*rmdir)(struct env *env, const char *path, struct err *err);
     enum status (*sync_dir)(struct env *env, const char *path,
                             struct err *err); /* names made, moved, removed in it */
     /* Appends the names in a folder, each NUL-terminated, sorted, without "." and "..". */
@@ -151,6 +153,10 @@ static inline enum status env_unlink(struct env *e, const char *path, struct err
 static inline enum status env_mkdir(struct env *e, const char *path, struct err *err)
 {
     return e->ops->mkdir(e, path, err);
+}
+static inline enum status env_rmdir(struct env *e, const char *path, struct err *err)
+{
+    return e->ops->rmdir(e, path, err);
 }
 static inline enum status env_sync_dir(struct env *e, const char *path, struct err *err)
 {

@@ -348,6 +348,18 @@ static enum status linux_mkdir(struct env *env, const char *path, struct err *er
     return mkdir(path, DIR_MODE) < 0 ? fail(err, errno, "make folder", path) : ST_OK;
 }
 
+static enum status linux_rmdir(struct env *env, const char *path, struct err *err)
+{
+    (void)env;
+    if (rmdir(path) == 0)
+        return ST_OK;
+    bool wrong = errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR;
+    enum status st = fail(err, errno, "remove folder", path);
+    if (wrong && err)
+        err->status = ST_INVALID_ARGUMENT;
+    return wrong ? ST_INVALID_ARGUMENT : st;
+}
+
 static enum status linux_sync_dir(struct env *env, const char *path, struct err *err)
 {
     (void)env;
@@ -491,6 +503,7 @@ struct env *env_linux(void)
         .rename = linux_rename,
         .unlink = linux_unlink,
         .mkdir = linux_mkdir,
+        .rmdir = linux_rmdir,
         .sync_dir = linux_sync_dir,
         .list = linux_list,
         .free_space = linux_free_space,

@@ -107,8 +107,11 @@ static enum status clear(struct env *env, const char *path, int depth, struct er
             break;
         }
         st = env_unlink(env, buf_cstr(&child), err);
-        if (st == ST_INVALID_ARGUMENT && depth < DEPTH_MAX) /* a folder */
+        if (st == ST_INVALID_ARGUMENT && depth < DEPTH_MAX) { /* a folder */
             st = clear(env, buf_cstr(&child), depth + 1, err);
+            if (st == ST_OK)
+                st = env_rmdir(env, buf_cstr(&child), err);
+        }
         at += strlen(name) + 1;
     }
     if (st == ST_OK && names.len)
@@ -124,6 +127,8 @@ enum status store__folder_clear(struct store *s, unsigned folder, struct err *er
     enum status st = path_of(s, store__folder_name(folder), &path, err);
     if (st == ST_OK)
         st = clear(s->env, buf_cstr(&path), 0, err);
+    if (st == ST_OK)
+        st = env_rmdir(s->env, buf_cstr(&path), err);
     buf_deinit(&path);
     return st == ST_NOT_FOUND ? ST_OK : st;
 }

@@ -246,7 +246,7 @@ void home_unref(struct home *h);           /* takes NULL; the last one leaves it
 struct home *store__home(struct store *s); /* the present one, from any thread; a reference */
 /* Closes engines that nobody uses any more; with `files`, removes those of the replaced ones too. */
 void store__tidy(struct store *s, bool files);
-/* Removes what is in an engine's folder, also what lies deeper, but not the folders. */
+/* Removes an engine's folder with all that is in it; OK also when there is none. */
 enum status store__folder_clear(struct store *s, unsigned folder, struct err *err) WARN_UNUSED;
 /* When the folder is opened: removes what an install that was cut, or replaced engines, left behind. A
  * failure is a warning. */

@@ -262,11 +262,18 @@ static void test_env_names(void **state)
     assert_int_equal(env_sync_dir(w->env, w->dir, NULL), ST_OK);
     assert_int_equal(env_sync_dir(w->env, in(w, 0, "moved/c"), NULL), ST_NOT_FOUND);
     assert_int_equal(env_sync_dir(w->env, in(w, 0, "nothing"), NULL), ST_NOT_FOUND);
+    assert_int_equal(env_rmdir(w->env, in(w, 0, "moved"), NULL), ST_INVALID_ARGUMENT);
+    assert_int_equal(env_rmdir(w->env, in(w, 0, "moved/c"), NULL), ST_INVALID_ARGUMENT);
     assert_int_equal(env_unlink(w->env, in(w, 0, "moved/c"), NULL), ST_OK);
     struct err err;
     err_init(&err);
     assert_int_equal(env_unlink(w->env, in(w, 0, "moved/c"), &err), ST_NOT_FOUND);
     assert_non_null(strstr(err.detail, "moved/c"));
+    assert_true(env_exists(w->env, in(w, 0, "moved")));
+    assert_int_equal(env_rmdir(w->env, in(w, 0, "moved"), NULL), ST_OK);
+    assert_false(env_exists(w->env, in(w, 0, "moved")));
+    assert_int_equal(env_rmdir(w->env, in(w, 0, "moved"), &err), ST_NOT_FOUND);
+    assert_int_equal(env_mkdir(w->env, in(w, 0, "moved"), NULL), ST_OK);
     assert_true(env_exists(w->env, in(w, 0, "moved")));
 }
 
