@@ -156,7 +156,6 @@ static void commits(uint64_t entries, uint64_t batch)
 static void idle_groups(uint64_t n)
 {
     struct raft_store_stats st;
-    struct raft_status a;
     uint64_t most = 0, sum = 0;
     open_all(n);
     for (unsigned i = 0; i < 400; i++) {
@@ -171,9 +170,9 @@ static void idle_groups(uint64_t n)
             bench_die("%llu groups of store %u do not sleep", (unsigned long long)st.awake, s);
     }
     for (uint64_t g = 0; g < n; g++) {
-        raft_status(groups[1][g], &a);
-        sum += a.memory_bytes;
-        most = a.memory_bytes > most ? a.memory_bytes : most;
+        size_t bytes = raft_memory_bytes(groups[1][g]);
+        sum += bytes;
+        most = bytes > most ? bytes : most;
     }
     messages = beats = 0;
     uint64_t t0 = bench_ns(), seconds = 60;

@@ -266,7 +266,7 @@ const struct raft_entry *raft_entry_at(const struct raft *r, uint64_t index)
     return raft__cached(&r->log, index, &n);
 }
 
-static size_t memory_of(const struct raft *r)
+size_t raft_memory_bytes(const struct raft *r)
 {
     size_t n = sizeof *r + r->store->o.max_tickets * sizeof *r->tickets +
                r->cap_peers * sizeof *r->peers + r->log.cap_runs * sizeof *r->log.runs +
@@ -303,7 +303,6 @@ void raft_status(const struct raft *r, struct raft_status *ret)
         .asleep = r->asleep,
         .transferring = r->transfer_to != 0,
         .conf_index = r->conf_index,
-        .memory_bytes = memory_of(r),
     };
 }
 

@@ -354,9 +354,10 @@ struct raft_status {
     enum raft_role role;
     bool asleep, transferring;
     uint64_t conf_index; /* of the configuration in force, or where the replica began */
-    size_t memory_bytes; /* of this group alone, cache blocks included */
 };
 void raft_status(const struct raft *r, struct raft_status *ret);
+/* Of this group alone, cache blocks included; walks over the cached entries. */
+size_t raft_memory_bytes(const struct raft *r);
 const struct raft_conf *raft_configuration(const struct raft *r);
 size_t raft_peers(const struct raft *r, struct raft_peer_status *out, size_t max); /* leader only */
 /* The term of the entry at `index`, 0 when it is not between compacted and last. */
