@@ -33,7 +33,8 @@ enum status store__check_requires(struct view *v, struct proposal *list, struct 
         struct record rec = {0};
         struct engine_pin pin = {0};
         enum status st = ST_OK;
-        if (!list || !in_group(list, p, r->key, &rec))
+        bool by_group = list && in_group(list, p, r->key, &rec);
+        if (!by_group)
             st = store__find(v, r->key, VERSION_MAX, &rec, &pin, &p->err);
         if (st != ST_OK && st != ST_NOT_FOUND)
             return st;
@@ -49,6 +50,7 @@ enum status store__check_requires(struct view *v, struct proposal *list, struct 
             continue;
         static const char *const wanted[] = {"", "absent", "present", "at the version asked for",
                                              "at the version asked for"};
+        p->by_group = by_group;
         p->w->failed = i;
         p->w->version = present ? rec.version : VERSION_NONE;
         return err_set(&p->err, ST_PRECONDITION_FAILED, "requirement %zu: the key is not %s", i,

@@ -78,8 +78,8 @@ enum status cluster_new(struct store *s, struct err *err)
     c->latches = l;
     buf_init(&c->scratch, STORE_BUNDLE_MAX);
     err_init(&c->stall);
-    struct list *const lists[] = {&c->came,   &c->barriers, &c->inbox,    &c->leads,
-                                  &c->queued, &c->sent,     &c->awaiting, &c->reading};
+    struct list *const lists[] = {&c->came, &c->barriers, &c->inbox,   &c->leads,  &c->queued,
+                                  &c->sent, &c->awaiting, &c->reading, &c->refused};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         list_init(lists[i]);
     set_defaults(s, c);
@@ -102,7 +102,8 @@ void cluster_free(struct store *s)
     struct cluster *c = s->cluster;
     if (!c)
         return;
-    struct list *const lists[] = {&c->came, &c->queued, &c->sent, &c->awaiting, &s->in_log};
+    struct list *const lists[] = {&c->came, &c->queued,   &c->refused,
+                                  &c->sent, &c->awaiting, &s->in_log};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         drop_all(lists[i]);
     list_foreach_safe (it, &c->inbox) {

@@ -3,7 +3,10 @@
  * Inputs (proposals, bundles, barriers, ticks) are queued under queue_lock. Whoever adds one and finds
  * nobody driving drives: takes all that came, gives it to the replicas, lets them do a round, until
  * nothing is left. A proposal goes queued -> in_log -> answered at the leader; elsewhere queued ->
- * sent -> awaiting (its index is to be applied here) -> answered. It is on one list at a time.
+ * sent -> awaiting (its index is to be applied here) -> answered. One whose requirements do not hold
+ * goes queued -> refused -> answered, when a read has shown that what was looked at was the present:
+ * a leader that was paused, or is cut off, does not know that another one leads. It is on one list
+ * at a time.
  *
  * Owns:     what waits. Promises: nobody waits past its deadline as long as somebody ticks; an answer
  *           says "done", "surely not done" or "unknown", and is right.
@@ -63,7 +66,8 @@ struct cluster {
 
     /* the driver's */
     struct list queued, sent, awaiting; /* proposals; store.in_log too */
-    struct list reading;                /* barriers */
+    struct list refused; /* proposals whose requirements do not hold, if this is still the leader */
+    struct list reading; /* barriers */
     uint64_t read_no, number;
     uint64_t tick_ns, ticked_ns;
     bool role_dirty;
@@ -117,6 +121,8 @@ void cluster_lost(struct store *s, struct proposal *p);    /* surely not done */
 void cluster_complete(struct store *s, struct list *done); /* applied */
 void cluster_applied(struct store *s, const struct raft_entry *e);
 void cluster_expire(struct store *s, uint64_t now_ns);
+/* The read that refusals wait for is done. */
+void cluster_refused(struct store *s, uint64_t id, bool ok);
 void cluster_fail_all(struct store *s, enum status st, const char *why);
 /* The leader or its term has changed. */
 void cluster_new_leader(struct store *s);

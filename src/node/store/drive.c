@@ -85,6 +85,8 @@ static void ask(struct store *s)
         struct barrier *b = container_of(it, struct barrier, node);
         any = any || b->read == 0;
     }
+    list_foreach (it, &c->refused)
+        any = any || container_of(it, struct proposal, node)->read == 0;
     if (!any || replica_read(s->replica, id) != ST_OK)
         return; /* no leader is known: with the next tick */
     c->read_no = id;
@@ -93,12 +95,18 @@ static void ask(struct store *s)
         if (b->read == 0)
             b->read = id;
     }
+    list_foreach (it, &c->refused) {
+        struct proposal *p = container_of(it, struct proposal, node);
+        if (p->read == 0)
+            p->read = id;
+    }
 }
 
 void cluster_read_done(void *arg, struct replica *r, uint64_t id, bool ok)
 {
     struct store *s = arg;
     (void)r;
+    cluster_refused(s, id, ok);
     list_foreach_safe (it, &s->cluster->reading) {
         struct barrier *b = container_of(it, struct barrier, node);
         if (b->read != id)
@@ -157,8 +165,8 @@ static bool drive_once(struct store *s)
     }
     tick(s);
     tell_who_waits(s);
-    ask(s);
     cluster_write(s);
+    ask(s); /* after it: for what was refused, too */
     store__make_room_beside(s);
     note_failure(s, replicas_round(s->replicas, true, &any, &err), &err);
     return any || s->cluster->role_dirty;

@@ -42,7 +42,8 @@ static void fail_rest(struct proposal *from, struct proposal *to, enum status st
                       const struct err *err)
 {
     for (struct proposal *p = from; p != to; p = p->next) {
-        if (p->st != ST_OK || !p->w->entry)
+        /* A refusal for what a failed one would have written is none. */
+        if ((p->st != ST_OK && !p->by_group) || !p->w->entry)
             continue;
         p->st = st;
         p->err = *err;

@@ -62,12 +62,15 @@ struct proposal {
     struct store_write *w;
     struct proposal *next; /* in its group */
     enum status st;
+    bool by_group; /* refused for what one before it in its group writes, which may fail yet */
     struct err err;
     uint64_t index, term; /* where it is in the log */
     struct list node;     /* in store.in_log, or a list of the cluster's */
     /* Clusters (cluster.h). */
     uint64_t at_least; /* a moment: its version is to be above this hlc */
     uint64_t deadline_ns;
+    uint64_t read;       /* its refusal stands once this read is done; 0: not asked yet */
+    enum status refused; /* how */
     uint64_t number, to_node, to_incarnation; /* as it was forwarded */
     struct remote *remote;                    /* it is another node's; NULL: it waits here */
     struct env_event done;

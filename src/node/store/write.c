@@ -80,6 +80,11 @@ void cluster_expire(struct store *s, uint64_t now_ns)
         if (past(p, now_ns))
             no_leader(s, p);
     }
+    list_foreach_safe (it, &c->refused) {
+        struct proposal *p = container_of(it, struct proposal, node);
+        if (past(p, now_ns))
+            no_leader(s, p);
+    }
     list_foreach_safe (it, &c->sent) {
         struct proposal *p = container_of(it, struct proposal, node);
         if (past(p, now_ns))
@@ -118,6 +123,7 @@ void cluster_fail_all(struct store *s, enum status st, const char *why)
 {
     struct cluster *c = s->cluster;
     fail_list(s, &c->queued, st, why);
+    fail_list(s, &c->refused, st, why);
     fail_list(s, &s->in_log, st, why);
     fail_list(s, &c->sent, st, why);
     fail_list(s, &c->awaiting, st, why);
@@ -129,9 +135,31 @@ void cluster_fail_all(struct store *s, enum status st, const char *why)
     }
 }
 
+/* Whether it is to be refused is to be seen again, here or elsewhere. */
+static void judge_again(struct store *s, struct proposal *p)
+{
+    list_remove(&p->node);
+    list_push_back(&s->cluster->queued, &p->node);
+}
+
+void cluster_refused(struct store *s, uint64_t id, bool ok)
+{
+    list_foreach_safe (it, &s->cluster->refused) {
+        struct proposal *p = container_of(it, struct proposal, node);
+        if (p->read != id)
+            continue;
+        if (ok)
+            cluster_answer(s, p, p->refused);
+        else
+            judge_again(s, p);
+    }
+}
+
 void cluster_new_leader(struct store *s)
 {
     struct cluster *c = s->cluster;
+    list_foreach_safe (it, &c->refused)
+        judge_again(s, container_of(it, struct proposal, node));
     list_foreach_safe (it, &c->sent) {
         struct proposal *p = container_of(it, struct proposal, node);
         const struct cluster_peer *to = cluster_peer(s, p->to_node);
@@ -198,6 +226,13 @@ static bool take(struct store *s, struct view *v, struct proposal *p)
     if (st == ST_OK && (p->w->n_requires || p->w->n_collections) &&
         !(PLANTED(FORWARDED_UNCHECKED) && p->remote))
         st = store__check_requires(v, NULL, p, now_ms);
+    if (st == ST_PRECONDITION_FAILED || st == ST_CANCELLED) {
+        p->refused = st;
+        p->read = 0;
+        list_remove(&p->node);
+        list_push_back(&c->refused, &p->node);
+        return true;
+    }
     if (st != ST_OK) {
         cluster_answer(s, p, st);
         return true;
