@@ -36,7 +36,7 @@ struct client {
     struct step_memory memory[STEPS_MAX];
     size_t n;
     uint64_t at;
-    bool weak;
+    bool weak, beaten; /* beaten: what it read had changed, so its write was refused */
 };
 
 /* Adds a step to the operation; its key is "LETTERnumber" (history keys are users' keys). */

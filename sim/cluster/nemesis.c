@@ -438,7 +438,7 @@ void nemesis_start(struct run *r)
         s->next = (struct sim_event){.fn = strike, .arg = s};
         if (r->plan.every_ms[f])
             sim_queue_add(sim_world_queue(r->world), &s->next,
-                          (500 + dice_below(&m->dice, r->plan.every_ms[f])) * MS);
+                          run_now(r) + (100 + dice_below(&m->dice, r->plan.every_ms[f])) * MS);
     }
 }
 

@@ -59,6 +59,13 @@ static void draw_faults(struct plan *p, struct dice *d)
                 (uint32_t)(kinds[i].often_ms * dice_between(d, 50, 200) / 100);
             drawn++;
         }
+    /* A leader that is never in trouble proves little. */
+    static const enum plan_fault changes[] = {FAULT_KILL, FAULT_POWER, FAULT_PAUSE, FAULT_ISOLATE};
+    bool any = p->nodes < 3;
+    for (size_t i = 0; i < 4; i++)
+        any |= p->every_ms[changes[i]] > 0;
+    if (!any)
+        p->every_ms[changes[dice_below(d, 4)]] = 3000;
 }
 
 static void draw_link(struct plan *p, struct dice *d)
@@ -90,13 +97,13 @@ void plan_draw(struct plan *p, uint64_t seed)
 {
     struct dice d = dice_fork(seed, 'p');
     *p = (struct plan){.seed = seed};
-    p->nodes = (unsigned)PICK(&d, 1, 3, 3, 3, 3, 3, 3, 5, 5, 5);
+    p->nodes = (unsigned)PICK(&d, 1, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 5, 5, 5, 5, 5, 5, 5);
     p->clients = (unsigned)PICK(&d, 4, 8, 16, 32);
     p->watchers = (unsigned)dice_below(&d, 3);
     p->buggify = !dice_one_in(&d, 4);
-    p->busy_ms = PICK(&d, 20000, 40000, 60000);
+    p->busy_ms = PICK(&d, 15000, 30000, 50000);
     p->heal_ms = 120000;
-    p->ops_max = PICK(&d, 1500, 2500, 4000);
+    p->ops_max = PICK(&d, 2000, 4000, 6000);
     p->think_us = (uint32_t)(p->busy_ms * 1000 * p->clients / p->ops_max / 2);
     p->down_max = p->nodes == 1 || dice_one_in(&d, 3) ? p->nodes : p->nodes / 2;
     p->outage_ms = PICK(&d, 300, 1000, 3000);

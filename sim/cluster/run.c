@@ -132,6 +132,17 @@ static void pass(struct run *r, uint64_t until_ns)
     }
 }
 
+/* A new cluster's first leader is its first node, which alone may bring data along; before that has
+ * replicated something the others wait for it. So trouble begins when somebody was answered. */
+static void phase_begin(struct run *r)
+{
+    uint64_t until = run_now(r) + PROGRESS_MS * MS;
+    while (r->result->operations == 0 && run_now(r) < until && !run_failed(r))
+        pass(r, run_now(r) + SLICE_MS * MS);
+    if (r->result->operations == 0)
+        run_fail(r, "a new cluster answered nobody within %d ms", PROGRESS_MS);
+}
+
 static void phase_busy(struct run *r)
 {
     uint64_t until = run_now(r) + r->plan.busy_ms * MS;
@@ -187,6 +198,7 @@ void run_whole(const struct plan *p, const struct run_options *o, struct run_res
         node_start_after(&r.nodes[i], dice_below(&r.dice, 50 * MS));
     clients_start(&r);
     watchers_start(&r);
+    phase_begin(&r);
     nemesis_start(&r);
     phase_busy(&r);
     nemesis_stop(&r);

@@ -187,7 +187,8 @@ static void require_as_read(struct work_write *w, const struct history_step *rea
 /* A write that met another's is as if it had never been asked. */
 static void done_or_beaten(struct client *c, enum status st)
 {
-    if (st == ST_PRECONDITION_FAILED)
+    c->beaten = st == ST_PRECONDITION_FAILED;
+    if (c->beaten)
         op_outcome(c, HISTORY_FAILED);
     else
         op_done(c, st);
