@@ -240,7 +240,9 @@ enum status raft_read(struct raft *r, uint64_t id) WARN_UNUSED;
 enum status raft_transfer(struct raft *r, uint64_t to_replica) WARN_UNUSED;
 /* Campaigns now (through pre-vote), for tests and operators. PRECONDITION_FAILED: may not. */
 enum status raft_campaign(struct raft *r) WARN_UNUSED;
-/* A peer is known to be unreachable: stop pipelining to it until it answers. */
+/* A peer is known to be unreachable: stop pipelining to it until it answers. Of the leader: unless it
+ * is heard of again, an election begins sooner, after 2 heartbeats and up to half an election timeout;
+ * those who still hear it refuse the pre-vote, so that a majority has to be told. */
 void raft_unreachable(struct raft *r, uint64_t replica);
 /* The peer waits for what is committed by now: it is told with the next update, and not only with
  * the next append or beat. */

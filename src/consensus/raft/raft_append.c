@@ -222,6 +222,8 @@ void raft_unreachable(struct raft *r, uint64_t replica)
         raft__peer_probe(r, p, p->match + 1);
         p->probe_sent = true; /* until it answers a heartbeat */
     }
+    if (r->role == RAFT_FOLLOWER && replica == r->leader && r->leader != 0)
+        raft__leader_lost(r);
 }
 
 void raft_tell(struct raft *r, uint64_t replica)

@@ -134,6 +134,15 @@ void raft__start_election(struct raft *r, bool force)
         become_precandidate(r);
 }
 
+void raft__leader_lost(struct raft *r)
+{
+    const struct raft_options *o = &r->store->o;
+    ASSERT(r->role == RAFT_FOLLOWER);
+    raft__become_follower(r, r->term, 0, 0);
+    r->timeout = 2 * (uint64_t)o->heartbeat_ms + raft__random(r->store) % (o->election_ms / 2 + 1);
+    raft__reset_timer(r);
+}
+
 void raft__become_leader(struct raft *r)
 {
     uint64_t now = r->store->now;

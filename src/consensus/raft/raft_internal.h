@@ -271,6 +271,7 @@ void raft__conf_committed(struct raft *r); /* commit rose past conf_index: leave
 
 /* ---- raft_election.c ---- */
 void raft__become_follower(struct raft *r, uint64_t term, uint64_t leader, uint64_t leader_store);
+void raft__leader_lost(struct raft *r); /* somebody says so; it may yet be heard again */
 void raft__become_leader(struct raft *r);
 void raft__lead_alone(struct raft *r); /* at the start, without an election */
 void raft__start_election(struct raft *r, bool force);

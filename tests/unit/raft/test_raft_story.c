@@ -178,6 +178,49 @@ static void a_rejoining_replica_does_not_depose_the_leader(void **state)
     end();
 }
 
+static void a_leader_that_is_known_to_be_gone_is_replaced_sooner(void **state)
+{
+    (void)state;
+    unsigned soon = 0;
+    for (unsigned turn = 0; turn < 20; turn++) {
+        begin(3, 3, NULL);
+        cluster_run(c, turn * 7);
+        struct node *l = cluster_elect(c);
+        cluster_run(c, 20);
+        cluster_isolate(c, l->store, true);
+        struct node *a = other(l, NULL), *b = other(l, a);
+        raft_unreachable(a->r, l->replica);
+        raft_unreachable(b->r, l->replica);
+        /* At most 2 heartbeats and half an election timeout, and the votes. */
+        cluster_run(c, 2 * c->o.heartbeat_ms + c->o.election_ms / 2 + 3 * c->o.heartbeat_ms);
+        struct node *now = cluster_leader(c);
+        soon += now == a || now == b;
+        cluster_run(c, 4 * c->o.election_ms); /* where votes were split: as ever */
+        assert_true(cluster_leader(c) == a || cluster_leader(c) == b);
+        end();
+    }
+    assert_true(soon >= 15);
+}
+
+/* Awake or asleep: a majority has to say so. */
+static void who_is_wrong_about_its_leader_changes_nothing(void **state)
+{
+    (void)state;
+    begin(3, 3, NULL);
+    struct node *l = cluster_elect(c);
+    uint64_t term = status_of(l).term;
+    for (unsigned i = 0; i < 50; i++) {
+        raft_unreachable(other(l, NULL)->r, l->replica);
+        cluster_run(c, i * 5);
+        put(l);
+        cluster_run(c, 100);
+    }
+    assert_ptr_equal(cluster_leader(c), l);
+    assert_int_equal(status_of(l).term, term);
+    everyone_has(status_of(l).commit);
+    end();
+}
+
 static void a_leader_without_its_majority_steps_down(void **state)
 {
     (void)state;
@@ -921,6 +964,8 @@ int main(void)
         cmocka_unit_test(a_vote_does_not_leave_before_it_is_durable),
         cmocka_unit_test(an_old_term_is_not_committed_by_counting),
         cmocka_unit_test(a_rejoining_replica_does_not_depose_the_leader),
+        cmocka_unit_test(a_leader_that_is_known_to_be_gone_is_replaced_sooner),
+        cmocka_unit_test(who_is_wrong_about_its_leader_changes_nothing),
         cmocka_unit_test(a_leader_without_its_majority_steps_down),
         cmocka_unit_test(a_pause_of_the_process_is_not_taken_for_silence),
         cmocka_unit_test(a_conflicting_tail_is_overwritten),
