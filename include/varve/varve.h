@@ -285,6 +285,10 @@ typedef struct varve_write_options {
     varve_sync sync;
     uint64_t ttl_ms;    /* the record expires after this; 0 = never. Puts only. */
     const char *writer; /* NULL = the handle's */
+    /* Writes of one id (at most 128 bytes) are done once, however often they are sent within 24 hours,
+     * also after a crash: the later ones answer the version of the first. INVALID_ARGUMENT when the id
+     * was used for another write. NULL = none. Not for dropping a collection: UNIMPLEMENTED. */
+    const char *request_id;
 } varve_write_options;
 
 /* Writes one record; makes the collection when there is none. `o` and `ret_version` may be NULL.

@@ -27,7 +27,10 @@ enum status embed__options(const varve_write_options *given, struct command_opti
     varve_write_options o;
     enum status st = embed__sized(&o, sizeof(o), given, "options", err);
     if (st == ST_OK)
-        *ret = (struct command_options){
-            .sync = (enum store_sync)o.sync, .ttl_ms = o.ttl_ms, .writer = embed__name(o.writer)};
+        *ret = (struct command_options){.sync = (enum store_sync)o.sync,
+                                        .ttl_ms = o.ttl_ms,
+                                        .writer = embed__name(o.writer),
+                                        .request_id =
+                                            o.request_id ? embed__name(o.request_id) : BYTES_EMPTY};
     return st;
 }

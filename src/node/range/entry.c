@@ -141,6 +141,22 @@ bool entry_open(struct bytes payload, struct entry_reader *ret)
     return true;
 }
 
+bool entry_find(struct bytes payload, struct bytes key, struct entry_op *ret)
+{
+    struct entry_reader e;
+    struct entry_op op;
+    if (!open_head(payload, &e))
+        return false;
+    while (entry_next(&e, &op) > 0) {
+        int c = bytes_cmp(op.key, key);
+        if (c == 0)
+            *ret = op;
+        if (c >= 0)
+            return c == 0; /* keys rise */
+    }
+    return false;
+}
+
 bool entry_sound(struct bytes payload)
 {
     struct entry_reader e;

@@ -43,6 +43,8 @@ struct entry_reader {
 };
 /* false: malformed. */
 bool entry_open(struct bytes payload, struct entry_reader *ret) WARN_UNUSED;
+/* The op on a key, of an entry that may have no version yet. false: none, or malformed. */
+bool entry_find(struct bytes payload, struct bytes key, struct entry_op *ret) WARN_UNUSED;
 /* Whether it would decode once it has a version: for what comes from other nodes. */
 bool entry_sound(struct bytes payload) WARN_UNUSED;
 /* 1: an op (borrowed from the payload); 0: the end; -1: malformed. */

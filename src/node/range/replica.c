@@ -286,6 +286,30 @@ void replica_tell(struct replica *r, uint64_t node)
         raft_tell(r->raft, node);
 }
 
+static bool answerable(const struct replica *r)
+{
+    return !r->owner->stalled || r->owner->broken;
+}
+
+bool replica_snapshot_made(struct replica *r, enum status st, const struct raft_snapshot *snap)
+{
+    if (answerable(r) && !r->owner->broken)
+        raft_snapshot_made(r->raft, st, snap);
+    return answerable(r);
+}
+
+bool replica_installed(struct replica *r, uint64_t id, uint64_t term, enum status st)
+{
+    if (!answerable(r))
+        return false;
+    if (r->owner->broken)
+        return true;
+    if (st == ST_OK)
+        r->applied_term = term;
+    raft_installed(r->raft, id, st);
+    return true;
+}
+
 void replica_withdraw(struct replica *r)
 {
     enum status st = raft_withdraw(r->raft);

@@ -34,6 +34,20 @@ struct replicas_calls {
     enum status (*apply)(void *arg, struct replica *r, const struct raft_entry *entries, size_t n);
     void (*read_done)(void *arg, struct replica *r, uint64_t id, bool ok);
     void (*role_changed)(void *arg, struct replica *r);
+    /* Snapshots. What takes long is only begun, and answered between rounds, by replica_snapshot_made
+     * and replica_installed. One to send is wanted that reaches at least `index`. */
+    void (*snapshot_wanted)(void *arg, struct replica *r, uint64_t index);
+    /* Bytes of the one that was made last; borrowed until the next call. */
+    enum status (*snapshot_read)(void *arg, struct replica *r, uint64_t id, uint64_t offset,
+                                 size_t max_bytes, struct bytes *ret, bool *ret_last);
+    /* Bytes of one that comes in; offset 0 begins it. */
+    enum status (*snapshot_write)(void *arg, struct replica *r, const struct raft_chunk *chunk);
+    /* All of it has come: it is to replace the state. */
+    void (*snapshot_install)(void *arg, struct replica *r, const struct raft_snapshot *snap,
+                             bool keep_log);
+    /* It is not sent, or received, any more. */
+    void (*snapshot_drop)(void *arg, struct replica *r, uint64_t id);
+
     void (*logged)(void *arg, size_t n_entries); /* appended; not synced yet */
     void (*synced)(void *arg, uint64_t ns);
     uint64_t (*mono_ns)(void *arg);
@@ -83,6 +97,11 @@ void replica_tell(struct replica *r, uint64_t node); /* of what is committed, wi
 /* An item of the owner's in the next bundle to a node. NO_MEMORY, TOO_LARGE: nothing is sent. */
 enum status replicas_say(struct replicas *rs, uint64_t to_node, uint8_t kind,
                          struct bytes body) WARN_UNUSED;
+/* Answer snapshot_wanted and snapshot_install, as raft_snapshot_made and raft_installed. false: not
+ * now (a log append is being tried again); later. */
+bool replica_snapshot_made(struct replica *r, enum status st,
+                           const struct raft_snapshot *snap) WARN_UNUSED;
+bool replica_installed(struct replica *r, uint64_t id, uint64_t term, enum status st) WARN_UNUSED;
 /* Takes back what the only voter proposed and could not log. */
 void replica_withdraw(struct replica *r);
 

@@ -30,6 +30,7 @@ struct replica__open {
     struct replica *r;
     struct raft_update u;
     uint8_t hard[REPLICA_HARD_BYTES];
+    enum status chunk_written;
 };
 
 /* What waits to leave for one node. */

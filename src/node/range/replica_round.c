@@ -65,6 +65,10 @@ static enum status tell_owner(struct replicas *rs, struct replica__open *o)
     const struct raft_update *u = &o->u;
     if (u->role_changed)
         c->role_changed(c->arg, o->r);
+    if (u->drop_snapshot)
+        c->snapshot_drop(c->arg, o->r, u->drop_snapshot);
+    if (u->chunk.snapshot)
+        o->chunk_written = c->snapshot_write(c->arg, o->r, &u->chunk);
     if (u->n_committed == 0)
         return ST_OK;
     o->r->applied_term = u->committed[u->n_committed - 1].term;
@@ -103,23 +107,31 @@ static void fetch(struct replica *r, const struct raft_fetch *f)
     raft_fetched(r->raft, f->id, st, r->fetched, n);
 }
 
-/* What is asked for and not built yet is answered so: peers then want a snapshot, which is not there
- * either, and ask again after a while. */
-static void answer_requests(struct replica *r, const struct raft_update *u, uint64_t chunk_of,
-                            uint64_t install_of)
+static void read_chunk(struct replica *r, const struct raft_want_chunk *w)
 {
-    struct raft *raft = r->raft;
+    const struct replicas_calls *c = &r->owner->o.calls;
+    struct bytes data = BYTES_EMPTY;
+    bool last = false;
+    enum status st = c->snapshot_read(c->arg, r, w->id, w->offset, w->max_bytes, &data, &last);
+    raft_snapshot_chunk(r->raft, w->id, st, w->offset, data, last);
+}
+
+/* What raft asked for in the update that is done. */
+static void answer_requests(struct replica *r, const struct replica__open *o, uint64_t chunk_of,
+                            const struct raft_snapshot *install)
+{
+    const struct replicas_calls *c = &r->owner->o.calls;
+    const struct raft_update *u = &o->u;
     if (u->fetch.id)
         fetch(r, &u->fetch);
-    if (u->want_snapshot)
-        raft_snapshot_made(raft, ST_UNIMPLEMENTED, NULL);
-    if (u->want_chunk.id)
-        raft_snapshot_chunk(raft, u->want_chunk.id, ST_UNIMPLEMENTED, u->want_chunk.offset,
-                            BYTES_EMPTY, false);
     if (chunk_of)
-        raft_chunk_written(raft, chunk_of, ST_UNIMPLEMENTED);
-    if (install_of)
-        raft_installed(raft, install_of, ST_UNIMPLEMENTED);
+        raft_chunk_written(r->raft, chunk_of, o->chunk_written);
+    if (u->want_chunk.id)
+        read_chunk(r, &u->want_chunk);
+    if (u->want_snapshot)
+        c->snapshot_wanted(c->arg, r, u->want_snapshot);
+    if (install->id)
+        c->snapshot_install(c->arg, r, install, u->install_keeps_log);
 }
 
 static void finish(struct replicas *rs, struct replica__open *o, bool logged)
@@ -128,7 +140,7 @@ static void finish(struct replicas *rs, struct replica__open *o, bool logged)
     const struct raft_update *u = &o->u;
     uint64_t applied = u->n_committed ? u->committed[u->n_committed - 1].index : 0;
     uint64_t chunk_of = u->chunk.snapshot ? u->chunk.snapshot->id : 0;
-    uint64_t install_of = u->install ? u->install->id : 0;
+    struct raft_snapshot install = u->install ? *u->install : (struct raft_snapshot){0};
     if (logged)
         answer_reads(rs, o);
     raft_done(raft);
@@ -136,7 +148,7 @@ static void finish(struct replicas *rs, struct replica__open *o, bool logged)
         raft_appended(raft, u->ticket);
     if (applied)
         raft_applied(raft, applied);
-    answer_requests(o->r, u, chunk_of, install_of);
+    answer_requests(o->r, o, chunk_of, &install);
 }
 
 static void close_all(struct replicas *rs, bool logged)

@@ -1,4 +1,4 @@
-#include "node/store/store_internal.h"
+#include "node/store/cluster.h"
 
 #include "base/alloc.h"
 
@@ -175,6 +175,8 @@ void store_stats(struct store *s, struct store_stats *ret)
     gauge_set(s->m_applied, (int64_t)st.applied_index);
     gauge_set(s->m_filter_bytes, (int64_t)st.filter_bytes);
     gauge_set(s->m_cache_bytes, (int64_t)st.cache.bytes);
+    if (s->cluster)
+        cluster_gauges(s);
     *ret = st;
 }
 

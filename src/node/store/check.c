@@ -1,26 +1,21 @@
 #include "node/store/store_internal.h"
 
 /* Whether an earlier proposal of the same group writes the key: then its op is the newest. */
-static bool in_group(struct proposal *list, struct proposal *upto, struct bytes key,
+bool store__in_group(struct proposal *list, struct proposal *upto, struct bytes key,
                      struct record *ret)
 {
     bool found = false;
     for (struct proposal *p = list; p != upto; p = p->next) {
-        struct entry_reader e;
         struct entry_op op;
-        if (p->st != ST_OK || !p->w->entry ||
-            !entry_open(BYTES(p->w->entry->data, p->w->entry->len), &e))
+        if (p->st != ST_OK || !p->w->entry || p->w->duplicate ||
+            !entry_find(BYTES(p->w->entry->data, p->w->entry->len), key, &op))
             continue;
-        while (entry_next(&e, &op) > 0) {
-            if (!bytes_eq(op.key, key))
-                continue;
-            *ret = (struct record){.version = p->w->version,
-                                   .kind = op.kind,
-                                   .type = op.type,
-                                   .expires_ms = op.expires_ms};
-            found = true;
-            break;
-        }
+        *ret = (struct record){.version = p->w->version,
+                               .kind = op.kind,
+                               .type = op.type,
+                               .expires_ms = op.expires_ms,
+                               .value = op.value};
+        found = true;
     }
     return found;
 }
@@ -33,7 +28,7 @@ enum status store__check_requires(struct view *v, struct proposal *list, struct 
         struct record rec = {0};
         struct engine_pin pin = {0};
         enum status st = ST_OK;
-        bool by_group = list && in_group(list, p, r->key, &rec);
+        bool by_group = list && store__in_group(list, p, r->key, &rec);
         if (!by_group)
             st = store__find(v, r->key, VERSION_MAX, &rec, &pin, &p->err);
         if (st != ST_OK && st != ST_NOT_FOUND)

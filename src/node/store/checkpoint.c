@@ -180,7 +180,7 @@ void store__make_room_beside(struct store *s)
 /* Drains all that was applied before the call. Leads without checkpoint_lock, for a leader may wait
  * for that one. When another table was frozen already, that goes first and this takes a second
  * round. */
-static enum status drain_all(struct store *s, struct err *err)
+enum status store__drain_all(struct store *s, struct err *err)
 {
     enum status st;
     bool again;
@@ -214,7 +214,7 @@ enum status store_checkpoint(struct store *s, struct err *err)
 {
     if (s->o.read_only)
         return err_set(err, ST_READ_ONLY, "%s was opened read-only", s->dir);
-    enum status st = drain_all(s, err);
+    enum status st = store__drain_all(s, err);
     return st == ST_OK ? maintain(s, err) : st;
 }
 
@@ -287,9 +287,11 @@ static uint64_t tick_drain(struct store *s)
     struct err err;
     err_init(&err);
     store__tidy(s, true);
+    if (s->cluster && cluster_snapshot_due(s) && !atomic_load(&s->replaying))
+        cluster_snapshot_work(s);
     if (checkpoint_due(s, env_mono_ns(s->env))) {
         /* A frozen table is the common case: then the active one goes on filling. */
-        enum status st = has_frozen(s) ? drain_locking(s, &err) : drain_all(s, &err);
+        enum status st = has_frozen(s) ? drain_locking(s, &err) : store__drain_all(s, &err);
         if (st != ST_OK) {
             complain(s, "checkpoint failed; it will be tried again", &err);
             return RETRY_MS;
@@ -297,6 +299,8 @@ static uint64_t tick_drain(struct store *s)
     }
     if (absent__tick(s))
         return 0;
+    if (s->cluster && cluster_snapshot_due(s)) /* it could not be answered yet */
+        return TICK_MS;
     /* With nothing to drain the next write pokes; else time and the log's size are looked at. */
     return checkpoint_pending(s) ? LOOK_MS : UINT64_MAX;
 }

@@ -87,6 +87,40 @@ enum status cluster_new(struct store *s, struct err *err)
     return ST_OK;
 }
 
+enum status cluster_metrics(struct store *s, struct err *err)
+{
+    struct cluster *c = s->cluster;
+    struct metrics *m = s->metrics;
+    c->m_term = metrics_gauge(m, "varve_raft_term", NULL, "Term of this node.");
+    c->m_leader = metrics_gauge(m, "varve_raft_leader", NULL, "Node that leads, 0: none known.");
+    c->m_commit = metrics_gauge(m, "varve_raft_commit_index", NULL,
+                                "Index up to which log entries are known to be committed.");
+    c->m_waiting = metrics_gauge(m, "varve_raft_uncommitted_entries", NULL,
+                                 "Entries in the log of this leader and not committed yet.");
+    c->m_elections =
+        metrics_counter(m, "varve_raft_elections_total", NULL, "Elections that this node has won.");
+    c->m_forwarded = metrics_counter(m, "varve_raft_forwarded_writes_total", NULL,
+                                     "Writes sent on to the leader.");
+    c->m_snapshots_sent = metrics_counter(m, "varve_raft_snapshots_sent_total", NULL,
+                                          "States made for nodes that were too far behind.");
+    c->m_snapshots_installed =
+        metrics_counter(m, "varve_raft_snapshots_installed_total", NULL,
+                        "States of other nodes that took the place of this one's.");
+    if (!c->m_term || !c->m_leader || !c->m_commit || !c->m_waiting || !c->m_elections ||
+        !c->m_forwarded || !c->m_snapshots_sent || !c->m_snapshots_installed)
+        return err_set(err, ST_NO_MEMORY, "no memory for metrics");
+    return ST_OK;
+}
+
+void cluster_gauges(struct store *s)
+{
+    struct cluster *c = s->cluster;
+    gauge_set(c->m_term, (int64_t)atomic_load(&c->term));
+    gauge_set(c->m_leader, (int64_t)atomic_load(&c->leader));
+    gauge_set(c->m_commit, (int64_t)atomic_load(&c->commit));
+    gauge_set(c->m_waiting, (int64_t)atomic_load(&c->uncommitted));
+}
+
 static void drop_all(struct list *l)
 {
     list_foreach_safe (it, l) {

@@ -70,21 +70,36 @@ struct cluster {
     struct list reading; /* barriers */
     uint64_t read_no, number;
     uint64_t tick_ns, ticked_ns;
-    bool role_dirty;
+    bool role_dirty, led;
     struct latches *latches;
     struct cluster_peer peers[RAFT_MEMBERS_MAX];
     struct buf scratch;
     struct raft_status now; /* of the replica, brought up to date before proposals are looked at */
     struct err stall;       /* why the log takes nothing now; status OK: it does */
 
-    _Atomic uint64_t term, leader, commit, elections, forwarded;
+    /* snapshot.c: states on their way out and in */
+    struct store_state *snap_out;
+    struct store_incoming *snap_in; /* who keeps the engine has it from snap_install.id on */
+    uint64_t snap_out_id, snap_in_id, snap_no;
+    struct buf snap_bytes;
+    bool snap_built;
+    uint64_t snap_wanted;              /* index to reach; under state_lock */
+    struct raft_snapshot snap_install; /* id 0: none; under state_lock */
+    bool snap_keep_log;                /* the same */
+
+    _Atomic uint64_t term, leader, commit, uncommitted;
+    struct gauge *m_term, *m_leader, *m_commit, *m_waiting;
+    struct counter *m_elections, *m_forwarded, *m_snapshots_sent, *m_snapshots_installed;
     struct env_thread thread;
-    bool thread_runs, poked; /* poked: under state_lock */
+    _Atomic bool thread_runs;
+    bool poked; /* under state_lock */
 };
 
 /* cluster.c */
 enum status cluster_new(struct store *s, struct err *err) WARN_UNUSED;
 void cluster_free(struct store *s);
+void cluster_gauges(struct store *s); /* brings them up to date */
+enum status cluster_metrics(struct store *s, struct err *err) WARN_UNUSED;
 /* The CLUSTER file: held against the options; and written with this process' incarnation. */
 enum status cluster_file_check(struct store *s, struct err *err) WARN_UNUSED;
 enum status cluster_file_write(struct store *s, struct err *err) WARN_UNUSED;
@@ -126,6 +141,21 @@ void cluster_refused(struct store *s, uint64_t id, bool ok);
 void cluster_fail_all(struct store *s, enum status st, const char *why);
 /* The leader or its term has changed. */
 void cluster_new_leader(struct store *s);
+
+void cluster_unknown(struct store *s, struct proposal *p, const char *why);
+
+/* snapshot.c: of replicas_calls */
+void cluster_snapshot_wanted(void *arg, struct replica *r, uint64_t index);
+enum status cluster_snapshot_read(void *arg, struct replica *r, uint64_t id, uint64_t offset,
+                                  size_t max_bytes, struct bytes *ret, bool *ret_last);
+enum status cluster_snapshot_write(void *arg, struct replica *r, const struct raft_chunk *chunk);
+void cluster_snapshot_install(void *arg, struct replica *r, const struct raft_snapshot *snap,
+                              bool keep_log);
+void cluster_snapshot_drop(void *arg, struct replica *r, uint64_t id);
+/* What takes long of them, by who keeps the engine. */
+void cluster_snapshot_work(struct store *s);
+bool cluster_snapshot_due(struct store *s);
+void cluster_snapshots_forget(struct store *s); /* before the engine is closed */
 
 /* forward.c, by who drives */
 /* Sends a queued proposal to the leader. */

@@ -44,10 +44,12 @@ static enum status encode(struct store *s, const struct proposal *p, struct buf 
                         .incarnation = p->to_incarnation,
                         .term = p->term,
                         .at_least = p->at_least,
+                        .n_older = p->n_older,
                         .request_id = w->request_id,
                         .n_collections = w->n_collections,
                         .n_requires = w->n_requires};
     (void)s;
+    memcpy(f.older, p->older, sizeof f.older);
     enum status st = forward_encode(out, &f);
     for (size_t i = 0; st == ST_OK && i < w->n_collections; i++) {
         const struct collection *c = w->collections[i];
@@ -65,7 +67,13 @@ enum status cluster_forward(struct store *s, struct proposal *p)
     const struct cluster_peer *to = cluster_peer(s, c->now.leader);
     if (!to || to->incarnation == 0)
         return ST_UNAVAILABLE; /* not heard of yet */
+    /* A copy that is still on its way must not be done after this one has been answered. */
+    if (p->to_node != to->node || p->to_incarnation != to->incarnation || p->term != c->now.term)
+        p->n_older = 0;
+    else if (p->number != 0 && p->n_older < FORWARD_OLDER_MAX)
+        p->older[p->n_older++] = p->number;
     p->number = ++c->number;
+    p->sent_ns = env_mono_ns(s->env);
     p->to_node = to->node;
     p->to_incarnation = to->incarnation;
     p->term = c->now.term;
@@ -76,7 +84,7 @@ enum status cluster_forward(struct store *s, struct proposal *p)
     if (c->scratch.cap > 1024 * 1024)
         buf_deinit(&c->scratch);
     if (st == ST_OK)
-        atomic_fetch_add_explicit(&c->forwarded, 1, memory_order_relaxed);
+        counter_add(c->m_forwarded, 1);
     return st;
 }
 
@@ -103,6 +111,9 @@ void cluster_tell(struct store *s, struct proposal *p)
 }
 
 /* ---- receiving ---- */
+
+_Static_assert(FORWARD_OLDER_MAX == sizeof((struct proposal *)0)->older / sizeof(uint64_t),
+               "a forward has room for what a proposal remembers");
 
 /* true: for the first time. What is too old to be told is taken for seen. */
 static bool see(struct cluster_peer *peer, uint64_t number)
@@ -186,6 +197,8 @@ static void on_forward(struct store *s, struct cluster_peer *peer, struct bytes 
     struct forward f;
     if (!forward_open(body, &f) || f.incarnation != c->incarnation || !see(peer, f.number))
         return;
+    for (uint64_t i = 0; i < f.n_older; i++)
+        (void)see(peer, f.older[i]);
     struct remote *m = remote_new(body);
     if (!m) /* as if lost; the asking node says that the outcome is unknown */
         return;
@@ -231,6 +244,8 @@ static void on_answer(struct store *s, const struct cluster_peer *peer, struct b
             continue;
         list_remove(&p->node);
         if (a.status == ST_UNAVAILABLE) { /* surely not done: the next leader may do it */
+            if (!p->w->request_id.len)
+                p->number = 0;
             list_push_back(&c->queued, &p->node);
             return;
         }

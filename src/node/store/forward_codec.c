@@ -39,6 +39,10 @@ enum status forward_encode(struct buf *out, const struct forward *f)
     const uint64_t counts[] = {f->n_collections, f->n_requires};
     enum status st = put_all(out, head, 4);
     if (st == ST_OK)
+        st = buf_append_varint(out, f->n_older);
+    if (st == ST_OK)
+        st = put_all(out, f->older, (size_t)f->n_older);
+    if (st == ST_OK)
         st = put_bytes(out, f->request_id);
     return st == ST_OK ? put_all(out, counts, 2) : st;
 }
@@ -68,8 +72,13 @@ bool forward_open(struct bytes in, struct forward *ret)
     struct forward f = {.in = reader_of(in)};
     uint64_t *const head[] = {&f.number, &f.incarnation, &f.term, &f.at_least};
     uint64_t *const counts[] = {&f.n_collections, &f.n_requires};
-    if (!take_all(&f.in, head, 4) || !take_bytes(&f.in, STORE_REQUEST_ID_MAX, &f.request_id) ||
-        !take_all(&f.in, counts, 2))
+    if (!take_all(&f.in, head, 4) || !read_varint(&f.in, &f.n_older) ||
+        f.n_older > FORWARD_OLDER_MAX)
+        return false;
+    for (uint64_t i = 0; i < f.n_older; i++)
+        if (!read_varint(&f.in, &f.older[i]))
+            return false;
+    if (!take_bytes(&f.in, STORE_REQUEST_ID_MAX, &f.request_id) || !take_all(&f.in, counts, 2))
         return false;
     if (f.n_collections > reader_left(&f.in) / COLLECTION_BYTES_MIN ||
         f.n_requires > reader_left(&f.in) / REQUIRE_BYTES_MIN || f.n_requires > COUNT_MAX)

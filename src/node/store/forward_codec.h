@@ -1,7 +1,8 @@
 /* forward_codec.h - a write on its way from the node that has it to the one that leads, and back.
  *
  * A forward: varint number, incarnation of the node it is for, term it is for, hlc to be above;
- * varint length, request id | varint count of collections, each: varint id, varint length, name |
+ * varint count (at most FORWARD_OLDER_MAX), numbers it was sent under before: those are void from now
+ * on | varint length, request id | varint count of collections, each: varint id, varint length, name |
  * varint count of requirements, each: u8 what, varint hlc, varint origin, varint length, key | varint
  * length, entry (entry.h, without a version).
  * An answer: varint number, incarnation of the asking node, status, index, hlc, origin, failed; u8
@@ -16,8 +17,10 @@
 
 #include "node/store/store.h"
 
+enum { FORWARD_OLDER_MAX = 8 };
 struct forward {
     uint64_t number, incarnation, term, at_least;
+    uint64_t n_older, older[FORWARD_OLDER_MAX];
     struct bytes request_id;
     uint64_t n_collections, n_requires; /* still to be read */
     struct reader in;

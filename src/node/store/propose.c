@@ -1,4 +1,5 @@
 #include "node/store/cluster.h"
+#include "node/store/request.h"
 
 /* The write path of a store alone: the leader of a group stamps and checks its proposals, puts them
  * into the replica's log with one append and at most one sync, and applies them; with one voter what
@@ -111,17 +112,24 @@ static enum status propose(struct store *s, struct view *v, struct proposal *p,
     return ST_OK;
 }
 
-/* Stamps, checks and proposes from `from` until the group is big enough; returns where it stopped. */
+/* Stamps, checks and proposes from `from` until the group is big enough; returns where it stopped.
+ * *ret_again: some had been done before. */
 static struct proposal *collect(struct store *s, struct view *v, struct proposal *from,
-                                size_t *ret_n, enum store_sync *ret_sync)
+                                size_t *ret_n, enum store_sync *ret_sync, bool *ret_again)
 {
     uint64_t now_ms = env_now_ms(s->env);
     size_t n = 0, bytes = 0;
     struct range_need need = {0};
     *ret_sync = STORE_SYNC_OFF;
+    *ret_again = false;
     struct proposal *p = from;
     for (; p && bytes < GROUP_BYTES_MAX; p = p->next) {
         if (p->st != ST_OK || !p->w->entry)
+            continue;
+        enum request_seen seen = store__request_seen(v, from, p, now_ms);
+        if (seen == REQUEST_DONE)
+            *ret_again = true;
+        if (seen != REQUEST_NEW)
             continue;
         struct version version = store__next_version(s, 0, now_ms);
         if ((p->w->n_requires || p->w->n_collections) &&
@@ -142,6 +150,26 @@ static struct proposal *collect(struct store *s, struct view *v, struct proposal
     return p;
 }
 
+/* What had been done before may have been so with less durability than is asked for now. */
+static void sync_again(struct store *s, struct proposal *from, struct proposal *to)
+{
+    struct err err;
+    enum status st = ST_OK;
+    bool synced = false;
+    err_init(&err);
+    for (struct proposal *p = from; p != to; p = p->next) {
+        if (p->st != ST_OK || !p->w->duplicate || sync_of(s, p->w) != STORE_SYNC_ALWAYS)
+            continue;
+        if (!synced)
+            st = store_sync_now(s, &err);
+        synced = true;
+        if (st != ST_OK) {
+            p->st = st;
+            p->err = err;
+        }
+    }
+}
+
 static void lead(struct store *s, struct proposal *list)
 {
     struct err err;
@@ -156,11 +184,14 @@ static void lead(struct store *s, struct proposal *list)
         }
         size_t n;
         enum store_sync sync;
+        bool again;
         struct view *v = store__view(s);
-        struct proposal *to = collect(s, v, from, &n, &sync);
+        struct proposal *to = collect(s, v, from, &n, &sync, &again);
         view_unref(v);
         if (n > 0)
             commit(s, from, to, sync);
+        if (again)
+            sync_again(s, from, to);
         from = to;
     }
 }
@@ -169,9 +200,6 @@ enum status store_propose(struct store *s, struct store_write *w, struct err *er
 {
     ASSERT(w->entry && w->entry->len <= ENTRY_MAX);
     w->duplicate = false;
-    if (w->request_id.len)
-        return err_set(err, ST_UNIMPLEMENTED,
-                       "request_id: writes cannot be told apart by their requests yet");
     struct proposal p = {.w = w, .st = ST_OK};
     err_init(&p.err);
     if (s->cluster) {

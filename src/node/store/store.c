@@ -77,6 +77,7 @@ static void store_free(struct store *s)
     if (!s)
         return;
     absent__deinit(s);
+    cluster_snapshots_forget(s);
     store__install_view(s, NULL);
     home_unref(s->home);
     store__tidy(s, false);
@@ -251,6 +252,8 @@ enum status store_open(struct env *env, const char *dir, const struct store_opti
         st = err_set(err, ST_NO_MEMORY, "no memory for a cache of %zu bytes", s->o.cache_bytes);
     if (st == ST_OK)
         st = make_metrics(s, err);
+    if (st == ST_OK && s->cluster)
+        st = cluster_metrics(s, err);
     if (st == ST_OK)
         st = store__take_folder(s, &fresh, err);
     if (st == ST_OK && !s->o.read_only)

@@ -35,11 +35,12 @@ enum store_sync {
 
 enum {
     STORE_FORMAT_VERSION = 2,
-    STORE_NAME_MAX = 120,      /* collection and snapshot names, bytes */
-    STORE_KEY_MAX = 64 * 1024, /* user keys, bytes */
-    STORE_CATALOG_ID = 1,      /* the collection that holds the catalog itself */
-    STORE_FIRST_ID = 16,       /* the first id of a user's collection */
-    STORE_ROUTE_BYTES = 4,     /* routing key = collection id, big-endian | key */
+    STORE_NAME_MAX = 120,         /* collection and snapshot names, bytes */
+    STORE_KEY_MAX = 64 * 1024,    /* user keys, bytes */
+    STORE_CATALOG_ID = 1,         /* the collection that holds the catalog itself */
+    STORE_REQUEST_COLLECTION = 2, /* the one of requests that are done once */
+    STORE_FIRST_ID = 16,          /* the first id of a user's collection */
+    STORE_ROUTE_BYTES = 4,        /* routing key = collection id, big-endian | key */
 };
 
 /* How an engine is opened; the app picks, so that the store links no particular one. */
@@ -55,7 +56,7 @@ enum {
     STORE_INBOX_BYTES = 64 * 1024 * 1024, /* bundles that wait to be looked at, together */
     STORE_PROPOSE_TIMEOUT_MS = 10000,
 };
-/* How bundles leave: given by whoever connects the nodes. */
+/* How bundles leave: given by whoever connects the nodes; used until store_close has returned. */
 struct store_transport {
     /* Copies or drops `bundle`; never blocks, never calls back into the store. false: dropped
      * (unreachable, or its queue is full). Bundles may get lost, doubled and overtake one another. */
@@ -267,7 +268,7 @@ struct store_write {
     size_t n_collections;
     enum store_sync sync; /* in a cluster: ALWAYS whatever it says */
     /* Writes of one id (at most STORE_REQUEST_ID_MAX bytes) are done once, however often they come,
-     * within 24 hours; len 0: no id. */
+     * within STORE_REQUEST_KEPT_MS; len 0: no id. The entry has the op of store_request_op. */
     struct bytes request_id;
     /* results */
     bool duplicate; /* it had been done before: `version` is of that */
@@ -275,6 +276,20 @@ struct store_write {
         version;   /* of the write; on PRECONDITION_FAILED the present version of the failed key */
     size_t failed; /* on PRECONDITION_FAILED: which requirement */
 };
+/* What an entry carries for a write with a request id, beside its own ops. */
+enum {
+    STORE_REQUEST_KEPT_MS = 24 * 60 * 60 * 1000, /* so long an id is known */
+    STORE_DIGEST_BYTES = 16,
+};
+struct store_request {
+    struct entry_op op; /* its bytes lie in the other two */
+    uint8_t key[STORE_ROUTE_BYTES + STORE_REQUEST_ID_MAX];
+    uint8_t value[1 + STORE_DIGEST_BYTES];
+};
+/* `digest`: of what the request asks for; the same id with another one is refused. The id has 1 to
+ * STORE_REQUEST_ID_MAX bytes. */
+void store_request_op(struct bytes id, const uint8_t digest[STORE_DIGEST_BYTES], uint64_t now_ms,
+                      struct store_request *ret);
 /* Returns when the write is visible and as durable as asked. Errors: PRECONDITION_FAILED,
  * DISK_FULL, POISONED, READ_ONLY, IO_ERROR, NO_MEMORY, CANCELLED (a collection was dropped
  * meanwhile), OVERLOADED, UNAVAILABLE (a cluster without a leader), INVALID_ARGUMENT (the request id

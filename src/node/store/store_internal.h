@@ -71,8 +71,10 @@ struct proposal {
     uint64_t deadline_ns;
     uint64_t read;       /* its refusal stands once this read is done; 0: not asked yet */
     enum status refused; /* how */
-    uint64_t number, to_node, to_incarnation; /* as it was forwarded */
-    struct remote *remote;                    /* it is another node's; NULL: it waits here */
+    uint64_t number, to_node, to_incarnation; /* as it was forwarded last; number 0: never */
+    uint64_t sent_ns;
+    uint64_t n_older, older[8]; /* numbers before, to the same leader */
+    struct remote *remote;      /* it is another node's; NULL: it waits here */
     struct env_event done;
 };
 
@@ -232,6 +234,9 @@ void store__queue_leave(struct store *s, struct group *mine);
 void store__group_done(struct group *g);
 
 /* check.c */
+/* Whether a proposal of the same group before `upto` writes the key: then its op is the newest. */
+bool store__in_group(struct proposal *list, struct proposal *upto, struct bytes key,
+                     struct record *ret);
 /* Whether all that a write requires holds. `list`: proposals of this group before `p`, which will be
  * applied before it if it is; NULL: none. */
 enum status store__check_requires(struct view *v, struct proposal *list, struct proposal *p,
@@ -295,6 +300,8 @@ enum status store__make_room(struct store *s,
 void store__make_room_beside(struct store *s);
 bool store__has_room(struct store *s); /* for more than what is in the log */
 enum status store__drain(struct store *s, struct err *err) WARN_UNUSED; /* checkpoint_lock held */
+/* Drains all that was applied before the call. */
+enum status store__drain_all(struct store *s, struct err *err) WARN_UNUSED;
 void store__poke(struct store *s);
 /* The two housekeeping threads: a sync that was promised within a second cannot wait for a drain. */
 void store__keep_log(void *arg);

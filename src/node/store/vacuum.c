@@ -146,6 +146,27 @@ static enum status vacuum_one(struct vacuuming *v, struct collection *c, struct 
     return st == ST_OK ? vacuum_engine(v, &ev, err) : st;
 }
 
+/* Requests that are known no longer: nobody reads their past, so all of it goes. */
+static enum status vacuum_requests(struct vacuuming *v, struct err *err)
+{
+    struct store *s = v->s;
+    uint8_t lower[STORE_ROUTE_BYTES], upper[STORE_ROUTE_BYTES];
+    route_put(lower, STORE_REQUEST_COLLECTION);
+    route_put(upper, STORE_REQUEST_COLLECTION + 1);
+    struct engine_vacuum ev = {.in = {BYTES(lower, sizeof(lower)), BYTES(upper, sizeof(upper))},
+                               .progress = on_progress,
+                               .arg = v};
+    uint64_t before = v->total.expired;
+    enum status st = expire(v, &ev.in, err);
+    if (st != ST_OK || v->total.expired == before)
+        return st;
+    ev.horizon = store_visible(s);
+    st = store_checkpoint(s, err);
+    if (st == ST_OK)
+        st = store_sync_now(s, err);
+    return st == ST_OK ? vacuum_engine(v, &ev, err) : st;
+}
+
 enum status store_vacuum(struct store *s, struct bytes name,
                          bool (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                          struct store_vacuum_result *ret, struct err *err)
@@ -166,6 +187,8 @@ enum status store_vacuum(struct store *s, struct bytes name,
         if (c && !atomic_load(&c->dropped) && c->name_len)
             st = vacuum_one(&v, c, err);
     }
+    if (!name.len && st == ST_OK)
+        st = vacuum_requests(&v, err);
     if (ret)
         *ret = v.total;
     return st;

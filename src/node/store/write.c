@@ -1,4 +1,6 @@
 #include "node/store/cluster.h"
+#include "node/store/forward_codec.h"
+#include "node/store/request.h"
 
 #include "base/planted.h"
 
@@ -28,7 +30,7 @@ static void no_leader(struct store *s, struct proposal *p)
     cluster_answer(s, p, ST_UNAVAILABLE);
 }
 
-static void unknown(struct store *s, struct proposal *p, const char *why)
+void cluster_unknown(struct store *s, struct proposal *p, const char *why)
 {
     err_set(&p->err, ST_UNKNOWN_OUTCOME, "%s: the write may or may not be done", why);
     cluster_answer(s, p, ST_UNKNOWN_OUTCOME);
@@ -72,33 +74,58 @@ static bool past(const struct proposal *p, uint64_t now_ns)
     return p->deadline_ns <= now_ns;
 }
 
+/* An answer that has not come for so long is taken for lost. */
+static uint64_t again_ns(const struct cluster *c)
+{
+    return c->o.propose_timeout_ms * UINT64_C(1000000) / 5;
+}
+
+/* With a request id it may be sent again: it is done once. */
+static void send_again(struct store *s, struct proposal *p)
+{
+    list_remove(&p->node);
+    list_push_back(&s->cluster->queued, &p->node);
+}
+
+/* One that was sent before, for the sake of its request id, may have been done then. */
+static void give_up(struct store *s, struct proposal *p)
+{
+    if (p->number != 0)
+        cluster_unknown(s, p, "the leader did not answer in time");
+    else
+        no_leader(s, p);
+}
+
 void cluster_expire(struct store *s, uint64_t now_ns)
 {
     struct cluster *c = s->cluster;
     list_foreach_safe (it, &c->queued) {
         struct proposal *p = container_of(it, struct proposal, node);
         if (past(p, now_ns))
-            no_leader(s, p);
+            give_up(s, p);
     }
     list_foreach_safe (it, &c->refused) {
         struct proposal *p = container_of(it, struct proposal, node);
         if (past(p, now_ns))
-            no_leader(s, p);
+            give_up(s, p);
     }
     list_foreach_safe (it, &c->sent) {
         struct proposal *p = container_of(it, struct proposal, node);
         if (past(p, now_ns))
-            unknown(s, p, "the leader did not answer in time");
+            cluster_unknown(s, p, "the leader did not answer in time");
+        else if (p->w->request_id.len && p->n_older < FORWARD_OLDER_MAX &&
+                 p->sent_ns + again_ns(c) <= now_ns)
+            send_again(s, p);
     }
     list_foreach_safe (it, &c->awaiting) {
         struct proposal *p = container_of(it, struct proposal, node);
         if (past(p, now_ns))
-            unknown(s, p, "it did not come back to this node in time");
+            cluster_unknown(s, p, "it did not come back to this node in time");
     }
     list_foreach_safe (it, &s->in_log) {
         struct proposal *p = container_of(it, struct proposal, node);
         if (past(p, now_ns))
-            unknown(s, p, "no majority of the nodes took it in time");
+            cluster_unknown(s, p, "no majority of the nodes took it in time");
     }
     list_foreach_safe (it, &c->reading) {
         struct barrier *b = container_of(it, struct barrier, node);
@@ -163,15 +190,13 @@ void cluster_new_leader(struct store *s)
     list_foreach_safe (it, &c->sent) {
         struct proposal *p = container_of(it, struct proposal, node);
         const struct cluster_peer *to = cluster_peer(s, p->to_node);
-        if (p->to_node != c->now.leader || p->term != c->now.term ||
-            p->to_incarnation != to->incarnation) {
-            if (!PLANTED(UNKNOWN_TRIED_AGAIN)) {
-                unknown(s, p, "the leader was lost while it had the write");
-                continue;
-            }
-            list_remove(&p->node);
-            list_push_back(&c->queued, &p->node);
-        }
+        if (p->to_node == c->now.leader && p->term == c->now.term &&
+            p->to_incarnation == to->incarnation)
+            continue;
+        if (p->w->request_id.len || PLANTED(UNKNOWN_TRIED_AGAIN))
+            send_again(s, p);
+        else
+            cluster_unknown(s, p, "the leader was lost while it had the write");
     }
 }
 
@@ -185,6 +210,10 @@ static bool latched(struct store *s, const struct proposal *p)
     const struct store_write *w = p->w;
     if (PLANTED(LATCHES_FORGOTTEN))
         return false;
+    uint8_t id[STORE_ROUTE_BYTES + STORE_REQUEST_ID_MAX];
+    if (w->request_id.len && w->request_id.len <= STORE_REQUEST_ID_MAX &&
+        latches_has(l, request_key(w->request_id, id)))
+        return true;
     for (size_t i = 0; i < w->n_requires; i++)
         if (latches_has(l, w->requires[i].key))
             return true;
@@ -222,6 +251,12 @@ static bool take(struct store *s, struct view *v, struct proposal *p)
     }
     if (latched(s, p))
         return true; /* it stays where it is */
+    enum request_seen seen = store__request_seen(v, NULL, p, now_ms);
+    if (seen != REQUEST_NEW) {
+        p->index = s->range.applied; /* where it is, or behind */
+        cluster_answer(s, p, seen == REQUEST_DONE ? ST_OK : p->st);
+        return true;
+    }
     enum status st = check_moment(s, p, now_ms);
     if (st == ST_OK && (p->w->n_requires || p->w->n_collections) &&
         !(PLANTED(FORWARDED_UNCHECKED) && p->remote))
@@ -265,6 +300,10 @@ static void refuse_all(struct store *s)
     struct cluster *c = s->cluster;
     list_foreach_safe (it, &c->queued) {
         struct proposal *p = container_of(it, struct proposal, node);
+        if (p->number != 0) {
+            cluster_unknown(s, p, c->stall.detail);
+            continue;
+        }
         p->err = c->stall;
         cluster_answer(s, p, c->stall.status);
     }
@@ -327,6 +366,11 @@ void cluster_write(struct store *s)
     atomic_store(&c->term, c->now.term);
     atomic_store(&c->leader, c->now.leader);
     atomic_store(&c->commit, c->now.commit);
+    bool leads = c->now.role == RAFT_LEADER;
+    if (leads && !c->led)
+        counter_add(c->m_elections, 1);
+    c->led = leads;
+    atomic_store(&c->uncommitted, leads ? c->now.last - c->now.commit : 0);
     if (c->role_dirty) {
         c->role_dirty = false;
         cluster_new_leader(s);

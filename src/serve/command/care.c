@@ -10,6 +10,9 @@ enum status command_collection_drop(const struct command_db *db, struct bytes co
         st = command__options(db, given, &o, err);
     if (st == ST_OK && o.ttl_ms)
         st = err_set(err, ST_INVALID_ARGUMENT, "options.ttl_ms: a drop does not expire");
+    if (st == ST_OK && o.request_id.len)
+        st = err_set(err, ST_UNIMPLEMENTED,
+                     "options.request_id: drops cannot be told apart by their requests yet");
     return st == ST_OK ? store_collection_drop(db->store, collection, o.writer, err) : st;
 }
 

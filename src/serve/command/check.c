@@ -126,9 +126,10 @@ enum status command__options(const struct command_db *db, const struct command_o
     if (o->writer.len > RECORD_WRITER_MAX)
         return err_set(err, ST_TOO_LARGE, "writer: it has %zu bytes, over the limit of %d",
                        o->writer.len, RECORD_WRITER_MAX);
-    if (o->request_id.len > 0)
-        return err_set(err, ST_UNIMPLEMENTED,
-                       "options.request_id: writes cannot be told apart by their requests yet");
+    if (o->request_id.len > STORE_REQUEST_ID_MAX)
+        return err_set(err, ST_TOO_LARGE,
+                       "options.request_id: it has %zu bytes, over the limit of %d",
+                       o->request_id.len, STORE_REQUEST_ID_MAX);
     *ret = *o;
     if (!o->writer.data)
         ret->writer = db->writer;

@@ -129,8 +129,9 @@ struct command_options { /* of writes */
     enum store_sync sync;
     uint64_t ttl_ms;     /* 0 = never expires; puts only */
     struct bytes writer; /* data NULL = the db's */
-    /* For writes that are done once however often they are sent. Not there yet: anything but empty
-     * answers UNIMPLEMENTED. */
+    /* Writes of one id, at most STORE_REQUEST_ID_MAX bytes, are done once however often they are sent
+     * within 24 hours: the later ones answer the version of the first. The same id for another write
+     * is INVALID_ARGUMENT. Empty: none. Not for drops of collections: UNIMPLEMENTED. */
     struct bytes request_id;
 };
 

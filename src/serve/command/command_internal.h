@@ -113,6 +113,21 @@ static inline bool command__look_again(const struct command_db *db, struct err *
     return db->cluster && *ret == ST_OK;
 }
 
+/* ---- request.c ---- */
+
+struct request_digest {
+    uint64_t h[2];
+};
+void request_begin(struct request_digest *d);
+/* One op, without its key and expiry; one requirement, without its key. In a fixed order. */
+void request_add_op(struct request_digest *d, struct bytes collection, struct bytes key,
+                    const struct entry_op *op, uint64_t ttl_ms);
+void request_add_require(struct request_digest *d, struct bytes collection, struct bytes key,
+                         const struct store_require *r);
+/* The op that an entry carries for it. The id was checked. */
+void request_end(const struct command_db *db, const struct request_digest *d, struct bytes id,
+                 struct store_request *ret);
+
 /* ---- read.c ---- */
 
 /* The id that a collection has (had, at a fixed moment). NOT_FOUND; the name's own faults. */

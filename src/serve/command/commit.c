@@ -89,8 +89,8 @@ static enum status check_before(const struct command_db *db, struct command_batc
 
 static enum status room(struct command_batch *b, struct err *err)
 {
-    if (batch__grow((void **)&b->entry_ops, &b->cap_entry_ops, b->n_ops, sizeof(*b->entry_ops)) !=
-            ST_OK ||
+    if (batch__grow((void **)&b->entry_ops, &b->cap_entry_ops, b->n_ops + 1,
+                    sizeof(*b->entry_ops)) != ST_OK ||
         batch__grow((void **)&b->store_requires, &b->cap_store_requires, b->n_requires,
                     sizeof(*b->store_requires)) != ST_OK ||
         batch__grow((void **)&b->collections, &b->cap_collections, b->n_names,
@@ -159,6 +159,26 @@ static enum status put_requires(struct command_batch *b, struct err *err)
     return ST_OK;
 }
 
+static struct bytes user_key(struct bytes key)
+{
+    return BYTES(key.data + STORE_ROUTE_BYTES, key.len - STORE_ROUTE_BYTES);
+}
+
+/* In the order in which it was gathered: a copy of the request is gathered alike. */
+static void put_request(const struct command_db *db, const struct command_batch *b, struct bytes id,
+                        struct store_request *ret)
+{
+    struct request_digest d;
+    request_begin(&d);
+    for (size_t i = 0; i < b->n_ops; i++)
+        request_add_op(&d, b->names[b->ops[i].name].text, user_key(b->ops[i].op.key), &b->ops[i].op,
+                       b->ops[i].op.expires_ms);
+    for (size_t i = 0; i < b->n_requires; i++)
+        request_add_require(&d, b->names[b->requires[i].name].text,
+                            user_key(b->requires[i].require.key), &b->requires[i].require);
+    request_end(db, &d, id, ret);
+}
+
 static enum status propose(const struct command_db *db, struct command_batch *b,
                            const struct command_options *o, struct store_write *w, struct err *err)
 {
@@ -177,8 +197,15 @@ static enum status propose(const struct command_db *db, struct command_batch *b,
                               .n_requires = b->n_requires,
                               .collections = b->collections,
                               .n_collections = n,
-                              .sync = o->sync};
-    st = entry_encode(b->entry_ops, b->n_ops, o->writer, &w->entry, err);
+                              .sync = o->sync,
+                              .request_id = o->request_id};
+    struct store_request request;
+    size_t n_ops = b->n_ops;
+    if (o->request_id.len) {
+        put_request(db, b, o->request_id, &request);
+        b->entry_ops[n_ops++] = request.op;
+    }
+    st = entry_encode(b->entry_ops, n_ops, o->writer, &w->entry, err);
     if (st == ST_OK)
         st = store_propose(db->store, w, err);
     blob_unref(w->entry);

@@ -47,7 +47,19 @@ static enum status try_one(const struct command_db *db, struct one *w,
         write.requires = &w->require;
         write.n_requires = 1;
     }
-    st = entry_encode(&w->op, 1, o->writer, &write.entry, err);
+    struct entry_op ops[2] = {w->op};
+    struct store_request request;
+    if (o->request_id.len) {
+        struct request_digest d;
+        request_begin(&d);
+        request_add_op(&d, w->collection, w->key, &w->op, o->ttl_ms);
+        if (w->require.what)
+            request_add_require(&d, w->collection, w->key, &w->require);
+        request_end(db, &d, o->request_id, &request);
+        ops[1] = request.op;
+        write.request_id = o->request_id;
+    }
+    st = entry_encode(ops, o->request_id.len ? 2 : 1, o->writer, &write.entry, err);
     if (st == ST_OK) {
         st = store_propose(db->store, &write, err);
         *ret_version = write.version;

@@ -283,6 +283,8 @@ static struct bytes public_field(struct bytes f)
         {"at.snapshot", "at"},
         {"at.kind", "at"},
         {"writer", "x-varve-writer"},
+        {"options.request_id", "idempotency-key"},
+        {"request_id", "idempotency-key"},
         {"snapshot", "name"},
         {"value", "body"},
     };
@@ -457,8 +459,8 @@ enum status http_preflight(struct http_call *c)
     if (request_header(&c->x->req, BYTES_LIT("origin"), &origin) && origin_allowed(c, origin)) {
         call_header(c, "access-control-allow-methods", BYTES_LIT("GET, HEAD, PUT, POST, DELETE"));
         call_header(c, "access-control-allow-headers",
-                    BYTES_LIT("authorization, content-type, if-match, if-none-match, "
-                              "last-event-id, x-request-id, x-varve-writer"));
+                    BYTES_LIT("authorization, content-type, idempotency-key, if-match, "
+                              "if-none-match, last-event-id, x-request-id, x-varve-writer"));
         call_header(c, "access-control-max-age", BYTES_LIT("600"));
     }
     return http__respond(c, 204, MEDIA_NONE, BYTES_EMPTY);

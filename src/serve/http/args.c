@@ -120,6 +120,19 @@ enum status sync_parse(struct bytes text, enum store_sync *ret, struct err *err)
     return ST_OK;
 }
 
+enum status arg_request_id(struct http_call *c, struct command_options *o)
+{
+    struct bytes id;
+    if (!request_header(&c->x->req, BYTES_LIT("idempotency-key"), &id))
+        return ST_OK;
+    enum status st = http_percent_decode(id, call_arena(c), &o->request_id, &c->err);
+    if (st == ST_OK && o->request_id.len == 0)
+        st = err_set(&c->err, ST_INVALID_ARGUMENT, "it is empty");
+    if (st != ST_OK)
+        err_prefix(&c->err, "idempotency-key");
+    return st;
+}
+
 enum status arg_write(struct http_call *c, struct command_options *ret)
 {
     struct command_options o = {0};
@@ -132,6 +145,8 @@ enum status arg_write(struct http_call *c, struct command_options *ret)
         if (st != ST_OK)
             err_prefix(&c->err, "x-varve-writer");
     }
+    if (st == ST_OK)
+        st = arg_request_id(c, &o);
     if (st == ST_OK)
         *ret = o;
     return st;

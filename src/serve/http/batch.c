@@ -67,6 +67,8 @@ enum status http_batch(struct http_call *c)
     if (st == ST_OK)
         st = run(&j, decode_on_pool, small);
     if (st == ST_OK)
+        st = arg_request_id(c, &j.in.options);
+    if (st == ST_OK)
         st = gate_check_batch(&c->door->gate, c->who, &c->x->req, j.b, &c->err);
     if (st == ST_OK && (st = request_stop(&c->x->req)) == ST_CLOSED)
         st = ST_OK;

@@ -191,6 +191,11 @@ static enum status header_parameters(struct buf *b, const struct http_route *r)
     if (st == ST_OK && r->params & PARAM(SYNC))
         st = parameter(b, "header", "X-Varve-Writer", text,
                        "Who writes, percent-encoded; without it, who is logged in.", false);
+    if (st == ST_OK && (r->params & PARAM(SYNC) || r->verb == COMMAND_COMMIT))
+        st = parameter(b, "header", "Idempotency-Key", text,
+                       "Writes of one key are done once within 24 hours; percent-encoded, at most "
+                       "128 bytes.",
+                       false);
     if (st == ST_OK && r->answers & MEDIA(EVENTS))
         st = parameter(b, "header", "Last-Event-ID", text, "Go on behind this event.", false);
     return st;

@@ -66,6 +66,21 @@ class Records(HttpCase):
             self.problem("GET", path + "consistency=eventual", 400, field="consistency")
         self.problem("PUT", "/v1/consistency/k?consistency=local", 400, body={})
 
+    def test_requests_are_done_once(self):
+        once = {"Idempotency-Key": "put%201"}
+        v1 = self.put("once/k", {"n": 1}, headers=once)
+        self.assertEqual(self.put("once/k", {"n": 1}, headers=once), v1)
+        self.problem("PUT", "/v1/once/k", 400, body={"n": 2}, headers=once, field="idempotency-key")
+        self.problem("PUT", "/v1/once/k", 400, body={"n": 2}, headers={"Idempotency-Key": "%"}, field="idempotency-key")
+        self.problem("PUT", "/v1/once/k", 413, body={"n": 2}, headers={"Idempotency-Key": "x" * 129}, field="idempotency-key")
+        batch = {"writes": [{"collection": "once", "key": "b", "value": 1}]}
+        first = self.call("POST", "/v1/batch", body=batch, headers={"Idempotency-Key": "b"}).json()["version"]
+        self.assertEqual(self.call("POST", "/v1/batch", body=batch, headers={"Idempotency-Key": "b"}).json()["version"], first)
+        self.call("DELETE", "/v1/once/k", headers={"Idempotency-Key": "d"})
+        self.call("DELETE", "/v1/once/k", headers={"Idempotency-Key": "d"})
+        self.problem("DELETE", "/v1/once/k", 404, headers={"Idempotency-Key": "d2"})
+        self.assertEqual(len(self.call("GET", "/v1/once/k/history").json()["items"]), 2)
+
     def test_conditions(self):
         v1 = self.put("cas/k", {"n": 1}, headers={"If-None-Match": "*"}, status=201)
         a = self.problem("PUT", "/v1/cas/k", 412, body={"n": 2}, headers={"If-None-Match": "*"})

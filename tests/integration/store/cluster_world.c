@@ -99,6 +99,11 @@ void cw_open(struct cluster_world *w, uint64_t id)
 
 void cw_init(struct cluster_world *w, uint64_t seed, size_t n)
 {
+    cw_init_on(w, seed, n, 0);
+}
+
+void cw_init_on(struct cluster_world *w, uint64_t seed, size_t n, uint64_t not_open)
+{
     struct err err;
     memset(w, 0, sizeof *w);
     w->seed = seed;
@@ -110,7 +115,7 @@ void cw_init(struct cluster_world *w, uint64_t seed, size_t n)
     fiber_sched_clock(w->fibers, clock_of, w);
     assert_int_equal(raft_checker_new(&w->checker), ST_OK);
     w->delay_ms = 1 + (unsigned)test_rng_below(&w->rng, 20);
-    bool small = test_rng_chance(&w->rng, 1, 3);
+    bool small = test_rng_chance(&w->rng, 1, 2), short_log = test_rng_chance(&w->rng, 1, 2);
     for (uint64_t id = 1; id <= n; id++) {
         struct cw_node *x = &w->node[id];
         x->w = w;
@@ -122,8 +127,10 @@ void cw_init(struct cluster_world *w, uint64_t seed, size_t n)
             .engine_open = engine_mem_open,
             .cache_bytes = test_rng_chance(&w->rng, 1, 2) ? 1 << 20 : 0,
             .table_bytes = small ? 32 * 1024 : 1 << 20,
-            .wal = {.segment_bytes = 256 * 1024, .first_segment_bytes = 64 * 1024},
+            .wal = {.segment_bytes = short_log ? 64 * 1024 : 256 * 1024,
+                    .first_segment_bytes = 64 * 1024},
             .checkpoint_interval_ms = UINT32_MAX,
+            .log_bytes = short_log ? 256 * 1024 : 0,
             .no_thread = true,
         };
         x->cluster = (struct store_cluster){.node = id,
@@ -135,7 +142,8 @@ void cw_init(struct cluster_world *w, uint64_t seed, size_t n)
                                             .propose_timeout_ms = 2000};
         for (uint64_t k = 1; k <= n; k++)
             x->cluster.nodes[k - 1] = k;
-        cw_open(w, id);
+        if (id != not_open)
+            cw_open(w, id);
     }
 }
 
@@ -348,6 +356,29 @@ static void make(void *arg)
     }
 }
 
+struct call {
+    void (*fn)(void *arg);
+    void *arg;
+    bool done;
+};
+
+static void call(void *arg)
+{
+    struct call *c = arg;
+    c->fn(c->arg);
+    c->done = true;
+}
+
+void cw_call(struct cluster_world *w, void (*fn)(void *arg), void *arg)
+{
+    struct call c = {.fn = fn, .arg = arg};
+    struct err err;
+    assert_int_equal(fiber_spawn(w->fibers, call, &c, &err), ST_OK);
+    for (uint64_t end = w->now_ms + 60000; !c.done; cw_step(w, 2))
+        if (w->now_ms > end)
+            CW_FAIL(w, "a call does not return");
+}
+
 void cw_collection(struct cluster_world *w)
 {
     struct maker m = {.w = w, .name = "things"};
@@ -427,7 +458,7 @@ static void settle(struct cluster_world *w, struct cw_node *n, struct cw_op *op,
         return;
     }
     if (st != ST_OK)
-        CW_FAIL(w, "write at node %" PRIu64 ": %s: %s", n->id, status_name(st), err->detail);
+        CW_FAIL(w, "write: %s: %s", status_name(st), err->detail);
     op->outcome = CW_DONE;
     op->version = sw->version;
     w->done++;
@@ -439,7 +470,8 @@ static void settle(struct cluster_world *w, struct cw_node *n, struct cw_op *op,
     if (version_cmp(sw->version, w->acked_max) > 0)
         w->acked_max = sw->version;
     struct version seen;
-    if (!n->dying && get(n, op->key, &seen, err) == ST_OK && version_cmp(seen, sw->version) < 0)
+    if (n && n->s && !n->dying && get(n, op->key, &seen, err) == ST_OK &&
+        version_cmp(seen, sw->version) < 0)
         CW_FAIL(w, "node %" PRIu64 " does not read its own write", n->id);
 }
 
@@ -457,8 +489,11 @@ static void write_one(struct cluster_world *w, struct cw_node *n)
     size_t len = 8 + (test_rng_chance(&w->rng, 1, 20) ? test_rng_below(&w->rng, 19000)
                                                       : test_rng_below(&w->rng, 60));
     memcpy(value, &number, 8);
-    struct entry_op eop = {.kind = RECORD_PUT, .value = BYTES(value, len)};
-    eop.key = BYTES(key, key_of(w, op->key, key));
+    struct entry_op eops[2] = {{.kind = RECORD_PUT, .value = BYTES(value, len)}};
+    struct entry_op eop = eops[0];
+    eops[0].key = eop.key = BYTES(key, key_of(w, op->key, key));
+    struct store_request request;
+    bool once = test_rng_chance(&w->rng, 1, 3);
     struct store_require req = {.key = eop.key};
     struct store_write sw = {0};
     struct collection *c;
@@ -477,11 +512,60 @@ static void write_one(struct cluster_world *w, struct cw_node *n)
         sw.n_collections = 1;
     }
     struct version floor = w->acked_max;
-    enum status st = entry_encode(&eop, 1, BYTES_LIT("client"), &sw.entry, &err);
+    if (once) {
+        uint8_t digest[STORE_DIGEST_BYTES] = {0};
+        memcpy(digest, &number, sizeof number);
+        (void)snprintf(op->request_id, sizeof op->request_id, "r%zu", number);
+        sw.request_id = BYTES_STR(op->request_id);
+        store_request_op(sw.request_id, digest, env_now_ms(n->env), &request);
+        eops[1] = request.op;
+    }
+    enum status st = entry_encode(eops, once ? 2 : 1, BYTES_LIT("client"), &sw.entry, &err);
     assert_int_equal(st, ST_OK);
+    n->in_calls++;
     st = store_propose(n->s, &sw, &err);
+    n->in_calls--;
+    bool fresh = true;
+    /* Who does not know sends it again, anywhere, with its id. */
+    for (unsigned tries = 0; once && tries < 5 &&
+                             (st == ST_UNKNOWN_OUTCOME || st == ST_POISONED ||
+                              (st == ST_OK && test_rng_chance(&w->rng, 1, 10)));
+         tries++) {
+        bool known = st == ST_OK;
+        struct version first = sw.version;
+        struct blob *copy = blob_new(sw.entry->len);
+        assert_non_null(copy);
+        memcpy(copy->data, sw.entry->data, copy->len);
+        blob_unref(sw.entry);
+        sw.entry = copy;
+        if (w->stop && !known)
+            break;
+        fiber_park_until(fiber_now_ns() + 1 + test_rng_below(&w->rng, 1000) * 1000000);
+        struct cw_node *other = pick_up(w);
+        if (!other)
+            continue;
+        sw.collections = NULL; /* of another node's process */
+        sw.n_collections = 0;
+        other->in_calls++;
+        enum status again = store_propose(other->s, &sw, &err);
+        other->in_calls--;
+        if (known && again == ST_OK && (!sw.duplicate || version_cmp(first, sw.version) != 0))
+            CW_FAIL(w, "write %zu was done, and again as %" PRIx64, number, sw.version.hlc);
+        if (known && again != ST_OK) { /* nobody could tell: the first answer stands */
+            if (again != ST_UNKNOWN_OUTCOME && again != ST_POISONED && again != ST_UNAVAILABLE)
+                CW_FAIL(w, "write %zu sent again: %s: %s", number, status_name(again), err.detail);
+            sw.version = first;
+            fresh = false; /* its node may have begun anew meanwhile */
+            break;
+        }
+        n = other;
+        w->duplicates += sw.duplicate;
+        /* A refusal of the second says nothing of the first, unless it was looked up. */
+        st = again == ST_UNAVAILABLE ? ST_UNKNOWN_OUTCOME : again;
+        floor = VERSION_NONE;
+    }
     blob_unref(sw.entry);
-    settle(w, n, op, st, &sw, floor, &err);
+    settle(w, fresh ? n : NULL, op, st, &sw, floor, &err);
 }
 
 static void client(void *arg)
@@ -490,12 +574,13 @@ static void client(void *arg)
     while (!w->stop) {
         struct cw_node *n = pick_up(w);
         if (n) {
-            n->in_calls++;
-            if (test_rng_chance(&w->rng, 1, 5))
+            if (test_rng_chance(&w->rng, 1, 5)) {
+                n->in_calls++;
                 read_one(w, n);
-            else
+                n->in_calls--;
+            } else {
                 write_one(w, n);
-            n->in_calls--;
+            }
         }
         if (!w->stop)
             fiber_park_until(fiber_now_ns() + test_rng_below(&w->rng, 30) * 1000000 + 1);

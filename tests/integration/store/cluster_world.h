@@ -66,6 +66,7 @@ struct cluster_world {
 };
 
 void cw_init(struct cluster_world *w, uint64_t seed, size_t n);
+void cw_init_on(struct cluster_world *w, uint64_t seed, size_t n, uint64_t not_open);
 void cw_deinit(struct cluster_world *w);
 void cw_open(struct cluster_world *w, uint64_t id);
 /* The node's machine dies, and is back after `down_ms`. */
@@ -83,6 +84,8 @@ bool cw_converged(struct cluster_world *w);
 /* Makes the collection that clients write to. */
 void cw_collection(struct cluster_world *w);
 void cw_client_start(struct cluster_world *w);
+/* Runs fn as a fiber until it returns, while time passes. */
+void cw_call(struct cluster_world *w, void (*fn)(void *arg), void *arg);
 bool cw_clients_gone(struct cluster_world *w);
 /* Heals, ends the clients, waits until all nodes have the same, and holds it against what was
  * acknowledged. */

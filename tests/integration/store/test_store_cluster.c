@@ -53,7 +53,7 @@ static void disturb(unsigned what)
 static void test_random_clusters(void **state)
 {
     (void)state;
-    uint64_t seed, done = 0, unknown = 0, reads = 0, crashes = 0, leaders = 0;
+    uint64_t seed, done = 0, unknown = 0, reads = 0, crashes = 0, leaders = 0, again = 0;
     FOR_EACH_SEED(seed, 60)
     {
         cw_init(&w, seed, seed % 4 == 3 ? 5 : 3);
@@ -72,12 +72,15 @@ static void test_random_clusters(void **state)
         reads += w.reads;
         crashes += w.crashes;
         leaders += w.leaders;
+        again += w.duplicates;
         cw_deinit(&w);
     }
-    print_message("%llu writes done, %llu unknown, %llu reads, %llu crashes, %llu leaders\n",
-                  (unsigned long long)done, (unsigned long long)unknown, (unsigned long long)reads,
-                  (unsigned long long)crashes, (unsigned long long)leaders);
-    assert_true(done > 0 && reads > 0 && crashes > 0 && leaders > 0);
+    print_message("%llu writes sent again were done once; %llu writes done, %llu unknown, %llu "
+                  "reads, %llu crashes, %llu leaders\n",
+                  (unsigned long long)again, (unsigned long long)done, (unsigned long long)unknown,
+                  (unsigned long long)reads, (unsigned long long)crashes,
+                  (unsigned long long)leaders);
+    assert_true(done > 0 && again > 0 && reads > 0 && crashes > 0 && leaders > 0);
 }
 
 static void test_a_quiet_cluster_agrees(void **state)
@@ -96,10 +99,232 @@ static void test_a_quiet_cluster_agrees(void **state)
     cw_deinit(&w);
 }
 
+/* ---- one call, as a fiber ---- */
+
+struct ask {
+    struct cw_node *n;
+    const char *key;
+    struct version at; /* of a moment; the version of a write */
+    enum status st;
+    struct err err;
+};
+
+static void put(void *arg)
+{
+    struct ask *a = arg;
+    uint8_t key[64];
+    for (int i = 0; i < 4; i++)
+        key[i] = (uint8_t)(w.collection >> (24 - 8 * i));
+    strcpy((char *)key + 4, a->key);
+    struct entry_op op = {
+        .key = BYTES(key, 4 + strlen(a->key)), .kind = RECORD_PUT, .value = BYTES_STR("value")};
+    struct store_write sw = {0};
+    assert_int_equal(entry_encode(&op, 1, BYTES_EMPTY, &sw.entry, &a->err), ST_OK);
+    a->st = store_propose(a->n->s, &sw, &a->err);
+    a->at = sw.version;
+    blob_unref(sw.entry);
+}
+
+static void fix(void *arg)
+{
+    struct ask *a = arg;
+    a->st = store_fix_moment(a->n->s, a->at, &a->err);
+}
+
+static void bar(void *arg)
+{
+    struct ask *a = arg;
+    a->st = store_barrier(a->n->s, 700, &a->err);
+}
+
+static struct ask ask(void (*fn)(void *arg), uint64_t node, const char *key, struct version at)
+{
+    struct ask a = {.n = &w.node[node], .key = key, .at = at};
+    err_init(&a.err);
+    cw_call(&w, fn, &a);
+    return a;
+}
+
+static void test_a_minority_says_so(void **state)
+{
+    (void)state;
+    cw_init(&w, 7, 3);
+    cw_until(&w, cw_has_leader, 5000, "a leader");
+    cw_collection(&w);
+    uint64_t leader = cw_leader(&w);
+    assert_int_equal(ask(put, leader, "before", VERSION_NONE).st, ST_OK);
+    struct version seen = store_visible(w.node[leader].s);
+    for (uint64_t id = 1; id <= 3; id++)
+        if (id != leader)
+            cw_crash(&w, id, SIM_CRASH_POWER, 1000000);
+    /* The leader does not know yet: it took the write, and nobody can say what becomes of it. */
+    struct ask a = ask(put, leader, "lost?", VERSION_NONE);
+    assert_int_equal(a.st, ST_UNKNOWN_OUTCOME);
+    assert_non_null(strstr(a.err.detail, "may or may not"));
+    /* Now it leads no more: nothing is even tried. */
+    a = ask(put, leader, "refused", VERSION_NONE);
+    assert_int_equal(a.st, ST_UNAVAILABLE);
+    assert_non_null(strstr(a.err.detail, "no leader"));
+    a = ask(bar, leader, NULL, VERSION_NONE);
+    assert_int_equal(a.st, ST_UNAVAILABLE);
+    /* What is fixed is read all the same. */
+    assert_int_equal(ask(fix, leader, NULL, seen).st, ST_OK);
+    struct store_role r;
+    store_role(w.node[leader].s, &r);
+    assert_false(r.is_leader);
+    cw_heal(&w);
+    cw_until(&w, cw_has_leader, 10000, "a leader again");
+    assert_int_equal(ask(put, leader, "after", VERSION_NONE).st, ST_OK);
+    assert_int_equal(ask(bar, leader, NULL, VERSION_NONE).st, ST_OK);
+    cw_deinit(&w);
+}
+
+/* A moment that was fixed at one node lies below whatever any later leader hands out. */
+static void test_moments_are_fixed_for_all(void **state)
+{
+    (void)state;
+    uint64_t seed;
+    FOR_EACH_SEED(seed, 10)
+    {
+        cw_init(&w, seed, 3);
+        cw_until(&w, cw_has_leader, 5000, "a leader");
+        cw_collection(&w);
+        uint64_t leader = cw_leader(&w), node = 1 + test_rng_below(&w.rng, 3);
+        /* The leader's clock is ahead of the others'. */
+        sim_set_wall_ms(w.node[leader].env, env_now_ms(w.node[leader].env) + 50000);
+        struct version at = version_at_ms(env_now_ms(w.node[leader].env) - 1);
+        struct ask f = ask(fix, node, NULL, at);
+        if (f.st != ST_OK)
+            fail_msg("%s", f.err.detail);
+        assert_true(store_visible(w.node[node].s).hlc >= at.hlc);
+        at.hlc += UINT64_C(86400000) << HLC_LOGICAL_BITS;
+        assert_int_equal(ask(fix, node, NULL, at).st, ST_FUTURE_TIME);
+        at.hlc -= UINT64_C(86400000) << HLC_LOGICAL_BITS;
+        cw_crash(&w, leader, SIM_CRASH_POWER, 100000);
+        cw_until(&w, cw_has_leader, 10000, "another leader");
+        for (uint64_t id = 1; id <= 3; id++) {
+            if (id == leader)
+                continue;
+            struct ask a = ask(put, id, "k", VERSION_NONE);
+            assert_int_equal(a.st, ST_OK);
+            assert_true(version_cmp(a.at, at) > 0);
+        }
+        cw_deinit(&w);
+    }
+}
+
+/* ---- the folder ---- */
+
+static enum status try_open(uint64_t id, struct err *err)
+{
+    struct store *s;
+    struct cw_node *n = &w.node[id];
+    enum status st = store_open(n->env, "/db", &n->o, &s, err);
+    if (st == ST_OK)
+        assert_int_equal(store_close(s, err), ST_OK);
+    return st;
+}
+
+static void expect(uint64_t id, enum status want, const char *word)
+{
+    struct err err;
+    err_init(&err);
+    enum status st = try_open(id, &err);
+    if (st != want || !strstr(err.detail, word))
+        fail_msg("%s: %s", status_name(st), err.detail);
+}
+
+static void test_a_folder_is_one_node_of_one_cluster(void **state)
+{
+    (void)state;
+    struct err err;
+    err_init(&err);
+    cw_init(&w, 3, 3);
+    for (uint64_t id = 1; id <= 3; id++) {
+        assert_int_equal(store_close(w.node[id].s, &err), ST_OK);
+        w.node[id].s = NULL;
+    }
+    struct cw_node *n = &w.node[2];
+    n->cluster.node = 3;
+    expect(2, ST_INVALID_ARGUMENT, "folder of node 2");
+    n->cluster.node = 9;
+    expect(2, ST_INVALID_ARGUMENT, "not one of");
+    n->cluster.node = 2;
+    n->cluster.n = 2;
+    expect(2, ST_INVALID_ARGUMENT, "other nodes");
+    n->cluster.n = 3;
+    n->cluster.nodes[2] = 2;
+    expect(2, ST_INVALID_ARGUMENT, "twice");
+    n->cluster.nodes[2] = 3;
+    n->o.sync = STORE_SYNC_INTERVAL;
+    expect(2, ST_INVALID_ARGUMENT, "sync");
+    n->o.sync = STORE_SYNC_DEFAULT;
+    n->o.read_only = true;
+    expect(2, ST_INVALID_ARGUMENT, "read-only");
+    n->o.read_only = false;
+    n->o.cluster = NULL;
+    expect(2, ST_INVALID_ARGUMENT, "cluster's node");
+    n->o.cluster = &n->cluster;
+    expect(2, ST_OK, "");
+    for (uint64_t at = 0; at < 40; at += 3) {
+        assert_true(sim_flip_bit(n->env, "/db/CLUSTER", at, 0));
+        expect(2, ST_CORRUPT, "CLUSTER");
+        assert_true(sim_flip_bit(n->env, "/db/CLUSTER", at, 0));
+    }
+    cw_deinit(&w);
+}
+
+/* Only the first node may have been alone before; the others get what it has. */
+static void test_data_is_brought_along_by_the_first(void **state)
+{
+    (void)state;
+    struct err err;
+    struct store *s;
+    struct collection *c;
+    err_init(&err);
+    for (uint64_t first = 1; first <= 2; first++) {
+        memset(&w, 0, sizeof w);
+        cw_init_on(&w, 5, 3, first);
+        struct cw_node *n = &w.node[first];
+        n->o.cluster = NULL;
+        assert_int_equal(store_open(n->env, "/db", &n->o, &s, &err), ST_OK);
+        assert_int_equal(store_collection_open(s, BYTES_LIT("old"), BYTES_EMPTY, &c, &err), ST_OK);
+        w.collection = collection_id(c);
+        w.node[first].s = s;
+        for (int i = 0; i < 20; i++) {
+            struct ask a = {.n = n, .key = "k"};
+            put(&a);
+            assert_int_equal(a.st, ST_OK);
+        }
+        assert_int_equal(store_close(s, &err), ST_OK);
+        n->s = NULL;
+        if (first != 1) {
+            n->o.cluster = &n->cluster;
+            expect(first, ST_INVALID_ARGUMENT, "only the first node");
+            cw_deinit(&w);
+            continue;
+        }
+        cw_open(&w, first);
+        cw_until(&w, cw_converged, 20000, "all have it");
+        for (uint64_t id = 1; id <= 3; id++) {
+            assert_int_equal(store_collection_find(w.node[id].s, BYTES_LIT("old"), &c, &err),
+                             ST_OK);
+            struct ask a = ask(put, id, "new", VERSION_NONE);
+            if (a.st != ST_OK)
+                fail_msg("%s", a.err.detail);
+        }
+        cw_deinit(&w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_quiet_cluster_agrees),
+        cmocka_unit_test(test_a_minority_says_so),
+        cmocka_unit_test(test_moments_are_fixed_for_all),
+        cmocka_unit_test(test_a_folder_is_one_node_of_one_cluster),
+        cmocka_unit_test(test_data_is_brought_along_by_the_first),
         cmocka_unit_test(test_random_clusters),
     };
     log_configure(LOG_OFF, LOG_HUMAN);

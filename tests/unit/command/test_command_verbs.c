@@ -57,28 +57,81 @@ static void requirements_of_one_write(void **state)
     world_deinit(&w);
 }
 
-static void what_is_not_there_yet_is_refused(void **state)
+static void drops_with_a_request_id_are_refused(void **state)
 {
     struct world w;
-    struct version v;
     struct command_options o = {.request_id = BYTES_LIT("r-1")};
+    (void)state;
+    world_init(&w, 1);
+    assert_fails(&w, command_collection_drop(&w.db, BYTES_LIT("a"), &o, &w.err), ST_UNIMPLEMENTED,
+                 "request_id");
+    world_deinit(&w);
+}
+
+static void requests_are_done_once(void **state)
+{
+    struct world w;
+    struct version first, v, again;
+    char long_id[STORE_REQUEST_ID_MAX + 1] = {0};
     struct command_put p = put_of("a", "k", "1");
-    struct command_delete d = {.collection = BYTES_LIT("a"), .key = BYTES_LIT("k"), .options = o};
-    struct command_restore r = {
-        .collection = BYTES_LIT("a"), .key = BYTES_LIT("k"), .at = {.kind = COMMAND_AT_TIME}};
+    struct command_delete d = {.collection = BYTES_LIT("a"), .key = BYTES_LIT("k")};
+    struct command_restore r = {.collection = BYTES_LIT("a"), .key = BYTES_LIT("k")};
     struct command_batch *b = command_batch_new();
     (void)state;
     world_init(&w, 1);
-    p.options = r.options = o;
-    assert_fails(&w, command_put(&w.db, &p, &v, &w.err), ST_UNIMPLEMENTED, "options.request_id: ");
-    assert_fails(&w, command_delete(&w.db, &d, &v, &w.err), ST_UNIMPLEMENTED, "request_id");
-    assert_fails(&w, command_restore(&w.db, &r, &v, &w.err), ST_UNIMPLEMENTED, "request_id");
-    assert_ok(&w, command_batch_put(b, p.collection, p.key, p.value, 0, &w.err));
-    assert_fails(&w, command_commit(&w.db, b, &o, &v, NULL, &w.err), ST_UNIMPLEMENTED,
+    p.options.request_id = BYTES_LIT("put");
+    p.options.ttl_ms = 3600000;
+    assert_ok(&w, command_put(&w.db, &p, &first, &w.err));
+    p.options.sync = STORE_SYNC_ALWAYS; /* how it is synced is not what is asked for */
+    assert_ok(&w, command_put(&w.db, &p, &again, &w.err));
+    assert_int_equal(version_cmp(first, again), 0);
+    p.value.data = BYTES_LIT("2");
+    assert_fails(&w, command_put(&w.db, &p, &v, &w.err), ST_INVALID_ARGUMENT, "request_id");
+    p.options.ttl_ms = 0;
+    p.value.data = BYTES_LIT("1");
+    assert_fails(&w, command_put(&w.db, &p, &v, &w.err), ST_INVALID_ARGUMENT, "request_id");
+
+    /* What it requires held when it was done. */
+    p.options.request_id = BYTES_LIT("cas");
+    p.require = (struct command_require){STORE_REQUIRE_VERSION, first};
+    assert_ok(&w, command_put(&w.db, &p, &v, &w.err));
+    assert_ok(&w, command_put(&w.db, &p, &again, &w.err));
+    assert_int_equal(version_cmp(v, again), 0);
+    /* A refusal is not kept: the same request may hold later. */
+    p.options.request_id = BYTES_LIT("cas 2");
+    assert_fails(&w, command_put(&w.db, &p, &again, &w.err), ST_PRECONDITION_FAILED, "");
+    p.require.version = v;
+    assert_ok(&w, command_put(&w.db, &p, &again, &w.err));
+
+    r.at = (struct command_at){.kind = COMMAND_AT_VERSION, .version = first};
+    r.options.request_id = BYTES_LIT("restore");
+    assert_ok(&w, command_restore(&w.db, &r, &v, &w.err));
+    assert_ok(&w, command_restore(&w.db, &r, &again, &w.err));
+    assert_int_equal(version_cmp(v, again), 0);
+    d.options.request_id = BYTES_LIT("delete");
+    assert_ok(&w, command_delete(&w.db, &d, &v, &w.err));
+    assert_ok(&w, command_delete(&w.db, &d, &again, &w.err));
+    assert_int_equal(version_cmp(v, again), 0);
+
+    struct command_options o = {.request_id = BYTES_LIT("batch")};
+    assert_ok(&w, command_batch_put(b, BYTES_LIT("new"), BYTES_LIT("z"), p.value, 0, &w.err));
+    assert_ok(&w, command_batch_put(b, BYTES_LIT("a"), BYTES_LIT("b"), p.value, 1000, &w.err));
+    assert_ok(&w, command_batch_require(b, BYTES_LIT("new"), BYTES_LIT("z"),
+                                        (struct command_require){.what = STORE_REQUIRE_ABSENT},
+                                        &w.err));
+    assert_ok(&w, command_commit(&w.db, b, &o, &v, NULL, &w.err));
+    assert_ok(&w, command_commit(&w.db, b, &o, &again, NULL, &w.err));
+    assert_int_equal(version_cmp(v, again), 0);
+    assert_ok(&w, command_batch_put(b, BYTES_LIT("a"), BYTES_LIT("c"), p.value, 0, &w.err));
+    assert_fails(&w, command_commit(&w.db, b, &o, &v, NULL, &w.err), ST_INVALID_ARGUMENT,
                  "request_id");
-    assert_fails(&w, command_collection_drop(&w.db, BYTES_LIT("a"), &o, &w.err), ST_UNIMPLEMENTED,
-                 "request_id");
-    assert_int_equal(store_collection_count(w.db.store), 0);
+
+    memset(long_id, 'x', sizeof long_id);
+    p.options.request_id = BYTES(long_id, sizeof long_id);
+    assert_fails(&w, command_put(&w.db, &p, &v, &w.err), ST_TOO_LARGE, "options.request_id: ");
+    p.options.request_id.len--;
+    p.require.what = 0;
+    assert_ok(&w, command_put(&w.db, &p, &v, &w.err));
     command_batch_free(b);
     world_deinit(&w);
 }
@@ -176,7 +229,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requirements_of_one_write),
-        cmocka_unit_test(what_is_not_there_yet_is_refused),
+        cmocka_unit_test(drops_with_a_request_id_are_refused),
+        cmocka_unit_test(requests_are_done_once),
         cmocka_unit_test(answers_of_many_keys_are_bounded),
         cmocka_unit_test(a_batch_names_its_collections),
         cmocka_unit_test(the_table_and_the_fields),
