@@ -12,6 +12,8 @@ bool wire_eq_nocase(struct bytes a, struct bytes b)
 {
     if (a.len != b.len)
         return false;
+    if (a.len == 0 || memcmp(a.data, b.data, a.len) == 0)
+        return true;
     for (size_t i = 0; i < a.len; i++)
         if (lower(a.data[i]) != lower(b.data[i]))
             return false;
@@ -21,8 +23,8 @@ bool wire_eq_nocase(struct bytes a, struct bytes b)
 const struct wire_header *wire_header_find(const struct wire_header *headers, size_t n,
                                            struct bytes name)
 {
-    for (size_t i = 0; i < n; i++)
-        if (wire_eq_nocase(headers[i].name, name))
+    for (size_t i = 0; i < n; i++) /* names have few lengths in common */
+        if (headers[i].name.len == name.len && wire_eq_nocase(headers[i].name, name))
             return &headers[i];
     return NULL;
 }

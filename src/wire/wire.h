@@ -18,8 +18,11 @@
 struct wire_header {
     struct bytes name, value;
     bool secret; /* sent by HTTP/2 so that no table of HPACK ever holds it (RFC 7541, 7.1.3) */
+    bool fixed;  /* literals of the program: fit to be sent, and they live for ever */
 };
 #define WIRE_HEADER(n, v) ((struct wire_header){.name = (n), .value = (v)})
+#define WIRE_FIXED(n, v)                                                                           \
+    ((struct wire_header){.name = BYTES_LIT(n), .value = BYTES_LIT(v), .fixed = true})
 
 /* The first field of that name, compared without regard to ASCII case; NULL: there is none. */
 const struct wire_header *wire_header_find(const struct wire_header *headers, size_t n,

@@ -1,5 +1,9 @@
-/* Fibers and their scheduler: one queue of the runnable, a heap of the sleepers, an inbox for
- * wake-ups from elsewhere.
+/* Fibers and their scheduler: queues of the runnable, a heap of the sleepers, an inbox for wake-ups
+ * from elsewhere.
+ *
+ * A fiber gets its stack when it starts, and gives it back when it ends: those that end without
+ * having waited share the one stack that the processor's cache holds. There are as many stacks as
+ * fibers, so that starting cannot fail.
  *
  * A fiber runs, is parked, or is runnable (in the queue or the inbox). `parked`, `bits` and the
  * inbox change under the scheduler's lock only, so a wake-up either finds the fiber parked and
@@ -18,12 +22,18 @@
 
 enum { NOT_SLEEPING = -1, SWITCHES_PER_CLOCK = 64, STACK_MIN = 16 * 1024 };
 
+struct stack {
+    struct stack *next;  /* in the pool */
+    struct stack *older; /* made before it, by the same scheduler */
+    struct fiber_context context;
+};
+
 struct fiber {
     struct fiber_sched *sched;
-    struct fiber *next;       /* in the queue, the inbox or the pool */
-    struct fiber *older;      /* made before it, by the same scheduler */
+    struct fiber *next;       /* in a queue, the inbox or the pool */
     struct fiber *event_next; /* in an event's stack (thread.c) */
-    struct fiber_context context;
+    struct stack *stack;      /* NULL: not started */
+    uint64_t turn;            /* when it became runnable: first in, first out */
     void (*fn)(void *arg);
     void *arg;
     bool parked;
@@ -40,9 +50,11 @@ struct queue {
 
 struct fiber_sched {
     struct fiber_context thread; /* of fiber_sched_run's caller */
-    struct queue queue;
+    struct queue fresh;          /* spawned and not started */
+    struct queue queue;          /* the other runnable ones */
+    uint64_t turns;
     struct fiber *pool;
-    struct fiber *youngest;
+    struct stack *stacks, *youngest; /* those that no fiber has; all */
     struct fiber *current;
     size_t alive, made, max_fibers, stack_bytes;
     struct fiber **heap; /* sleepers by deadline; room for all fibers made */
@@ -69,6 +81,13 @@ static void queue_push(struct queue *q, struct fiber *f)
     else
         q->first = f;
     q->last = f;
+}
+
+/* Runnable again, behind all that are. */
+static void queue_again(struct fiber_sched *s, struct fiber *f)
+{
+    f->turn = s->turns++;
+    queue_push(&s->queue, f);
 }
 
 static struct fiber *queue_pop(struct queue *q)
@@ -168,8 +187,12 @@ void fiber_sched_free(struct fiber_sched *s)
         sched_yield();
     for (struct fiber *f = s->pool, *next; f; f = next) {
         next = f->next;
-        fiber__context_unmap(&f->context);
         mem_free(f);
+    }
+    for (struct stack *k = s->stacks, *next; k; k = next) {
+        next = k->next;
+        fiber__context_unmap(&k->context);
+        mem_free(k);
     }
     mem_free(s->heap);
     mem_free(s);
@@ -178,8 +201,8 @@ void fiber_sched_free(struct fiber_sched *s)
 void fiber_sched_abandon(struct fiber_sched *s)
 {
     ASSERT(t_running != s);
-    for (struct fiber *f = s->youngest; f; f = f->older)
-        fiber__context_unmap(&f->context);
+    for (struct stack *k = s->youngest; k; k = k->older)
+        fiber__context_unmap(&k->context);
     s->youngest = NULL;
 }
 
@@ -216,7 +239,7 @@ static void fiber_main(void)
     fiber__context_arrived(&s->thread);
     f->fn(f->arg);
     s->ended = true;
-    fiber__context_exit(&f->context, &s->thread);
+    fiber__context_exit(&f->stack->context, &s->thread);
 }
 
 /* Room among the sleepers for one fiber more, so that parking can never fail. */
@@ -239,16 +262,19 @@ static enum status fiber_make(struct fiber_sched *s, struct fiber **ret, struct 
     if (st)
         return st;
     struct fiber *f = mem_zalloc(sizeof *f);
-    if (!f)
-        return err_set(err, ST_NO_MEMORY, "fibers: no memory for one more");
-    st = fiber__context_map(&f->context, s->stack_bytes, err);
+    struct stack *k = mem_zalloc(sizeof *k);
+    st = f && k ? fiber__context_map(&k->context, s->stack_bytes, err)
+                : err_set(err, ST_NO_MEMORY, "fibers: no memory for one more");
     if (st) {
         mem_free(f);
+        mem_free(k);
         return st;
     }
     s->made++;
-    f->older = s->youngest;
-    s->youngest = f;
+    k->older = s->youngest;
+    s->youngest = k;
+    k->next = s->stacks;
+    s->stacks = k;
     *ret = f;
     return ST_OK;
 }
@@ -273,9 +299,9 @@ enum status fiber_spawn(struct fiber_sched *s, void (*fn)(void *arg), void *arg,
     f->timed_out = false;
     f->heap_at = NOT_SLEEPING;
     f->deadline_ns = UINT64_MAX;
-    fiber__context_start(&f->context, fiber_main);
     s->alive++;
-    queue_push(&s->queue, f);
+    f->turn = s->turns++;
+    queue_push(&s->fresh, f);
     return ST_OK;
 }
 
@@ -289,7 +315,7 @@ static void take_inbox(struct fiber_sched *s)
     atomic_store_explicit(&s->inbox_full, false, memory_order_relaxed);
     env_spin_unlock(&s->lock);
     for (struct fiber *f = queue_pop(&in); f; f = queue_pop(&in))
-        queue_push(&s->queue, f);
+        queue_again(s, f);
 }
 
 static void wake_sleepers(struct fiber_sched *s)
@@ -308,24 +334,51 @@ static void wake_sleepers(struct fiber_sched *s)
         }
         env_spin_unlock(&s->lock);
         if (still)
-            queue_push(&s->queue, f);
+            queue_again(s, f);
     }
 }
 
 static struct fiber *next_runnable(struct fiber_sched *s, size_t switches)
 {
     take_inbox(s);
-    if (!s->queue.first || switches % SWITCHES_PER_CLOCK == 0)
+    if ((!s->queue.first && !s->fresh.first) || switches % SWITCHES_PER_CLOCK == 0)
         wake_sleepers(s);
-    return queue_pop(&s->queue);
+    bool fresh = s->fresh.first && (!s->queue.first || s->fresh.first->turn < s->queue.first->turn);
+    return queue_pop(fresh ? &s->fresh : &s->queue);
 }
 
 static void retire(struct fiber_sched *s, struct fiber *f)
 {
-    fiber__context_ended(&f->context);
+    struct stack *k = f->stack;
+    fiber__context_ended(&k->context);
+    f->stack = NULL;
+    k->next = s->stacks;
+    s->stacks = k;
     f->next = s->pool;
     s->pool = f;
     s->alive--;
+}
+
+static void start(struct fiber_sched *s, struct fiber *f)
+{
+    struct stack *k = s->stacks;
+    ASSERT(k);
+    s->stacks = k->next;
+    f->stack = k;
+    fiber__context_start(&k->context, fiber_main);
+}
+
+/* Runs it until it ends or waits. */
+static void resume(struct fiber_sched *s, struct fiber *f)
+{
+    if (!f->stack)
+        start(s, f);
+    s->current = f;
+    s->ended = false;
+    fiber__context_switch(&s->thread, &f->stack->context);
+    s->current = NULL;
+    if (s->ended)
+        retire(s, f);
 }
 
 size_t fiber_sched_run(struct fiber_sched *s)
@@ -337,16 +390,25 @@ size_t fiber_sched_run(struct fiber_sched *s)
     struct fiber *f;
     while ((f = next_runnable(s, switches)) != NULL) {
         heap_remove(s, f);
-        s->current = f;
-        s->ended = false;
-        fiber__context_switch(&s->thread, &f->context);
-        s->current = NULL;
-        if (s->ended)
-            retire(s, f);
+        resume(s, f);
         switches++;
     }
     t_running = NULL;
     return switches;
+}
+
+size_t fiber_sched_run_fresh(struct fiber_sched *s)
+{
+    ASSERT(!t_running);
+    if (!s->fresh.first)
+        return 0;
+    t_running = s;
+    fiber__context_adopt(&s->thread);
+    size_t started = 0;
+    for (struct fiber *f; (f = queue_pop(&s->fresh)) != NULL; started++)
+        resume(s, f);
+    t_running = NULL;
+    return started;
 }
 
 /* --- called on a fiber --- */
@@ -364,7 +426,7 @@ uint64_t fiber_now_ns(void)
 
 static void switch_out(struct fiber *f)
 {
-    fiber__context_switch(&f->context, &f->sched->thread);
+    fiber__context_switch(&f->stack->context, &f->sched->thread);
 }
 
 void fiber_yield(void)
@@ -373,7 +435,7 @@ void fiber_yield(void)
     ASSERT(f);
     /* What others woke before stands before it in the queue. */
     take_inbox(f->sched);
-    queue_push(&f->sched->queue, f);
+    queue_again(f->sched, f);
     switch_out(f);
 }
 
@@ -434,7 +496,7 @@ void fiber__wake(struct fiber *f, unsigned bit)
     } else {
         f->parked = false; /* and the bit is consumed */
         if (here) {
-            queue_push(&s->queue, f);
+            queue_again(s, f);
         } else {
             if (!s->inbox.first)
                 notify = s->on_wake;

@@ -451,7 +451,8 @@ enum status link_start(struct link *k, struct link_call *call, const struct link
 {
     if (!link_ready(k))
         return err_set(err, ST_CLOSED, "the connection is not there");
-    struct wire_header authorization = {BYTES_LIT("authorization"), start->authorization, true};
+    struct wire_header authorization = {
+        .name = BYTES_LIT("authorization"), .value = start->authorization, .secret = true};
     struct grpc_start s = {.path = start->path,
                            .authority = k->o.authority,
                            .https = k->maker != NULL,

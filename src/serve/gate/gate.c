@@ -29,10 +29,22 @@ static void login_on_pool(void *arg)
     l->st = security_gate_open(l->gate->security, &l->peer, l->authorization, &l->who, l->err);
 }
 
+static enum status let_everyone_in(struct login *l, void **ret_who)
+{
+    enum status st =
+        security_gate_open_cached(l->gate->security, &l->peer, l->authorization, &l->who, l->err);
+    if (st == ST_OK)
+        *ret_who = l->who;
+    return st;
+}
+
 enum status gate_open(void *arg, struct request *q, void **ret_who, struct err *err)
 {
     struct gate *g = arg;
-    struct login l = {.gate = g, .peer = peer_of(q), .authorization = BYTES_EMPTY, .err = err};
+    struct login l = {.gate = g, .authorization = BYTES_EMPTY, .err = err};
+    if (!security_required(g->security)) /* who asks plays no part */
+        return let_everyone_in(&l, ret_who);
+    l.peer = peer_of(q);
     (void)request_header(q, BYTES_LIT("authorization"), &l.authorization);
     enum status st = security_gate_open_cached(g->security, &l.peer, l.authorization, &l.who, err);
     if (st == ST_TIMED_OUT) {
@@ -57,6 +69,8 @@ enum status gate_check(void *arg, void *who, struct request *q, enum command_ver
                        struct bytes collection, struct err *err)
 {
     struct gate *g = arg;
+    if (security_gate_passes(who, verb, collection))
+        return ST_OK;
     struct security_peer peer = peer_of(q);
     return security_gate_check(g->security, who, &peer, verb, collection, err);
 }

@@ -14,7 +14,10 @@ static const struct service *const services[] = {
 
 static bool is(struct bytes b, const char *name)
 {
-    return strlen(name) == b.len && memcmp(b.data, name, b.len) == 0;
+    size_t i = 0;
+    while (i < b.len && name[i] && (uint8_t)name[i] == b.data[i])
+        i++;
+    return i == b.len && name[i] == '\0';
 }
 
 static enum status find(struct call *c)
@@ -145,7 +148,13 @@ static enum status run(struct call *c)
 void grpc_door_handle(struct rpc *r, void *arg)
 {
     struct grpc_door *d = arg;
-    struct call c = {.door = d, .rpc = r, .db = d->db};
+    struct call c; /* its error's text is long, and needs no zeroes */
+    memset(&c, 0, offsetof(struct call, err));
+    memset((char *)&c + offsetof(struct call, required), 0,
+           sizeof c - offsetof(struct call, required));
+    c.door = d;
+    c.rpc = r;
+    c.db = d->db;
     err_init(&c.err);
     enum status st = run(&c);
     if (st != ST_OK)

@@ -157,6 +157,12 @@ static void on_close(void *ctx, enum status why, int errno_value)
     conn_unref(c);
 }
 
+static void make_output(struct conn *c)
+{
+    if (conn__alive(c) && !c->finishing && c->opened && c->proto->on_output)
+        c->proto->on_output(c);
+}
+
 /* --- input --- */
 
 /* Hands bytes to the protocol, and on to another that it installs; returns how many were taken. */
@@ -299,6 +305,17 @@ static void through_filter(struct conn *c, struct bytes data)
     hold_rest(c);
 }
 
+/* The requests that came start while all they need is in the processor's cache, and what they have to
+ * say becomes bytes then. What waits goes on when the whole input of the round was looked at: so the
+ * leader of a group commit finds the writes of every connection. */
+static void serve(struct conn *c)
+{
+    if (fiber_sched_run_fresh(c->r->fibers) == 0 || list_empty(&c->output))
+        return;
+    list_remove(&c->output);
+    make_output(c);
+}
+
 static size_t on_recv(void *ctx, struct bytes data)
 {
     struct conn *c = ctx;
@@ -319,6 +336,8 @@ static size_t on_recv(void *ctx, struct bytes data)
     } else {
         taken = deliver(c, data.data, data.len);
     }
+    if (taken == data.len) /* else a request must not resume what only pauses with the return */
+        serve(c);
     if (conn__alive(c) && !c->finishing)
         conn__apply_reading(c);
     return taken;
@@ -376,7 +395,6 @@ void conn__make_output(struct reactor *r)
     while (!list_empty(&now)) {
         struct conn *c = container_of(now.next, struct conn, output);
         list_remove(&c->output);
-        if (conn__alive(c) && !c->finishing && c->opened && c->proto->on_output)
-            c->proto->on_output(c);
+        make_output(c);
     }
 }

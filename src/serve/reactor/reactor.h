@@ -1,9 +1,10 @@
 /* reactor.h - a thread with its event loop, its fibers and its connections; and a group of them.
  *
- * One round: wait for input; hand all of it to the protocols, which start fibers; run every fiber
- * that can run; send each connection's output with one call. So a fiber that leads a group commit
- * and yields once (fiber_yield) has every request of the round in its group, and the answers of a
- * round leave together.
+ * One round: wait for input; hand each connection's to its protocol, start the fibers that it spawns
+ * and turn what they answer into bytes; then run every fiber that waited and can go on; send each
+ * connection's output with one call. So a fiber that leads a group commit and yields once
+ * (fiber_yield) has every request of the round in its group, and the answers of a round leave
+ * together.
  *
  * Owns:     its loop, scheduler and connections (conn.h).
  * Promises: bounded, each bound named in reactor_options. Idle it does not wake up.

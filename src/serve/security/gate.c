@@ -49,7 +49,7 @@ void security_free(struct security *s)
     limit_free(s->addresses);
     limit_free(s->users);
     remember_free(s->remembered);
-    security_gate_close(s->everyone);
+    mem_free(s->everyone);
     secret_wipe(s->secret, sizeof s->secret);
     mem_free(s);
 }
@@ -101,9 +101,9 @@ static enum status from_memory(struct security *s, const uint8_t digest[SCRAM_HA
     return st;
 }
 
+/* It lives as long as the gate, so nobody counts who has it. */
 static struct security_principal *everyone(struct security *s)
 {
-    atomic_fetch_add_explicit(&s->everyone->refs, 1, memory_order_relaxed);
     return s->everyone;
 }
 
@@ -147,7 +147,8 @@ enum status security_gate_open(struct security *s, const struct security_peer *p
 
 void security_gate_close(struct security_principal *who)
 {
-    if (who && atomic_fetch_sub_explicit(&who->refs, 1, memory_order_acq_rel) == 1)
+    if (who && !who->everyone &&
+        atomic_fetch_sub_explicit(&who->refs, 1, memory_order_acq_rel) == 1)
         mem_free(who);
 }
 
@@ -157,6 +158,14 @@ struct bytes security_principal_name(const struct security_principal *who)
 }
 
 /* ---- what they may ---- */
+
+bool security_gate_passes(const struct security_principal *who, enum command_verb verb,
+                          struct bytes collection)
+{
+    enum command_access access = command_verb_access(verb);
+    return access != COMMAND_ADMIN && !command_is_system(collection) &&
+           grants_allow(&who->grants, access, collection);
+}
 
 enum status security_gate_check(struct security *s, const struct security_principal *who,
                                 const struct security_peer *peer, enum command_verb verb,

@@ -62,6 +62,10 @@ enum status security_gate_open(struct security *s, const struct security_peer *p
 enum status security_gate_open_cached(struct security *s, const struct security_peer *peer,
                                       struct bytes authorization, struct security_principal **ret,
                                       struct err *err) WARN_UNUSED;
+/* They may, and nobody needs to be told: true is what security_gate_check would answer, without a peer
+ * to write down. False: ask it. */
+bool security_gate_passes(const struct security_principal *who, enum command_verb verb,
+                          struct bytes collection);
 /* Whether they may: `collection` empty where the verb names none, then it takes a grant for all
  * ("*"). PERMISSION_DENIED says what would be needed. Never waits. */
 enum status security_gate_check(struct security *s, const struct security_principal *who,

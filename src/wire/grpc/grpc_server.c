@@ -3,7 +3,7 @@
 
 enum { MESSAGE_MAX = 2048 /* of grpc-message before encoding; peers limit their header lists */ };
 
-#define CONTENT_TYPE WIRE_HEADER(BYTES_LIT("content-type"), BYTES_LIT("application/grpc"))
+#define CONTENT_TYPE WIRE_FIXED("content-type", "application/grpc")
 
 bool grpc_is_request(const struct h2_stream *s)
 {
@@ -149,18 +149,23 @@ static enum status put_finish(struct grpc_fields *f, const struct grpc_finish *f
     return st == ST_OK ? grpc__fields_metadata(f, from->metadata, from->metadata_count) : st;
 }
 
+static struct wire_header status_of(enum grpc_code code)
+{
+    static const char digits[] = "0123456789";
+    static const char teens[] = "10111213141516";
+    struct wire_header h = WIRE_FIXED("grpc-status", "");
+    unsigned n = (unsigned)code;
+    h.value = n < 10 ? BYTES(digits + n, 1) : BYTES(teens + 2 * (n - 10), 2);
+    return h;
+}
+
 enum status grpc_finish(struct grpc_call *call, const struct grpc_finish *from)
 {
-    char digits[2];
     if (call->client || (unsigned)from->code > GRPC_UNAUTHENTICATED)
         return ST_INVALID_ARGUMENT;
     if (call->finished)
         return ST_CLOSED;
-    size_t count = 0;
-    if (from->code >= 10)
-        digits[count++] = '1';
-    digits[count++] = (char)('0' + from->code % 10);
-    struct wire_header status = WIRE_HEADER(BYTES_LIT("grpc-status"), BYTES(digits, count));
+    struct wire_header status = status_of(from->code);
     enum status st;
     if (call->headers_sent && !from->message.len && !from->details.len && !from->metadata_count) {
         st = end_with(call, &status, 1);

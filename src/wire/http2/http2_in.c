@@ -9,11 +9,6 @@
 
 enum { STATUS_TOO_LARGE_HEADERS = 431 };
 
-static struct h2_stream *stream_of(struct h2_conn *c, int32_t id)
-{
-    return nghttp2_session_get_stream_user_data(c->session, id);
-}
-
 static int no_memory(struct h2_conn *c)
 {
     return h2__fail(c, ST_NO_MEMORY, H2_INTERNAL_ERROR, "no memory for a stream");
@@ -76,7 +71,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     if (frame->hd.type != NGHTTP2_HEADERS)
         return 0;
     if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
-        struct h2_stream *s = stream_of(c, id);
+        struct h2_stream *s = h2__stream_of(c, id);
         if (s)
             s->in_trailers = s->headers_done;
         return 0;
@@ -88,6 +83,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         return no_memory(c);
     int rc = nghttp2_session_set_stream_user_data(session, id, s);
     ASSERT(rc == 0);
+    c->recent = s;
     c->open++;
     c->stats.streams_opened++;
     return 0;
@@ -99,7 +95,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghtt
     (void)session;
     (void)flags;
     struct h2_conn *c = arg;
-    struct h2_stream *s = stream_of(c, frame->hd.stream_id);
+    struct h2_stream *s = h2__stream_of(c, frame->hd.stream_id);
     uint64_t size =
         nghttp2_rcbuf_get_buf(name).len + nghttp2_rcbuf_get_buf(value).len + H2_HEADER_OVERHEAD;
     c->block_bytes += size;
@@ -163,7 +159,7 @@ static int first_headers(struct h2_conn *c, struct h2_stream *s, bool end)
 
 static int on_headers(struct h2_conn *c, const nghttp2_frame *frame)
 {
-    struct h2_stream *s = stream_of(c, frame->hd.stream_id);
+    struct h2_stream *s = h2__stream_of(c, frame->hd.stream_id);
     const bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
     c->block_since_ms = 0;
     if (!s)
@@ -182,7 +178,7 @@ static int on_headers(struct h2_conn *c, const nghttp2_frame *frame)
 
 static int on_data_frame(struct h2_conn *c, const nghttp2_frame *frame)
 {
-    struct h2_stream *s = stream_of(c, frame->hd.stream_id);
+    struct h2_stream *s = h2__stream_of(c, frame->hd.stream_id);
     const bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
     /* Padding alone carries nothing. */
     if (!end && frame->hd.length && frame->hd.length == frame->data.padlen)
@@ -245,7 +241,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 {
     (void)flags;
     struct h2_conn *c = arg;
-    struct h2_stream *s = stream_of(c, id);
+    struct h2_stream *s = h2__stream_of(c, id);
     if (len == 0)
         return 0;
     if (!s || !s->announced || s->released || s->reset_by_us) {
@@ -263,7 +259,7 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *a
 {
     (void)session;
     struct h2_conn *c = arg;
-    struct h2_stream *s = stream_of(c, id);
+    struct h2_stream *s = h2__stream_of(c, id);
     if (!s)
         return 0;
     c->open--;

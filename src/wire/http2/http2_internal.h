@@ -113,6 +113,7 @@ struct h2_conn {
     char detail[160];
 
     struct list streams, spare;
+    struct h2_stream *recent;     /* the one looked up last; NULL once it is freed */
     uint32_t spare_n, held, open; /* held: not released; open: by the protocol */
     uint64_t unconsumed, queued;
     struct list ready; /* streams whose owner is to be told that it may write */
@@ -149,6 +150,7 @@ int h2__count(struct h2_conn *c, struct wire_bucket *b, struct wire_rate rate,
               enum h2_breach breach);
 
 /* http2_stream.c */
+struct h2_stream *h2__stream_of(struct h2_conn *c, int32_t id);   /* NULL: none */
 struct h2_stream *h2__stream_new(struct h2_conn *c, uint32_t id); /* NULL: no memory */
 void h2__stream_closed(struct h2_stream *s, uint32_t code);
 void h2__stream_free(struct h2_stream *s); /* to the spare ones, or the heap */

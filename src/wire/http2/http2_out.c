@@ -118,9 +118,8 @@ static void goaway_sent(struct h2_conn *c, uint32_t code)
 static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct h2_conn *c = arg;
-    struct h2_stream *s = frame->hd.stream_id
-                              ? nghttp2_session_get_stream_user_data(session, frame->hd.stream_id)
-                              : NULL;
+    struct h2_stream *s = frame->hd.stream_id ? h2__stream_of(c, frame->hd.stream_id) : NULL;
+    (void)session;
     switch (frame->hd.type) {
     case NGHTTP2_DATA:
         wire_bucket_give(&c->window_updates, c->o.window_updates, 2);

@@ -53,6 +53,8 @@ static bool is_space(uint8_t b)
 static bool sendable(const struct wire_header *h)
 {
     struct bytes name = h->name, value = h->value;
+    if (h->fixed)
+        return true;
     if (name.len && name.data[0] == ':')
         name = BYTES(name.data + 1, name.len - 1);
     if (name.len == 0 || !all_in(name.data, name.len, IN_NAME))
@@ -63,9 +65,11 @@ static bool sendable(const struct wire_header *h)
 
 static nghttp2_nv nv_of(const struct wire_header *h)
 {
+    uint8_t flags = h->secret ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE;
+    if (h->fixed)
+        flags |= NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE;
     return (nghttp2_nv){(uint8_t *)(uintptr_t)h->name.data, (uint8_t *)(uintptr_t)h->value.data,
-                        h->name.len, h->value.len,
-                        h->secret ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE};
+                        h->name.len, h->value.len, flags};
 }
 
 static bool all_sendable(const struct wire_header *headers, size_t n)
@@ -236,11 +240,11 @@ enum status h2_trailers(struct h2_stream *s, const struct wire_header *headers, 
     if (!nv)
         return ST_NO_MEMORY;
     for (size_t i = 0; i < n; i++) {
-        struct wire_header h = {
-            .name = keep(s, headers[i].name),
-            .value = keep(s, headers[i].value),
-            .secret = headers[i].secret,
-        };
+        struct wire_header h = headers[i];
+        if (!h.fixed) {
+            h.name = keep(s, h.name);
+            h.value = keep(s, h.value);
+        }
         if (!h.name.data || !h.value.data)
             return ST_NO_MEMORY;
         nv[i] = nv_of(&h);

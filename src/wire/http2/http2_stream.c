@@ -29,6 +29,19 @@ struct h2_stream *h2__stream_new(struct h2_conn *c, uint32_t id)
     return s;
 }
 
+/* A frame asks for its stream again with each header and event, so the last answer is kept. A stream
+ * that nghttp2 has closed is not asked for any more: its last event is `closed`. */
+struct h2_stream *h2__stream_of(struct h2_conn *c, int32_t id)
+{
+    struct h2_stream *s = c->recent;
+    if (s && s->id == (uint32_t)id && !s->closed)
+        return s;
+    s = nghttp2_session_get_stream_user_data(c->session, id);
+    if (s)
+        c->recent = s;
+    return s;
+}
+
 void h2__spare_free(struct h2_conn *c, uint32_t keep)
 {
     while (c->spare_n > keep) {
@@ -42,6 +55,8 @@ void h2__spare_free(struct h2_conn *c, uint32_t keep)
 void h2__stream_free(struct h2_stream *s)
 {
     struct h2_conn *c = s->conn;
+    if (c->recent == s)
+        c->recent = NULL;
     h2__queue_clear(s);
     arena_deinit(&s->arena);
     list_remove(&s->link);

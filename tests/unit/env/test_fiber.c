@@ -73,6 +73,48 @@ static void test_env_fiber_order(void **state)
     fiber_sched_free(s);
 }
 
+/* Those that were spawned start, one after the other, and run until they yield; what waits is left
+ * for the full run, in the order of old. Those that end share a stack. */
+static const char *stack_seen;
+static size_t stacks_differ;
+
+static void end_at_once(void *arg)
+{
+    char here;
+    (void)arg;
+    stacks_differ += stack_seen && stack_seen != &here;
+    stack_seen = &here;
+}
+
+static void test_env_fiber_fresh_first(void **state)
+{
+    (void)state;
+    struct fiber_sched *s = sched(8);
+    struct log log = {0};
+    struct speaker a = {&log, 'a', 2}, b = {&log, 'b', 2}, c = {&log, 'c', 1};
+    assert_int_equal(fiber_sched_run_fresh(s), 0);
+    spawn(s, speak, &a);
+    spawn(s, speak, &b);
+    assert_int_equal(fiber_sched_run_fresh(s), 2);
+    spawn(s, speak, &c);
+    assert_int_equal(fiber_sched_run_fresh(s), 1);
+    assert_int_equal(fiber_sched_run_fresh(s), 0);
+    assert_int_equal(log.len, 3);
+    assert_memory_equal(log.text, "abc", 3);
+    spawn(s, speak, &(struct speaker){&log, 'd', 1}); /* behind those that yielded */
+    (void)fiber_sched_run(s);
+    assert_int_equal(log.len, 6);
+    assert_memory_equal(log.text, "abcabd", 6);
+    assert_int_equal(fiber_sched_alive(s), 0);
+    for (int i = 0; i < 5; i++)
+        spawn(s, end_at_once, NULL);
+    assert_int_equal(fiber_sched_run_fresh(s), 5);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    assert_int_equal(stacks_differ, 0);
+#endif
+    fiber_sched_free(s);
+}
+
 static void test_env_fiber_max(void **state)
 {
     (void)state;
@@ -576,6 +618,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_env_fiber_order),
+        cmocka_unit_test(test_env_fiber_fresh_first),
         cmocka_unit_test(test_env_fiber_max),
         cmocka_unit_test(test_env_fiber_no_memory),
         cmocka_unit_test(test_env_fiber_many),

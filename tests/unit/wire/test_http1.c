@@ -403,14 +403,14 @@ static void what_may_not_be_sent(void **state)
     assert_int_equal(h1_respond(s.c, 200, NULL, 0, 0), ST_INVALID_ARGUMENT); /* to nothing */
     assert_int_equal(give(&s, BYTES_LIT("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), &err), ST_OK);
     static const struct wire_header bad[] = {
-        {BYTES_LIT("a b"), BYTES_LIT("c"), false},
-        {BYTES_LIT(""), BYTES_LIT("c"), false},
-        {BYTES_LIT("a:"), BYTES_LIT("c"), false},
-        {BYTES_LIT("a"), BYTES_LIT("c\r\nd: e"), false},
-        {BYTES_LIT("a"), BYTES("c\0", 2), false},
-        {BYTES_LIT("Content-length"), BYTES_LIT("1"), false},
-        {BYTES_LIT("Transfer-Encoding"), BYTES_LIT("chunked"), false},
-        {BYTES_LIT("connection"), BYTES_LIT("close"), false},
+        {BYTES_LIT("a b"), BYTES_LIT("c"), false, false},
+        {BYTES_LIT(""), BYTES_LIT("c"), false, false},
+        {BYTES_LIT("a:"), BYTES_LIT("c"), false, false},
+        {BYTES_LIT("a"), BYTES_LIT("c\r\nd: e"), false, false},
+        {BYTES_LIT("a"), BYTES("c\0", 2), false, false},
+        {BYTES_LIT("Content-length"), BYTES_LIT("1"), false, false},
+        {BYTES_LIT("Transfer-Encoding"), BYTES_LIT("chunked"), false, false},
+        {BYTES_LIT("connection"), BYTES_LIT("close"), false, false},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(h1_respond(s.c, 200, &bad[i], 1, 0), ST_INVALID_ARGUMENT);

@@ -18,10 +18,10 @@ struct world {
 };
 
 static const struct wire_header get[] = {
-    {BYTES_LIT(":method"), BYTES_LIT("GET"), false},
-    {BYTES_LIT(":scheme"), BYTES_LIT("http"), false},
-    {BYTES_LIT(":authority"), BYTES_LIT("a"), false},
-    {BYTES_LIT(":path"), BYTES_LIT("/"), false},
+    {BYTES_LIT(":method"), BYTES_LIT("GET"), false, false},
+    {BYTES_LIT(":scheme"), BYTES_LIT("http"), false, false},
+    {BYTES_LIT(":authority"), BYTES_LIT("a"), false, false},
+    {BYTES_LIT(":path"), BYTES_LIT("/"), false, false},
 };
 
 static void on_headers(void *arg, struct h2_stream *s, bool end)
