@@ -258,6 +258,7 @@ static uint64_t tick_log(struct store *s)
 {
     struct err err;
     err_init(&err);
+    atomic_store(&s->log_idle, false);
     uint64_t now = env_mono_ns(s->env), interval_ns = s->o.sync_interval_ms * UINT64_C(1000000);
     uint64_t wait = UINT64_MAX;
     if (atomic_load(&s->unsynced)) {
@@ -271,8 +272,10 @@ static uint64_t tick_log(struct store *s)
         wait = (interval_ns - since) / 1000000 + 1;
     }
     bool busy = atomic_exchange(&s->dirty, false);
-    if (!busy && !s->mark_due)
-        return wait;
+    if (!busy && !s->mark_due) {
+        atomic_store(&s->log_idle, true);
+        return atomic_load(&s->dirty) ? 0 : wait;
+    }
     s->mark_due = busy; /* once more after the last write: then the idle marker is due */
     if (maintain(s, &err) != ST_OK) {
         complain(s, "log maintenance failed; it will be tried again", &err);
@@ -282,10 +285,24 @@ static uint64_t tick_log(struct store *s)
     return wait < TICK_MS ? wait : TICK_MS;
 }
 
+/* With nothing to drain the next append pokes; else time and the log's size are looked at. What was
+ * appended a moment ago may not be in the table yet: so nothing has to be found twice. */
+static uint64_t next_look(struct store *s)
+{
+    bool again = atomic_exchange(&s->drain_rests, true);
+    if (checkpoint_pending(s))
+        atomic_store(&s->drain_rests, false);
+    else if (again)
+        atomic_store(&s->drain_idle, true);
+    /* What was appended meanwhile has not poked, or has: it is looked at in any case. */
+    return again && atomic_load(&s->drain_rests) ? UINT64_MAX : LOOK_MS;
+}
+
 static uint64_t tick_drain(struct store *s)
 {
     struct err err;
     err_init(&err);
+    atomic_store(&s->drain_idle, false);
     store__tidy(s, true);
     if (s->cluster && cluster_snapshot_due(s) && !atomic_load(&s->replaying))
         cluster_snapshot_work(s);
@@ -301,8 +318,7 @@ static uint64_t tick_drain(struct store *s)
         return 0;
     if (s->cluster && cluster_snapshot_due(s)) /* it could not be answered yet */
         return TICK_MS;
-    /* With nothing to drain the next write pokes; else time and the log's size are looked at. */
-    return checkpoint_pending(s) ? LOOK_MS : UINT64_MAX;
+    return next_look(s);
 }
 
 uint64_t store_tick(struct store *s)

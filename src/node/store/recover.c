@@ -261,7 +261,12 @@ static void on_logged(void *arg, size_t n_entries)
 {
     struct store *s = arg;
     counter_add(s->m_groups, n_entries > 0);
-    if (!atomic_exchange_explicit(&s->dirty, true, memory_order_relaxed))
+    atomic_store(&s->dirty, true);
+    atomic_store(&s->drain_rests, false);
+    if (!atomic_load(&s->log_idle) && !atomic_load(&s->drain_idle))
+        return;
+    bool log = atomic_exchange(&s->log_idle, false);
+    if (atomic_exchange(&s->drain_idle, false) || log)
         store__poke(s);
 }
 

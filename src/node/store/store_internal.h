@@ -175,10 +175,14 @@ struct store {
     struct env_cond state_cond; /* pokes the thread */
     bool stopping, log_poked, drain_poked;
     _Atomic uint64_t complained_ns;
-    _Atomic bool unsynced;  /* something was appended that an interval sync was promised for */
-    _Atomic bool dirty;     /* something was appended since the last tick */
-    bool replay_grows;      /* the replay found no room on disk to drain into */
-    _Atomic bool replaying; /* there is no log to sync or release yet */
+    _Atomic bool unsynced; /* something was appended that an interval sync was promised for */
+    _Atomic bool dirty;    /* something was appended since the last tick */
+    /* The keeper of log or engine sleeps until it is poked: so the next append has to. While they look
+     * by themselves anyway no append wakes them. */
+    _Atomic bool log_idle, drain_idle;
+    _Atomic bool drain_rests; /* nothing was appended since a look that found nothing to drain */
+    bool replay_grows;        /* the replay found no room on disk to drain into */
+    _Atomic bool replaying;   /* there is no log to sync or release yet */
     _Atomic uint64_t last_checkpoint_ns;
     uint64_t last_sync_ns; /* the log thread's */
     bool mark_due;
