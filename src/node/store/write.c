@@ -221,9 +221,10 @@ static bool latched(struct store *s, const struct proposal *p)
         const struct collection *c = w->collections[i];
         uint8_t key[STORE_ROUTE_BYTES + 2 + STORE_NAME_MAX];
         route_put(key, STORE_CATALOG_ID);
-        memcpy(key + STORE_ROUTE_BYTES, CATALOG_COLLECTION, 2);
-        memcpy(key + STORE_ROUTE_BYTES + 2, c->name, c->name_len);
-        if (latches_has(l, BYTES(key, STORE_ROUTE_BYTES + 2 + c->name_len)))
+        struct bytes head = BYTES_LIT(CATALOG_COLLECTION);
+        memcpy(key + STORE_ROUTE_BYTES, head.data, head.len);
+        memcpy(key + STORE_ROUTE_BYTES + head.len, c->name, c->name_len);
+        if (latches_has(l, BYTES(key, STORE_ROUTE_BYTES + head.len + c->name_len)))
             return true;
     }
     return false;
