@@ -9,7 +9,7 @@ enum {
     LIVE_BLOOM_BITS = 14,
     BLOOM_BITS = 10,
     LIVE_BLOCK = 16 << 10,
-    PAST_BLOCK = 64 << 10, /* so that zstd sees some thirty versions of a 2 KiB record at once */
+    PAST_BLOCK = 40 << 10, /* so that zstd sees some twenty versions of a 2 KiB record at once */
     WHEN_BLOCK = 32 << 10,
     META_BLOCK = 8 << 10,
     CACHE_SHARD = 4 << 20,
