@@ -96,6 +96,10 @@ static void varve_words(struct words *w, const struct server *s)
     add(w, "--data=%s/data", s->dir);
     add(w, "--listen=%s", s->text);
     add(w, "--store-cache=1GiB");
+    if (s->node) {
+        add(w, "--node-id=%u", s->node);
+        add(w, "--cluster-nodes=%s", s->cluster);
+    }
     char copy[WORD_MAX], *rest = copy;
     (void)snprintf(copy, sizeof copy, "%s", more ? more : "");
     for (char *word = strsep(&rest, " "); word; word = strsep(&rest, " "))
@@ -103,15 +107,19 @@ static void varve_words(struct words *w, const struct server *s)
             add(w, "%s", word);
 }
 
-static void etcd_words(struct words *w, const struct server *s, unsigned peer_port)
+static void etcd_words(struct words *w, const struct server *s)
 {
+    const char *peer = s->peer;
+    char alone[WORD_MAX];
+    (void)snprintf(alone, sizeof alone, "node0=http://%s", peer);
     add(w, "etcd");
     add(w, "--data-dir=%s/data", s->dir);
     add(w, "--listen-client-urls=http://%s", s->text);
     add(w, "--advertise-client-urls=http://%s", s->text);
-    add(w, "--listen-peer-urls=http://127.0.0.1:%u", peer_port);
-    add(w, "--initial-advertise-peer-urls=http://127.0.0.1:%u", peer_port);
-    add(w, "--initial-cluster=default=http://127.0.0.1:%u", peer_port);
+    add(w, "--name=node%u", s->node);
+    add(w, "--listen-peer-urls=http://%s", peer);
+    add(w, "--initial-advertise-peer-urls=http://%s", peer);
+    add(w, "--initial-cluster=%s", s->node ? s->cluster : alone);
     add(w, "--quota-backend-bytes=8589934592");
     add(w, "--logger=zap");
     add(w, "--log-level=error");
@@ -194,10 +202,12 @@ static void launch(struct server *s)
     (void)snprintf(s->text, sizeof s->text, "127.0.0.1:%u", free_port());
     if (net_addr_parse(s->text, &s->addr, NULL) != ST_OK)
         bench_die("%s is no address", s->text);
+    if (!s->node)
+        (void)snprintf(s->peer, sizeof s->peer, "127.0.0.1:%u", free_port());
     if (kind == SERVER_VARVE)
         varve_words(&w, s);
     else if (kind == SERVER_ETCD)
-        etcd_words(&w, s, free_port());
+        etcd_words(&w, s);
     else
         redis_words(&w, s);
     s->pid = fork();
@@ -216,6 +226,24 @@ void server_start(struct server *s, enum server_kind kind)
 {
     *s = (struct server){.kind = kind, .dir = bench_scratch("server")};
     launch(s);
+}
+
+void servers_start(struct server *s, unsigned n, enum server_kind kind)
+{
+    static char cluster[WORD_MAX];
+    size_t len = 0;
+    for (unsigned i = 0; i < n; i++) {
+        s[i] = (struct server){
+            .kind = kind, .dir = bench_scratch("server"), .node = i + 1, .cluster = cluster};
+        (void)snprintf(s[i].peer, sizeof s[i].peer, "127.0.0.1:%u", free_port());
+        len += (size_t)snprintf(cluster + len, sizeof cluster - len,
+                                kind == SERVER_ETCD ? "%snode%u=http://%s" : "%s%u@%s",
+                                i ? "," : "", i + 1, s[i].peer);
+    }
+    if (len >= sizeof cluster)
+        bench_die("too many nodes");
+    for (unsigned i = 0; i < n; i++)
+        launch(&s[i]);
 }
 
 void server_restart(struct server *s)

@@ -20,10 +20,16 @@ struct server {
     char *dir;
     struct net_addr addr;
     char text[NET_ADDR_TEXT];
+    unsigned node;       /* of a cluster, from 1; 0: alone */
+    const char *cluster; /* as the program wants it said */
+    char peer[NET_ADDR_TEXT];
 };
 /* Whether its program is there: $PATH, or beside the bench for Varve. */
 bool server_is_there(enum server_kind kind);
 void server_start(struct server *s, enum server_kind kind);
+/* n of them as one cluster: Varve or etcd. */
+enum { SERVERS_MAX = 7 };
+void servers_start(struct server *s, unsigned n, enum server_kind kind);
 void server_stop(struct server *s);
 void server_restart(struct server *s); /* stops it well and starts it on the same data */
 
