@@ -21,7 +21,8 @@ void ask_usage(FILE *to)
         "faults\n"
         "All but --list take: --scenario NAME, --ticks MS (of phase 1), --ops N, --nodes N, "
         "--clients N,\n"
-        "--watchers N, --without FAULT,FAULT..., --no-drains (tables and logs without a bound)\n"
+        "--watchers N, --without FAULT,FAULT..., --no-drains (tables and logs without a bound),\n"
+        "--streams (nodes talk by serve/peer)\n"
         "Exit: 0 nothing found, 1 a seed failed, 2 wrong use.\n");
 }
 
@@ -63,9 +64,10 @@ static void list_all(void)
 
 static bool flag(struct ask *a, const char *name)
 {
-    static const char *const names[] = {"--trace", "--trace-ops", "--shrink", "--twice",
-                                        "--no-drains"};
-    bool *const to[] = {&a->trace, &a->trace_ops, &a->shrink, &a->twice, &a->no_drains};
+    static const char *const names[] = {"--trace", "--trace-ops", "--shrink",
+                                        "--twice", "--no-drains", "--streams"};
+    bool *const to[] = {&a->trace, &a->trace_ops, &a->shrink,
+                        &a->twice, &a->no_drains, &a->streams};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i])) {
             *to[i] = true;
@@ -166,6 +168,7 @@ void ask_plan(const struct ask *a, uint64_t seed, struct plan *ret)
         ret->clients = a->clients;
     if (a->watchers != NONE_GIVEN)
         ret->watchers = a->watchers;
+    ret->streams |= a->streams;
     if (a->no_drains) {
         ret->table_bytes = (size_t)1 << 30;
         ret->log_bytes = UINT64_C(1) << 40;
@@ -191,6 +194,8 @@ void ask_print(const struct ask *a, uint64_t seed)
         printf(" --clients %u", a->clients);
     if (a->watchers != NONE_GIVEN)
         printf(" --watchers %u", a->watchers);
+    if (a->streams)
+        printf(" --streams");
     if (a->no_drains)
         printf(" --no-drains");
     const char *before = " --without ";

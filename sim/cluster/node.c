@@ -39,6 +39,11 @@ static enum status open_store(struct node *n, struct err *err)
     cluster.seed = dice_fork(p->seed, 5000 + n->id * 1000 + sim_machine_life(n->machine)).state | 1;
     for (unsigned i = 0; i < p->nodes; i++)
         cluster.nodes[i] = i + 1;
+    if (p->streams && p->nodes > 1) {
+        enum status st = streams_open(n, &cluster.transport, err);
+        if (st)
+            return st;
+    }
     struct store_options o = {
         .engine_name = "mem",
         .engine_open = engine_mem_open,

@@ -101,6 +101,8 @@ void plan_draw(struct plan *p, uint64_t seed)
     p->clients = (unsigned)PICK(&d, 4, 8, 16, 32);
     p->watchers = (unsigned)dice_below(&d, 3);
     p->buggify = !dice_one_in(&d, 4);
+    struct dice apart = dice_fork(seed, 's'); /* so that older seeds stay what they were */
+    p->streams = dice_one_in(&apart, 4);
     p->busy_ms = PICK(&d, 15000, 30000, 50000);
     p->heal_ms = 120000;
     p->ops_max = PICK(&d, 2000, 4000, 6000);

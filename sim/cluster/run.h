@@ -18,8 +18,6 @@
 #define MS   UINT64_C(1000000)
 #define NONE UINT32_MAX
 
-struct peer_links; /* streams.c */
-
 enum node_state {
     NODE_DOWN,
     NODE_OPENING,
@@ -48,8 +46,8 @@ struct node {
     bool cut_off;                 /* phase 2 leaves it out */
     uint64_t led_term;            /* the last in which it was seen to lead */
     unsigned failed_opens;
-    struct sim_faults faults;          /* its disk's present mood */
-    struct peer_links *links;          /* with plan.streams */
+    struct sim_faults faults; /* its disk's present mood */
+
     struct collection *collections[8]; /* of the process, by enum work; NULL: not looked up yet */
 };
 
@@ -103,6 +101,9 @@ void node_receive(struct node *n, unsigned from, struct bytes bundle);
 bool node_usable(const struct node *n); /* UP */
 const char *node_name(const struct node *n);
 void node_watch(struct run *r); /* notes who leads, holds raft's invariants */
+
+/* --- streams.c: plan.streams --- */
+enum status streams_open(struct node *n, struct store_transport *ret, struct err *err);
 
 /* --- clients.c --- */
 enum work { WORK_REGISTER, WORK_LIST, WORK_BANK, WORK_SET, WORK_COUNTER, WORKS };
