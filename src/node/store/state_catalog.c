@@ -48,7 +48,7 @@ static enum status check_row(const struct store *s, const struct state_catalog_r
     uint32_t id;
     bool bad =
         (bytes_has_prefix(name, BYTES_LIT(CATALOG_COLLECTION)) &&
-         (!descriptor_decode(value, &d) || d.id < STORE_FIRST_ID ||
+         (!descriptor_decode(value, &d) || d.id < STORE_FIRST_ID || name.len == 2 ||
           name.len > 2 + STORE_NAME_MAX)) ||
         (bytes_has_prefix(name, BYTES_LIT(CATALOG_HORIZON)) && !horizons_decode(value, &h)) ||
         (bytes_eq(name, BYTES_LIT(CATALOG_LAST_ID)) && !read_be32(&rd, &id));
@@ -87,11 +87,14 @@ enum status state__catalog_read(struct store *s, struct engine *e, struct engine
         return st;
     for (size_t i = 0; i < ret->n; i++) {
         struct reader r = reader_of(buf_bytes(&ret->rows[i].value));
-        uint32_t id = id_of(&ret->rows[i]);
         if (bytes_eq(name_of(&ret->rows[i]), BYTES_LIT(CATALOG_LAST_ID)))
-            (void)!read_be32(&r, &id); /* check_row saw that it can be read */
-        if (id > ret->last_id)
-            ret->last_id = id;
+            (void)!read_be32(&r, &ret->last_id); /* check_row saw that it can be read */
+    }
+    /* Opening makes room for ids up to this one, and for no others. */
+    for (size_t i = 0; i < ret->n; i++) {
+        if (id_of(&ret->rows[i]) > ret->last_id)
+            return err_set(err, ST_CORRUPT, "%s: the state's catalog has the id %u, the last is %u",
+                           s->dir, id_of(&ret->rows[i]), ret->last_id);
     }
     if (ret->last_id > STATE_ID_MAX)
         return err_set(err, ST_TOO_LARGE, "%s: the state's catalog has the id %u, the limit is %d",

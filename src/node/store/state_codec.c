@@ -52,8 +52,8 @@ enum status state__header_decode(const uint8_t in[STATE_HEADER], struct engine_m
         .term = get64(in + 32),
         .version = {get64(in + 40), get32(in + 48)},
     };
-    if (get64(in + 16) != RANGE_FIRST || ret->index == 0)
-        return err_set(err, ST_CORRUPT, "state, offset 16: of another range, or of none");
+    if (get64(in + 16) != RANGE_FIRST || ret->index == 0 || ret->term == 0)
+        return err_set(err, ST_CORRUPT, "state, offset 16: of another range, or of nothing");
     return ST_OK;
 }
 

@@ -9,7 +9,7 @@
 #include "support/tempdir.h"
 #include <stdio.h>
 
-enum { KEYS = 24, INSTALLS = 12, READERS = 3, VALUE = 400 };
+enum { KEYS = 24, INSTALLS = 8, VALUE = 400 };
 
 struct node {
     char dir[TEMP_DIR_MAX];
