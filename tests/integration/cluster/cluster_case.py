@@ -247,6 +247,8 @@ class Writer(threading.Thread):
                 client = self.rng.choice(self.clients)
                 if n % 8 == 7:
                     self.increment(client)
+                elif n % 4 == 1:
+                    self.put_once(f"w{self.number}-{n:06}")
                 else:
                     self.put(client, f"w{self.number}-{n:06}")
                 n += 1
@@ -276,6 +278,21 @@ class Writer(threading.Thread):
             self.pause()
         else:
             raise AssertionError(f"PUT {key}: {a}")
+
+    def put_once(self, key):
+        """Sent again, to any node, until it is acknowledged: the request's id makes that safe."""
+        value = {"key": key, "pad": "y" * self.rng.randrange(200)}
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            a = self.rng.choice(self.clients).ask("PUT", f"/v1/load/{key}", value, {"idempotency-key": "id of " + key})
+            if a.status == 200:
+                self.done[key] = value
+                self.load.acknowledged(a.json["version"])
+                return
+            if a.status not in (0, 503, 504, 499):
+                raise AssertionError(f"PUT {key} with an id: {a}")
+            self.pause()
+        raise AssertionError(f"PUT {key} with an id: not within 60 s")
 
     def increment(self, client):
         key = f"/v1/counters/c{self.rng.randrange(3)}"
