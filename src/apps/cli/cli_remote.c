@@ -110,7 +110,9 @@ Varve__V1__WriteOptions *remote__options(struct arena *a, const varve_write_opti
     m->sync = modes[o->sync];
     m->ttl_ms = o->ttl_ms;
     m->writer = remote__text(a, o->writer);
-    return m->writer ? m : NULL;
+    if (o->request_id)
+        m->request_id = remote__text(a, o->request_id);
+    return m->writer && m->request_id ? m : NULL;
 }
 
 varve_status remote__value(struct remote *r, struct arena *a, const struct db_put *p,

@@ -1,10 +1,12 @@
 /* Writing at a server.
  *
- * A plain put or delete is sent once. One with a condition may be sent again: if the first of two was
- * done, the second fails by its condition. So may a commit with a mark, which holds only while the
+ * A plain put carries an id of its own, by which the server does it once however often it is sent. A
+ * plain delete is sent once. A write with a condition may be sent again: if the first of two was done,
+ * the second fails by its condition. So may a commit with a mark, which holds only while the
  * mark has the version that it had before; a commit that was done but not answered is known by the
  * mark that is there. */
 #include "apps/cli/cli_remote.h"
+#include <stdio.h>
 #include <string.h>
 
 static varve_version present_of(const struct remote *r)
@@ -31,11 +33,24 @@ static enum client_repeat repeat_of(const varve_version *expected)
     return expected ? CLIENT_CONDITIONAL : CLIENT_WRITE;
 }
 
+/* 128 random bits as text; NULL: no memory. */
+static char *fresh_id(struct arena *a)
+{
+    uint8_t bits[16];
+    char *id = arena_alloc(a, 2 * sizeof bits + 1);
+    if (!id)
+        return NULL;
+    env_random(env_linux(), bits, sizeof bits);
+    for (size_t i = 0; i < sizeof bits; i++)
+        (void)snprintf(id + 2 * i, 3, "%02x", bits[i]);
+    return id;
+}
+
 static varve_status remote_put(struct db *db, const struct db_put *p, const varve_version *expected,
                                const varve_write_options *o, varve_version *ret)
 {
-    const struct remote_method how = {"varve.v1.KV/Put", &varve__v1__put_response__descriptor,
-                                      repeat_of(expected), 0};
+    static const struct remote_method how = {
+        "varve.v1.KV/Put", &varve__v1__put_response__descriptor, CLIENT_CONDITIONAL, 0};
     struct remote *r = remote__of(db);
     Varve__V1__PutRequest m = VARVE__V1__PUT_REQUEST__INIT;
     Varve__V1__Precondition precondition = VARVE__V1__PRECONDITION__INIT;
@@ -44,7 +59,9 @@ static varve_status remote_put(struct db *db, const struct db_put *p, const varv
     m.collection = remote__text(&r->arena, p->collection);
     m.key = pb_data(p->key);
     m.options = remote__options(&r->arena, o);
-    if (!m.collection || !m.options)
+    if (m.options && !expected && !o->request_id)
+        m.options->request_id = fresh_id(&r->arena);
+    if (!m.collection || !m.options || !m.options->request_id)
         return remote__no_memory(r);
     varve_status st = remote__value(r, &r->arena, p, &m.value);
     if (st != VARVE_OK)

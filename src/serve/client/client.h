@@ -57,9 +57,10 @@ const char *client_server(const struct client *c);
 
 /* Whether a call may be sent again after a try of which it is not known what became. */
 enum client_repeat {
-    CLIENT_READ,        /* as often as it takes */
-    CLIENT_WRITE,       /* not: only after a try that surely did nothing */
-    CLIENT_CONDITIONAL, /* yes: it is done only if nothing was done since. See `unsure` */
+    CLIENT_READ,  /* as often as it takes */
+    CLIENT_WRITE, /* not: only after a try that surely did nothing */
+    /* Yes: it is done only if nothing was done since, or has a request id. See `unsure`. */
+    CLIENT_CONDITIONAL,
 };
 
 struct client_request {

@@ -291,11 +291,37 @@ class Time(RemoteCase):
 class Losses(RemoteCase):
     """Connections that end at any byte, and servers that die."""
 
-    def test_a_write_whose_answer_is_lost_is_not_sent_again(self):
+    def test_a_write_whose_answer_is_lost_is_done_once(self):
+        """The answer comes at the third try; each carries the same id."""
+        self.serve()
+        self.put("a/b", {"n": 0})
+        tries, armed, seen = [], threading.Event(), [0, 0]
+
+        def cut(up, down):  # an answer, once the put has gone to the server
+            if not armed.is_set():
+                seen[:] = up, down
+            elif len(tries) < 2 and up > seen[0] and down > seen[1]:
+                tries.append(down)
+                seen[:] = 100, 0
+                return True
+            return False
+
+        shell = subprocess.Popen([VARVE, "shell", "--server", self.proxy(cut).address], cwd=self.dir, env=self.env, text=True,
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        shell.stdin.write("get a/b\n")
+        shell.stdin.flush()
+        self.assertEqual(json.loads(shell.stdout.readline()), {"n": 0})
+        armed.set()
+        said = shell.communicate("put a/b '{\"n\":1}'\n", timeout=60)
+        self.assertEqual([shell.returncode, said[1]], [0, ""])
+        self.assertEqual(len(tries), 2)
+        self.assertEqual([json.loads(self.varve("get", "a/b"))["n"], len(self.lines("log", "a/b", "--json"))], [1, 2])
+
+    def test_a_delete_whose_answer_is_lost_is_not_sent_again(self):
         self.serve()
         self.put("a/b", {"n": 0})
         proxy = self.proxy(lambda up, down: up > 100 and down > 0)
-        self.varve("put", "a/b", '{"n":1}', "--server", proxy.address, code=5)
+        self.varve("delete", "a/b", "--server", proxy.address, code=5)
         self.assertIn("whether it was written is not known", self.err)
         self.assertLessEqual(len(self.lines("log", "a/b", "--json")), 2)
 
