@@ -139,13 +139,16 @@ static void start(struct cluster *c)
 {
     struct err err;
     memset(c, 0, sizeof *c);
-    for (uint64_t id = 1; id <= NODES; id++) {
+    for (uint64_t id = 1; id <= NODES; id++) { /* all before the first one speaks */
         struct node *n = &c->node[id];
         n->all = c;
         n->id = id;
         n->last = &n->first;
         env_mutex_init(&n->lock);
         env_cond_init(&n->more);
+    }
+    for (uint64_t id = 1; id <= NODES; id++) {
+        struct node *n = &c->node[id];
         assert_true(temp_dir_make(n->dir, "cluster"));
         n->options = (struct store_cluster){.node = id,
                                             .nodes = {1, 2, 3},

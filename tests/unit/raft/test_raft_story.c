@@ -954,11 +954,136 @@ static void slow_peers_are_pipelined_within_limits(void **state)
     end();
 }
 
+/* ---- one replica without a cluster around it ---- */
+
+static struct raft *solo(struct raft_store **ret_store, const struct raft_init *init)
+{
+    struct raft_options o = {.store = 1, .incarnation = 1, .seed = 3};
+    struct raft *r;
+    assert_int_equal(raft_store_new(&o, ret_store, NULL), ST_OK);
+    assert_int_equal(raft_new(*ret_store, init, &r, NULL), ST_OK);
+    assert_int_equal(raft_start(r, NULL), ST_OK);
+    return r;
+}
+
+static struct raft_init solo_init(uint64_t last, uint64_t term)
+{
+    return (struct raft_init){.group = 1,
+                              .replica = 1,
+                              .hard = {.term = term, .vote = 1, .commit = last},
+                              .compacted = last,
+                              .compacted_term = last ? term : 0,
+                              .applied = last,
+                              .conf = {.n = 1, .member = {{1, 1, RAFT_VOTER}}},
+                              .alone = true};
+}
+
+/* The only voter goes on in its term: nothing is written before the first proposal. */
+static void the_only_voter_goes_on_without_an_election(void **state)
+{
+    (void)state;
+    struct raft_store *s;
+    struct raft_init i = solo_init(7, 3);
+    struct raft *r = solo(&s, &i);
+    struct raft_update u;
+    struct raft_status a;
+    uint64_t index, term;
+    while (raft_update(r, &u)) {
+        assert_int_equal(u.ticket, 0);
+        assert_int_equal(u.n_entries, 0);
+        raft_done(r);
+    }
+    raft_status(r, &a);
+    assert_true(a.role == RAFT_LEADER && a.term == 3 && a.last == 7 && a.commit == 7);
+    assert_int_equal(raft_propose(r, BYTES_LIT("x"), &index, &term), ST_OK);
+    assert_true(index == 8 && term == 3);
+    assert_true(raft_update(r, &u));
+    assert_false(u.hard_changed);
+    assert_true(u.n_entries == 1 && u.n_committed == 0);
+    uint64_t ticket = u.ticket;
+    raft_done(r);
+    raft_appended(r, ticket);
+    assert_true(raft_update(r, &u));
+    assert_true(u.n_committed == 1 && u.committed[0].index == 8);
+    raft_done(r);
+    raft_applied(r, 8);
+    raft_free(r);
+    raft_store_free(s);
+    /* It is not for others. */
+    i.conf.n = 2;
+    i.conf.member[1] = (struct raft_member){2, 2, RAFT_VOTER};
+    struct raft_options o = {.store = 1, .incarnation = 1};
+    assert_int_equal(raft_store_new(&o, &s, NULL), ST_OK);
+    assert_int_equal(raft_new(s, &i, &r, NULL), ST_INVALID_ARGUMENT);
+    raft_store_free(s);
+}
+
+static void what_the_only_voter_could_not_log_is_withdrawn(void **state)
+{
+    (void)state;
+    struct raft_store *s;
+    struct raft_init i = solo_init(0, 1);
+    struct raft *r = solo(&s, &i);
+    struct raft_update u;
+    struct raft_status a;
+    uint64_t index, term;
+    assert_int_equal(raft_propose(r, BYTES_LIT("lost"), &index, &term), ST_OK);
+    assert_true(raft_update(r, &u));
+    assert_int_equal(u.n_entries, 1);
+    raft_done(r);
+    assert_int_equal(raft_withdraw(r), ST_OK);
+    raft_status(r, &a);
+    assert_true(a.last == 0 && a.commit == 0 && a.uncommitted_bytes == 0 && a.role == RAFT_LEADER);
+    assert_int_equal(raft_propose(r, BYTES_LIT("kept"), &index, &term), ST_OK);
+    assert_int_equal(index, 1);
+    assert_true(raft_update(r, &u));
+    assert_true(u.n_entries == 1 && memcmp(u.entries[0].payload.data, "kept", 4) == 0);
+    uint64_t ticket = u.ticket;
+    raft_done(r);
+    raft_appended(r, ticket);
+    assert_true(raft_update(r, &u));
+    assert_true(u.n_committed == 1 && memcmp(u.committed[0].payload.data, "kept", 4) == 0);
+    raft_done(r);
+    raft_applied(r, 1);
+    raft_free(r);
+    raft_store_free(s);
+}
+
+/* A group whose first log is elsewhere must not begin without it. */
+static void who_waits_does_not_campaign_over_an_empty_log(void **state)
+{
+    (void)state;
+    struct raft_store *s;
+    struct raft_init i = {
+        .group = 1,
+        .replica = 1,
+        .conf = {.n = 3, .member = {{1, 1, RAFT_VOTER}, {2, 2, RAFT_VOTER}, {3, 3, RAFT_VOTER}}},
+        .waits = true};
+    struct raft *r = solo(&s, &i);
+    struct raft_status a;
+    for (uint64_t now = 1; now < 100000; now += 100) {
+        struct raft_update u;
+        raft_store_tick(s, now);
+        while (raft_update(r, &u)) {
+            assert_true(u.n_now == 0 && u.n_after == 0);
+            raft_done(r);
+        }
+    }
+    raft_status(r, &a);
+    assert_true(a.role == RAFT_FOLLOWER && a.term == 0);
+    assert_int_equal(raft_campaign(r), ST_PRECONDITION_FAILED);
+    raft_free(r);
+    raft_store_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_leader_and_entries_reach_everyone),
         cmocka_unit_test(one_replica_is_a_cluster),
+        cmocka_unit_test(the_only_voter_goes_on_without_an_election),
+        cmocka_unit_test(what_the_only_voter_could_not_log_is_withdrawn),
+        cmocka_unit_test(who_waits_does_not_campaign_over_an_empty_log),
         cmocka_unit_test(the_leader_does_not_count_its_own_unsynced_entry),
         cmocka_unit_test(entries_commit_without_the_leaders_own_disk),
         cmocka_unit_test(a_vote_does_not_leave_before_it_is_durable),
