@@ -23,6 +23,7 @@ static bool send_bundle(void *arg, uint64_t to_node, struct bytes bundle)
 {
     struct node *n = arg;
     run_digest(n->run, 's' << 8 | n->id, bundle.len);
+    promises_note(n, to_node, bundle);
     sim_net_send(sim_world_net(n->run->world), n->id, (unsigned)to_node, bundle);
     return true;
 }

@@ -46,6 +46,7 @@ struct node {
     bool cut_off;                 /* phase 2 leaves it out */
     uint64_t led_term;            /* the last in which it was seen to lead */
     unsigned failed_opens;
+    unsigned acks_left;       /* until one is looked at again */
     struct sim_faults faults; /* its disk's present mood */
 
     struct collection *collections[8]; /* of the process, by enum work; NULL: not looked up yet */
@@ -125,6 +126,10 @@ void nemesis_stop(struct run *r); /* no new faults; those under way end by nemes
 /* Ends every fault, and leaves out a minority for good when `majority`. */
 void nemesis_heal(struct run *r, bool majority);
 void nemesis_free(struct run *r);
+
+/* --- promises.c --- */
+/* A bundle leaves: notes the votes and some of the acknowledgements in it, beside what is durable. */
+void promises_note(struct node *n, uint64_t to_node, struct bytes bundle);
 
 /* --- judge.c --- */
 /* The nodes that take part are equal byte for byte, and tell the history its end. Runs the world on

@@ -22,6 +22,9 @@ struct sim_options {
 
 struct env *sim_env_new(const struct sim_options *o);
 void sim_env_free(struct env *e);
+/* Another world with what is durable now, and nothing else: what a power cut would surely leave. The
+ * first one goes on as if nobody had looked. sim_env_free it. */
+struct env *sim_env_durable(struct env *e);
 
 /* What the disk may do wrong from now on; all 0 = nothing. Chances are in parts per million per
  * operation. */

@@ -325,6 +325,18 @@ void sim__file_crash(struct sim_inode *f, struct sim_rng *rng, uint32_t torn_byt
     f->flat_valid = false;
 }
 
+void sim__file_surely(const struct sim_inode *f, struct sim_image *ret)
+{
+    sim__image_copy(ret, &f->durable);
+    list_foreach (it, &f->ops) {
+        const struct sim_op *op = op_of(it);
+        if (op->must && op->truncate)
+            sim__image_truncate(ret, op->off);
+        else if (op->must)
+            op_apply(ret, op, op->off, op->off + op->len);
+    }
+}
+
 void sim__file_flip(struct sim_inode *f, uint64_t off, unsigned bit)
 {
     sim__image_flip(&f->now, off, bit);

@@ -135,6 +135,8 @@ void sim__file_sync(struct sim_inode *f);
 void sim__file_sync_failed(struct sim_inode *f);
 void sim__file_crash(struct sim_inode *f, struct sim_rng *rng, uint32_t torn_bytes);
 void sim__file_flip(struct sim_inode *f, uint64_t off, unsigned bit);
+/* The content that no crash can take: durable, and what was synced behind something doomed. */
+void sim__file_surely(const struct sim_inode *f, struct sim_image *ret);
 uint64_t sim__file_hash(const struct sim_inode *f, uint64_t seed);
 void sim__file_deinit(struct sim_inode *f);
 

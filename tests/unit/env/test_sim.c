@@ -731,9 +731,46 @@ static void test_env_sim_digest(void **state)
 
 #define T(name) cmocka_unit_test(test_env_sim_##name)
 
+/* --- looking at what is durable --- */
+
+static void test_env_sim_durable(void **state)
+{
+    (void)state;
+    struct env *e = world(1);
+    assert_int_equal(env_mkdir(e, "d", NULL), ST_OK);
+    assert_int_equal(env_sync_dir(e, ".", NULL), ST_OK);
+    put(e, "d/a", "synced", true);
+    assert_int_equal(env_sync_dir(e, "d", NULL), ST_OK);
+    put(e, "d/a", "later", false);
+    put(e, "d/nameless", "its name is not synced", true);
+    uint64_t before = sim_digest(e), ops = sim_ops(e);
+    struct env *copy = sim_env_durable(e);
+    struct bytes b;
+    assert_true(has(copy, "d/a", "synced"));
+    assert_false(sim_file(copy, "d/nameless", &b));
+    put(copy, "d/a", "theirs", true); /* a world of its own */
+    sim_env_free(copy);
+    assert_true(has(e, "d/a", "later"));
+    assert_true(sim_digest(e) == before && sim_ops(e) == ops);
+
+    /* A sync that failed leaves its writes open for ever; what is synced behind them is safe. */
+    struct env_file *f = must_open(e, "d/a", RWC);
+    sim_set_faults(e, &(struct sim_faults){.sync_eio_ppm = 1000000});
+    assert_int_equal(env_sync(f, NULL), ST_IO_ERROR);
+    sim_set_faults(e, &(struct sim_faults){0});
+    assert_int_equal(env_pwrite(f, 0, "again!", 6, NULL), ST_OK);
+    assert_int_equal(env_sync(f, NULL), ST_OK);
+    env_close(f);
+    copy = sim_env_durable(e);
+    assert_true(has(copy, "d/a", "again!"));
+    sim_env_free(copy);
+    sim_env_free(e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        T(durable),
         T(crash_keeps_synced),
         T(torn_units),
         T(process_crash_keeps_all),
