@@ -76,6 +76,7 @@ enum status store__apply_committed(void *arg, struct replica *r, const struct ra
     struct store *s = arg;
     struct view *v = store__view(s); /* only who leads, or drives, changes which table is active */
     struct version before = s->range.newest;
+    uint64_t begun_ns = env_mono_ns(s->env);
     struct list done;
     struct err err;
     enum status st = ST_OK;
@@ -105,6 +106,7 @@ enum status store__apply_committed(void *arg, struct replica *r, const struct ra
     if (version_cmp(s->range.newest, before) > 0)
         store__publish(s, s->range.newest);
     counter_add(s->m_commits, i);
+    histogram_add(s->m_apply_ns, env_mono_ns(s->env) - begun_ns);
     if (s->cluster)
         cluster_complete(s, &done);
     while (!list_empty(&done)) /* alone, whoever leads the group tells them */

@@ -146,6 +146,30 @@ enum status store_verify_dir(struct env *env, const char *dir, const struct stor
 
 /* ---- statistics ---- */
 
+static void set_gauges(struct store *s, const struct store_stats *st)
+{
+    const uint64_t now[STORE_GAUGES] = {
+        [STORE_GAUGE_TABLE_BYTES] = st->table_bytes,
+        [STORE_GAUGE_LOG_BYTES] = st->wal.bytes,
+        [STORE_GAUGE_LOG_LIVE_BYTES] = st->wal.live_bytes,
+        [STORE_GAUGE_APPLIED] = st->applied_index,
+        [STORE_GAUGE_RANGES] = 1, /* more come with splitting */
+        [STORE_GAUGE_COLLECTIONS] = st->collections,
+        [STORE_GAUGE_CACHE_BYTES] = st->cache.bytes,
+        [STORE_GAUGE_CACHE_RECORDS] = st->cache.entries,
+        [STORE_GAUGE_FILTER_BYTES] = st->filter_bytes,
+        [STORE_GAUGE_ENGINE_BYTES] =
+            st->engine.live_bytes + st->engine.past_bytes + st->engine.when_bytes,
+        [STORE_GAUGE_ENGINE_FILES] = st->engine.files,
+        [STORE_GAUGE_ENGINE_MEMORY] = st->engine.memory_bytes,
+    };
+    /* Counted in the cache, stripe by stripe. */
+    atomic_store_explicit(&s->m_hits->value, st->cache.hits, memory_order_relaxed);
+    atomic_store_explicit(&s->m_misses->value, st->cache.misses, memory_order_relaxed);
+    for (int i = 0; i < STORE_GAUGES; i++)
+        gauge_set(s->m_gauges[i], (int64_t)now[i]);
+}
+
 void store_stats(struct store *s, struct store_stats *ret)
 {
     struct store_stats st = {0};
@@ -170,11 +194,7 @@ void store_stats(struct store *s, struct store_stats *ret)
     st.collections = store_collection_count(s);
     st.newest = store_visible(s);
     st.poisoned = atomic_load(&s->poisoned) != 0;
-    gauge_set(s->m_table_bytes, (int64_t)st.table_bytes);
-    gauge_set(s->m_log_bytes, (int64_t)st.wal.bytes);
-    gauge_set(s->m_applied, (int64_t)st.applied_index);
-    gauge_set(s->m_filter_bytes, (int64_t)st.filter_bytes);
-    gauge_set(s->m_cache_bytes, (int64_t)st.cache.bytes);
+    set_gauges(s, &st);
     if (s->cluster)
         cluster_gauges(s);
     *ret = st;

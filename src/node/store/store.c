@@ -56,20 +56,28 @@ static enum status make_metrics(struct store *s, struct err *err)
         metrics_counter(m, "varve_checkpoints_total", NULL, "Tables drained into the engine.");
     s->m_sync_ns = metrics_histogram(m, "varve_log_sync_seconds", NULL,
                                      "Time of log syncs that a commit waited for.");
-    s->m_drain_ns = metrics_histogram(m, "varve_drain_seconds", NULL, "Time of drains.");
-    s->m_table_bytes =
-        metrics_gauge(m, "varve_table_bytes", NULL, "Memory of the tables not yet drained.");
-    s->m_log_bytes = metrics_gauge(m, "varve_log_bytes", NULL, "Disk space of the log.");
-    s->m_applied =
-        metrics_gauge(m, "varve_applied_index", NULL, "Index of the last applied log entry.");
-    s->m_cache_bytes = metrics_gauge(m, "varve_cache_bytes", NULL, "Memory of the hot cache.");
-    s->m_filter_bytes =
-        metrics_gauge(m, "varve_filter_bytes", NULL, "Memory of the filters of absent keys.");
-    if (!s->m_writes || !s->m_commits || !s->m_groups || !s->m_checkpoints || !s->m_sync_ns ||
-        !s->m_drain_ns || !s->m_table_bytes || !s->m_log_bytes || !s->m_applied ||
-        !s->m_cache_bytes || !s->m_filter_bytes)
-        return err_set(err, ST_NO_MEMORY, "no memory for metrics");
-    return ST_OK;
+    s->m_apply_ns = metrics_histogram(m, "varve_apply_seconds", NULL,
+                                      "Time to apply what was committed at once.");
+    s->m_drain_ns = metrics_histogram(m, "varve_drain_seconds", NULL,
+                                      "Time in which the engine took in a table.");
+    s->m_hits =
+        metrics_counter(m, "varve_cache_hits_total", NULL, "Gets that the hot cache answered.");
+    s->m_misses =
+        metrics_counter(m, "varve_cache_misses_total", NULL, "Gets that it could not answer.");
+    bool all = s->m_hits && s->m_misses && s->m_writes && s->m_commits && s->m_groups &&
+               s->m_checkpoints && s->m_sync_ns && s->m_apply_ns && s->m_drain_ns;
+    static const struct {
+        const char *name, *help;
+    } gauges[STORE_GAUGES] = {
+#define X(id, text, about) {text, about},
+        STORE_GAUGE_TABLE(X)
+#undef X
+    };
+    for (int i = 0; i < STORE_GAUGES; i++) {
+        s->m_gauges[i] = metrics_gauge(m, gauges[i].name, NULL, gauges[i].help);
+        all = all && s->m_gauges[i];
+    }
+    return all ? ST_OK : err_set(err, ST_NO_MEMORY, "no memory for metrics");
 }
 
 static void store_free(struct store *s)

@@ -124,6 +124,27 @@ struct absent {
     uint64_t misses_then;            /* when it was last tried */
 };
 
+/* What store_stats brings up to date: X(NAME, name, help). */
+#define STORE_GAUGE_TABLE(X)                                                                       \
+    X(TABLE_BYTES, "varve_table_bytes", "Memory of the tables not yet drained.")                   \
+    X(LOG_BYTES, "varve_log_bytes", "Disk space of the log.")                                      \
+    X(LOG_LIVE_BYTES, "varve_log_live_bytes", "Log that is not in the engine yet.")                \
+    X(APPLIED, "varve_applied_index", "Index of the last applied log entry.")                      \
+    X(RANGES, "varve_ranges", "Ranges of keys that this store holds.")                             \
+    X(COLLECTIONS, "varve_collections", "Collections of the present.")                             \
+    X(CACHE_BYTES, "varve_cache_bytes", "Memory of the hot cache.")                                \
+    X(CACHE_RECORDS, "varve_cache_records", "Records in the hot cache.")                           \
+    X(FILTER_BYTES, "varve_filter_bytes", "Memory of the filters of absent keys.")                 \
+    X(ENGINE_BYTES, "varve_engine_bytes", "Disk space of the engine's rows.")                      \
+    X(ENGINE_FILES, "varve_engine_files", "Files of the engine.")                                  \
+    X(ENGINE_MEMORY, "varve_engine_memory_bytes", "Memory of the engine, its block cache included.")
+enum store_gauge {
+#define X(name, text, help) STORE_GAUGE_##name,
+    STORE_GAUGE_TABLE(X)
+#undef X
+        STORE_GAUGES
+};
+
 struct store {
     struct env *env;
     char *dir;
@@ -197,9 +218,9 @@ struct store {
     _Atomic int watchers;
 
     struct metrics *metrics;
-    struct counter *m_writes, *m_commits, *m_groups, *m_checkpoints;
-    struct histogram *m_sync_ns, *m_drain_ns;
-    struct gauge *m_table_bytes, *m_log_bytes, *m_applied, *m_cache_bytes, *m_filter_bytes;
+    struct counter *m_writes, *m_commits, *m_groups, *m_checkpoints, *m_hits, *m_misses;
+    struct histogram *m_sync_ns, *m_apply_ns, *m_drain_ns;
+    struct gauge *m_gauges[STORE_GAUGES];
 };
 
 struct store_iter_ops {
