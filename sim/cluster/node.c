@@ -83,6 +83,14 @@ static void take_in(void *node)
     }
 }
 
+/* Costly: asked only when the store has nothing to do. */
+static bool is_poisoned(struct store *s)
+{
+    struct store_stats stats;
+    store_stats(s, &stats);
+    return stats.poisoned;
+}
+
 static void live(void *node)
 {
     struct node *n = node;
@@ -108,13 +116,11 @@ static void live(void *node)
         run_fail(n->run, "%s has no fiber for its inbox", node_name(n));
     for (;;) {
         uint64_t ms = store_tick(n->store);
-        ms = ms < TICK_MAX_MS ? ms : TICK_MAX_MS;
-        struct store_stats stats;
-        store_stats(n->store, &stats);
-        if (stats.poisoned) {
+        if (ms == UINT64_MAX && is_poisoned(n->store)) {
             node_die_soon(n, "is poisoned");
             return;
         }
+        ms = ms < TICK_MAX_MS ? ms : TICK_MAX_MS;
         env_event_init(&n->wake_tick);
         (void)env_wait(&n->wake_tick, (ms ? ms : 1) * MS);
     }

@@ -1,8 +1,18 @@
 /* The workloads. Each function does one operation and records it. */
 #include "sim/cluster/clients.h"
 
+#include "base/alloc.h"
+
 #include <stdio.h>
 #include <string.h>
+
+/* The process's own, so that it is gone when that dies amid the operation. */
+static uint8_t *scratch(size_t len)
+{
+    uint8_t *p = mem_zalloc(len);
+    ASSERT(p);
+    return p;
+}
 
 /* --- registers: get, put, delete, compare-and-set, batches, snapshots, the past --- */
 
@@ -252,7 +262,7 @@ static void append_some(struct client *c, size_t keys, char letter, uint64_t fir
         if (!appends[i])
             continue;
         size_t had = s->found ? s->value.len : 0;
-        grown[i] = sim_zalloc(had + 8);
+        grown[i] = scratch(had + 8);
         if (had)
             memcpy(grown[i], s->value.data, had);
         put64(grown[i] + had, (uint64_t)c->steps[add++].number);
@@ -263,7 +273,7 @@ static void append_some(struct client *c, size_t keys, char letter, uint64_t fir
     if (!st)
         st = work_propose(c, col, w, reads, &version, &failed, &present, &err);
     for (size_t i = 0; i < BATCH_MAX; i++)
-        sim_free(grown[i]);
+        mem_free(grown[i]);
     done_or_beaten(c, st);
 }
 
@@ -311,7 +321,7 @@ void work_set(struct client *c)
     struct work_write w = {.key = c->memory[0].key};
     require_as_read(&w, &read);
     size_t had = !st && read.found ? read.value.len : 0;
-    uint8_t *grown = sim_zalloc(had + 8);
+    uint8_t *grown = scratch(had + 8);
     if (had)
         memcpy(grown, read.value.data, had);
     put64(grown + had, (uint64_t)s->number);
@@ -323,7 +333,7 @@ void work_set(struct client *c)
     size_t failed;
     if (!st)
         st = work_propose(c, col, &w, 1, &version, &failed, &present, &err);
-    sim_free(grown);
+    mem_free(grown);
     done_or_beaten(c, st);
 }
 

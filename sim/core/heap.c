@@ -94,6 +94,11 @@ void sim_heap_free(void *p)
     free(b->start);
 }
 
+size_t sim_heap_size(void *p)
+{
+    return p ? of(p)->size : 0;
+}
+
 void sim_heap_drop(struct sim_heap *h)
 {
     list_foreach_safe (it, &h->blocks)

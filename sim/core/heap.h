@@ -25,5 +25,6 @@ void sim_heap_drop(struct sim_heap *h);
 void *sim_heap_alloc(size_t align, size_t size);
 void *sim_heap_realloc(void *p, size_t size);
 void sim_heap_free(void *p);
+size_t sim_heap_size(void *p); /* of what sim_heap_alloc gave; 0 for NULL */
 
 #endif

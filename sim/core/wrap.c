@@ -24,6 +24,9 @@ void *__wrap_mem_realloc(void *ptr, size_t size);
 char *__wrap_mem_strdup(const char *s);
 void *__wrap_mem_memdup(const void *p, size_t len);
 void __wrap_mem_free(void *ptr);
+void *__wrap_mem_pages(size_t align, size_t size);
+void __wrap_mem_pages_free(void *ptr, size_t size);
+size_t __wrap_malloc_usable_size(void *ptr);
 
 void *__wrap_mem_alloc(size_t size)
 {
@@ -62,6 +65,24 @@ char *__wrap_mem_strdup(const char *s)
 void __wrap_mem_free(void *ptr)
 {
     sim_heap_free(ptr);
+}
+
+/* Pages come zeroed. */
+void *__wrap_mem_pages(size_t align, size_t size)
+{
+    void *p = sim_heap_alloc(align, size);
+    return p ? memset(p, 0, size) : NULL;
+}
+
+void __wrap_mem_pages_free(void *ptr, size_t size)
+{
+    (void)size;
+    sim_heap_free(ptr);
+}
+
+size_t __wrap_malloc_usable_size(void *ptr)
+{
+    return sim_heap_size(ptr);
 }
 
 /* --- what would end determinism --- */

@@ -188,6 +188,11 @@ enum status fiber__context_map(struct fiber_context *c, size_t stack_bytes, stru
 
 void fiber__context_unmap(struct fiber_context *c)
 {
+#ifdef ON_ASAN
+    /* One that never ended (fiber_sched_abandon) has its red zones there still, for whatever is mapped
+     * at that place next. */
+    __asan_unpoison_memory_region(c->stack, c->stack_bytes);
+#endif
 #ifdef VALGRIND_STACK_DEREGISTER
     VALGRIND_STACK_DEREGISTER(c->valgrind_id);
 #endif
