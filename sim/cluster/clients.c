@@ -151,9 +151,9 @@ struct bytes work_route(const struct collection *col, const char *key,
     uint32_t id = collection_id(col);
     for (int i = 0; i < STORE_ROUTE_BYTES; i++)
         out[i] = (uint8_t)(id >> (24 - 8 * i));
-    size_t len = strlen(key);
-    memcpy(out + STORE_ROUTE_BYTES, key, len);
-    return BYTES(out, STORE_ROUTE_BYTES + len);
+    struct bytes tail = BYTES_STR(key);
+    memcpy(out + STORE_ROUTE_BYTES, tail.data, tail.len);
+    return BYTES(out, STORE_ROUTE_BYTES + tail.len);
 }
 
 enum status work_barrier(struct client *c, struct version *ret_at, struct err *err)
