@@ -129,7 +129,7 @@ enum status arg_request_id(struct http_call *c, struct command_options *o)
     if (st == ST_OK && o->request_id.len == 0)
         st = err_set(&c->err, ST_INVALID_ARGUMENT, "it is empty");
     if (st != ST_OK)
-        err_prefix(&c->err, "idempotency-key");
+        err_prefix(&c->err, "options.request_id"); /* told by the name of the header */
     return st;
 }
 
