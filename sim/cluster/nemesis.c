@@ -458,11 +458,12 @@ static void leave_out(struct nemesis *m)
 {
     struct run *r = m->run;
     unsigned lost = 0, most = (r->plan.nodes - 1) / 2;
+    /* A rotten one may yet find, when it opens its folder, that it cannot. */
     for (unsigned i = 1; i <= r->plan.nodes; i++)
-        lost += r->nodes[i].state == NODE_LOST;
+        lost += r->nodes[i].state == NODE_LOST || r->nodes[i].rotten;
     for (unsigned i = 1; i <= r->plan.nodes && lost < most; i++) {
         struct node *n = &r->nodes[i];
-        if (n->state == NODE_LOST || !dice_one_in(&m->dice, 2))
+        if (n->state == NODE_LOST || n->rotten || !dice_one_in(&m->dice, 2))
             continue;
         n->cut_off = true;
         lost++;

@@ -4,7 +4,11 @@
 #include "sim/cluster/run.h"
 
 #include "consensus/raft/raft_codec.h"
+#include "node/range/range.h"
 #include "node/range/replica_codec.h"
+#include "storage/engine/engine.h"
+
+#include <string.h>
 
 enum { ACKS_BETWEEN = 300 };
 
@@ -38,6 +42,27 @@ static enum status on_record(void *arg, const struct wal_record *rec, struct wal
     return ST_OK;
 }
 
+/* What the engine has that the format file names: after a snapshot from another node that is all
+ * there is. */
+static uint64_t engine_mark(struct env *disk)
+{
+    struct engine_options o = {.read_only = true};
+    struct engine_mark mark = {0};
+    struct engine *e = NULL;
+    struct buf varve = BUF_INIT;
+    const char *dir = "/data/engine";
+    if (env_read_file(disk, "/data/VARVE", 4096, &varve, NULL) == ST_OK && buf_cstr(&varve) &&
+        strstr(buf_cstr(&varve), "folder engine.2"))
+        dir = "/data/engine.2";
+    buf_deinit(&varve);
+    if (engine_mem_open(disk, dir, &o, &e, NULL) != ST_OK)
+        return 0;
+    if (e->ops->persisted(e, RANGE_FIRST, &mark, NULL) != ST_OK)
+        mark.index = 0;
+    e->ops->close(e);
+    return mark.index;
+}
+
 /* false: the disk is damaged, and says nothing. */
 static bool read_durable(struct node *n, struct durable *ret)
 {
@@ -48,6 +73,8 @@ static bool read_durable(struct node *n, struct durable *ret)
     enum status st = wal_open(disk, "/data/log", &o, on_record, &d, &wal, NULL);
     if (st == ST_OK)
         wal_abandon(wal);
+    uint64_t mark = engine_mark(disk);
+    d.released = mark > d.released ? mark : d.released;
     sim_env_free(disk);
     *ret = d;
     return st == ST_OK || st == ST_NOT_FOUND;
