@@ -192,6 +192,10 @@ static enum status ingest(struct feed *f, struct err *err)
     struct store *s = f->in->s;
     struct engine_mark got;
     unsigned folder = 1 - s->home->folder;
+    /* It may be the one that VARVE names by now (state_install.c, write_place). */
+    if (atomic_load(&s->poisoned))
+        return err_set(err, ST_POISONED, "%s: only the next opening can tell where its engine is",
+                       s->dir);
     enum status st = store__folder_clear(s, folder, err);
     if (st == ST_OK)
         st = home_open(s, folder, &f->in->home, err);
@@ -243,8 +247,11 @@ void store_incoming_end(struct store_incoming *in)
     if (in->file)
         remove_file(in);
     if (in->home) { /* it was not installed */
-        in->home->replaced = true;
-        atomic_fetch_add(&s->old_homes, 1);
+        /* Unless it may be the one that VARVE names by now (state_install.c, write_place), its files
+         * go. */
+        in->home->replaced = !atomic_load(&s->poisoned);
+        if (in->home->replaced)
+            atomic_fetch_add(&s->old_homes, 1);
         home_unref(in->home);
         store__tidy(s, true);
     }
