@@ -93,8 +93,10 @@ static enum status raise_horizons(struct store *s, struct collection *c, struct 
         horizon = held;
     *ret_nothing = version_is_none(horizon) && max_count == 0;
     /* By count versions may go that are younger than the horizon: who follows changes from before
-     * now may miss some. */
-    struct horizons h = {horizon.hlc, max_count ? store_visible(s).hlc : horizon.hlc};
+     * now may miss some. Where nothing was written for long the horizon is the later of the two. */
+    struct horizons h = {horizon.hlc, horizon.hlc};
+    if (max_count && store_visible(s).hlc > h.feed_hlc)
+        h.feed_hlc = store_visible(s).hlc;
     if (st == ST_OK && !*ret_nothing)
         st = store__raise_horizons(s, c, &h, err);
     env_lock_give(&s->catalog.lock);

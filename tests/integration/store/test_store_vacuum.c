@@ -491,6 +491,28 @@ static void test_random_vacuums_and_crashes(void **state)
     }
 }
 
+/* With a bound of age and one of count the horizon may lie above everything that was ever written:
+ * a name for a moment below it would promise what reads refuse. */
+static void test_no_name_for_what_retention_refuses(void **state)
+{
+    (void)state;
+    static struct past p;
+    struct err err;
+    err_init(&err);
+    p = (struct past){.max_age = 30, .max_count = 4};
+    world_init(&p.w, 7);
+    struct collection_settings set = {p.max_age, p.max_count};
+    assert_int_equal(store_settings_set(p.w.s, BYTES_LIT("things"), &set, &err), ST_OK);
+    while (p.w.m.n == 0)
+        (void)world_write(&p.w, STORE_SYNC_ALWAYS);
+    struct version written = p.w.m.writes[p.w.m.n - 1].version;
+    sim_advance_ms(p.w.env, 1000);
+    assert_int_equal(store_vacuum(p.w.s, BYTES_LIT("things"), NULL, NULL, NULL, &err), ST_OK);
+    assert_int_equal(store_snapshot_create(p.w.s, BYTES_LIT("then"), written, &err),
+                     ST_BELOW_HORIZON);
+    world_deinit(&p.w);
+}
+
 /* ---- expiry, wherever the record lies ---- */
 
 static struct version put_expiring(struct world *w, struct bytes key, uint64_t expires_ms)
@@ -588,6 +610,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_vacuums_and_crashes),
+        cmocka_unit_test(test_no_name_for_what_retention_refuses),
         cmocka_unit_test(test_expired_records_are_absent_everywhere),
     };
     log_configure(LOG_OFF, LOG_HUMAN); /* dying disks give it much to say */
