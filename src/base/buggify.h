@@ -5,7 +5,7 @@
  *
  * A program that defines buggify_hook is asked at each point (sim/core/points.c); in every other the
  * symbol is absent and its address 0, so that a point costs a comparison and does nothing
- * (docs/decisions/0016). What a point makes likely must be right whenever it happens.
+ * (docs/decisions/0017). What a point makes likely must be right whenever it happens.
  * Source: the buggification of FoundationDB's simulator (Zhou et al., SIGMOD '21, section 4).
  *
  * Owns:     nothing: points are constants in a section of their own, where the simulator finds those
