@@ -123,7 +123,10 @@ static void test_other_failures_pass(void **state)
             rig_init(&r, seed * 100 + i, NULL);
             rig_must_open(&r);
             rig_must_steps(&r, BEFORE);
-            f.skip = test_rng_below(&rng, 4);
+            /* Names of the log change seldom: the first must do. */
+            f.skip = strcmp(f.call, "name") == 0 && strcmp(f.pattern, "/log/") == 0
+                         ? 0
+                         : test_rng_below(&rng, 4);
             varve_status st = until_fault(&r, &f, &hits);
             char why[300];
             snprintf(why, sizeof(why), "%s", varve_last_error());
