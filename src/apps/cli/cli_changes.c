@@ -21,7 +21,6 @@ static int feed_init(struct feed *f, struct cli *c, const struct cli_args *a)
 {
     *f = (struct feed){.c = c, .a = a, .o.o.size = sizeof f->o.o};
     f->o.token = cli_has(a, OPT_SINCE) ? a->value[OPT_SINCE] : "";
-    f->o.each_token = cli_has(a, OPT_JSON) || cli_has(a, OPT_LIMIT);
     f->o.o.collection = cli_has(a, OPT_COLLECTION) ? a->value[OPT_COLLECTION] : NULL;
     f->o.o.values = cli_has(a, OPT_VALUES);
     int code = cli_number_arg(c, a, OPT_LIMIT, &f->limit);

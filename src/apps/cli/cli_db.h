@@ -43,8 +43,7 @@ struct db_rows {
 struct db_changes {
     const char *token; /* "" = from the beginning, "now" = from here on */
     varve_changes_options o;
-    bool follow;     /* waits for what comes */
-    bool each_token; /* rows carry their token; else only db_rows_ops.token may be asked for */
+    bool follow; /* waits for what comes */
 };
 
 struct db_put {

@@ -262,8 +262,7 @@ static void change_row(const void *answer, size_t i, struct db_row *ret)
     else
         *ret = (struct db_row){.value = BYTES_EMPTY};
     ret->collection = c->collection;
-    if (i + 1 == m->n_changes)
-        ret->token = m->resume_token;
+    ret->token = c->resume_token;
 }
 static const char *change_token(const void *answer)
 {
@@ -297,7 +296,6 @@ static varve_status remote_changes(struct db *db, const struct db_changes *o, st
                   : VARVE__V1__WATCH_REQUEST__START__START_BEGINNING;
     m.resume_token = remote__text(&r->arena, now ? "" : o->token);
     m.until_now = !o->follow;
-    m.page_rows = o->each_token ? 1 : 0;
     if (!m.collection || !m.resume_token)
         return remote__no_memory(r);
     return remote__rows(r, &change_source, &m.base, o->follow, ret);

@@ -162,7 +162,7 @@ enum status command__limits(const struct command_page *p, struct page_limits *re
                             struct err *err) WARN_UNUSED;
 static inline size_t row_bytes(const struct command_row *row)
 {
-    return row->key.len + row->rec.value.len + row->rec.writer.len;
+    return row->key.len + row->rec.value.len + row->rec.writer.len + row->token.len;
 }
 
 #endif

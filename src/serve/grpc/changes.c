@@ -1,7 +1,7 @@
 /* changes.c - Watch: a page of changes, then waiting, and again.
  *
  * An idle watcher is a parked fiber and a place in the changes. What ends the wait: something new is
- * visible, the heartbeat, the deadline, or the request's end, which wakes all watchers.
+ * visible of what it watches, the heartbeat, the deadline, or the end of the request.
  */
 #include "serve/grpc/door_internal.h"
 
@@ -36,8 +36,8 @@ static void open_on_pool(void *arg)
     j->st = command_watch_open(&j->c->db, &j->changes, &j->watch, &j->c->err);
 }
 
-/* Change { collection = 1, record = 2 } as field 1 of WatchResponse. */
-static enum status append_change(struct watch_job *j, struct bytes collection,
+/* Change { collection = 1, record = 2, resume_token = 3 } as field 1 of WatchResponse. */
+static enum status append_change(struct watch_job *j, struct bytes collection, struct bytes token,
                                  const struct record_out *o)
 {
     uint8_t name[STORE_NAME_MAX];
@@ -45,7 +45,8 @@ static enum status append_change(struct watch_job *j, struct bytes collection,
     size_t len = collection.len < sizeof name ? collection.len : sizeof name;
     for (size_t i = 0; i < len; i++)
         name[i] = !good && (collection.data[i] & 0x80) ? '?' : collection.data[i];
-    size_t size = (len ? pb_field_size(len) : 0) + pb_field_size(o->size);
+    size_t size =
+        (len ? pb_field_size(len) : 0) + pb_field_size(o->size) + pb_field_size(token.len);
     enum status st = buf_reserve(&j->out, 1 + PB_VARINT_MAX + 2 + len);
     if (st != ST_OK)
         return st;
@@ -53,7 +54,14 @@ static enum status append_change(struct watch_job *j, struct bytes collection,
     if (len)
         p = pb_w_bytes(p, 1, BYTES(name, len));
     j->out.len += (size_t)(p - begin);
-    return record_out_append(o, 2, &j->out);
+    st = record_out_append(o, 2, &j->out);
+    if (st == ST_OK)
+        st = buf_reserve(&j->out, 1 + PB_VARINT_MAX + token.len);
+    if (st != ST_OK)
+        return st;
+    begin = j->out.data + j->out.len;
+    j->out.len += (size_t)(pb_w_bytes(begin, 3, token) - begin);
+    return ST_OK;
 }
 
 static int take_change(void *arg, const struct command_row *row, struct err *err)
@@ -69,7 +77,7 @@ static int take_change(void *arg, const struct command_row *row, struct err *err
     }
     enum status st = record_out_of(&o, &rec, row->key, what, j->format, &j->json, err);
     if (st == ST_OK)
-        st = append_change(j, row->collection, &o);
+        st = append_change(j, row->collection, row->token, &o);
     return st == ST_OK ? 1 : -(int)st;
 }
 
@@ -77,7 +85,7 @@ static void page_on_pool(void *arg)
 {
     struct watch_job *j = arg;
     buf_clear(&j->out);
-    j->st = command_watch_page(j->watch, &j->page, false, take_change, j, &j->end, &j->c->err);
+    j->st = command_watch_page(j->watch, &j->page, true, take_change, j, &j->end, &j->c->err);
 }
 
 static void wake_watchers(void *arg)
@@ -123,8 +131,8 @@ static enum status one_page(struct watch_job *j, bool first)
     return st;
 }
 
-/* One write wakes every watcher, and there may be more of them than the pool queues or memory allows
- * pages at once. Those that find no room come again: a watch may be late, but is not cut off. */
+/* One write wakes all who watch its collection, and there may be more of them than the pool queues or
+ * memory allows pages at once. Those that find no room come again: a watch may be late, but is not cut off. */
 static enum status patient_page(struct watch_job *j, bool first)
 {
     struct call *c = j->c;

@@ -1,6 +1,7 @@
 /* varve.v1.Changes.Watch, deadlines, cancelling and the server's end, through a real socket. */
 #include "door_world.h"
 
+#include <stdio.h>
 #include <time.h>
 
 static void start(struct tcall *t, struct door_world *w, const Varve__V1__WatchRequest *m,
@@ -87,6 +88,77 @@ static void changes_come_once_each(void **state)
         n += r->n_changes;
     assert_code(tcall_end(&t), GRPC_OK);
     assert_int_equal(n, 3);
+    door_stop(&w);
+}
+
+enum { BATCHES = 3, IN_BATCH = 5, ROWS = BATCHES * IN_BATCH };
+
+static void put_batches(struct door_world *w)
+{
+    char keys[IN_BATCH][8];
+    Varve__V1__Value empty = VARVE__V1__VALUE__INIT;
+    empty.kind_case = VARVE__V1__VALUE__KIND_RAW;
+    for (int b = 0; b < BATCHES; b++) {
+        Varve__V1__BatchWriteRequest m = VARVE__V1__BATCH_WRITE_REQUEST__INIT;
+        Varve__V1__BatchWriteRequest__Operation op[IN_BATCH], *ops[IN_BATCH];
+        for (int i = 0; i < IN_BATCH; i++) {
+            ops[i] = &op[i];
+            varve__v1__batch_write_request__operation__init(&op[i]);
+            snprintf(keys[i], sizeof keys[i], "%02d", b * IN_BATCH + i);
+            op[i].collection = (char *)(uintptr_t) "c";
+            op[i].key = data_of(keys[i]);
+            op[i].action_case = VARVE__V1__BATCH_WRITE_REQUEST__OPERATION__ACTION_PUT;
+            op[i].put = &empty;
+        }
+        m.operations = ops;
+        m.n_operations = IN_BATCH;
+        assert_code(ask(w, "varve.v1.KV/BatchWrite", &m.base,
+                        &varve__v1__batch_write_response__descriptor, NULL),
+                    GRPC_OK);
+    }
+}
+
+/* The rows behind `from` are those from number `first` on; their tokens go to ret_tokens. */
+static void rows_from(struct door_world *w, char *from, size_t first, uint32_t page_rows,
+                      char **ret_tokens)
+{
+    struct tcall t;
+    const Varve__V1__WatchResponse *r;
+    Varve__V1__WatchRequest m = VARVE__V1__WATCH_REQUEST__INIT;
+    m.collection = (char *)(uintptr_t) "c";
+    m.start = VARVE__V1__WATCH_REQUEST__START__START_BEGINNING;
+    m.resume_token = from;
+    m.until_now = true;
+    m.page_rows = page_rows;
+    start(&t, w, &m, 0);
+    while ((r = tcall_hear(&t)))
+        for (size_t i = 0; i < r->n_changes; i++, first++) {
+            char key[8];
+            snprintf(key, sizeof key, "%02zu", first);
+            assert_true(first < ROWS);
+            assert_true(bytes_eq(pb_bytes(r->changes[i]->record->key), BYTES_STR(key)));
+            if (i + 1 == r->n_changes)
+                assert_string_equal(r->changes[i]->resume_token, r->resume_token);
+            ret_tokens[first] = r->changes[i]->resume_token;
+        }
+    assert_code(tcall_end(&t), GRPC_OK);
+    assert_int_equal(first, ROWS);
+}
+
+/* Each change is a place to go on from, in the middle of a batch and of a message too. */
+static void a_watch_goes_on_behind_any_change(void **state)
+{
+    (void)state;
+    struct door_world w;
+    char *tokens[ROWS], *again[ROWS];
+    door_start(&w, NULL);
+    put_batches(&w);
+    rows_from(&w, (char *)(uintptr_t) "", 0, 0, tokens);
+    for (size_t i = 0; i < ROWS; i++) {
+        rows_from(&w, tokens[i], i + 1, (uint32_t)(i % 4), again);
+        for (size_t k = i + 1; k < ROWS; k++)
+            assert_string_equal(again[k], tokens[k]);
+    }
     door_stop(&w);
 }
 
@@ -208,6 +280,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(changes_come_once_each),
+        cmocka_unit_test(a_watch_goes_on_behind_any_change),
         cmocka_unit_test(heartbeats_deadlines_and_bad_requests),
         cmocka_unit_test(watchers_hear_of_the_servers_end),
         cmocka_unit_test(a_slow_watcher_catches_up),
