@@ -101,13 +101,18 @@ static enum status start_at(struct feed *f, struct bytes text, struct err *err)
     return ST_OK;
 }
 
+/* The name of its collection; len 0: all. */
+static struct bytes followed(const struct feed *f)
+{
+    return f->all ? BYTES_EMPTY : buf_bytes(&f->collection);
+}
+
 static enum status ask(struct feed *f, struct err *err)
 {
     f->seen = store_visible(f->store);
     struct bytes key;
     struct version after = place(f, &key);
-    enum status st = store_changes(f->store, f->all ? BYTES_EMPTY : buf_bytes(&f->collection),
-                                   after, key, &f->rows, err);
+    enum status st = store_changes(f->store, followed(f), after, key, &f->rows, err);
     if (st == ST_OK)
         f->asked = true;
     return st;
@@ -230,6 +235,20 @@ static void at_end(struct feed *f)
         f->behind = (struct version){f->seen.hlc + 1, 0};
 }
 
+/* Without asking for rows: what came since is of other collections, if anything came. */
+static bool nothing_new(struct feed *f)
+{
+    struct bytes key;
+    struct version at = place(f, &key), visible = store_visible(f->store);
+    if (visible.hlc < at.hlc)
+        return true;
+    if (store_written(f->store, followed(f)).hlc >= at.hlc)
+        return false;
+    f->seen = visible;
+    at_end(f);
+    return true;
+}
+
 /* What was held back since the last delivered row is read again next time: a repeat for the filter,
  * not for the caller. */
 static int failed(struct feed *f, enum status st)
@@ -264,8 +283,7 @@ int feed_next(struct feed *f, struct feed_row *ret, struct err *err)
         return 0;
     }
     if (!f->rows) {
-        struct bytes key;
-        if (f->asked && store_visible(f->store).hlc < place(f, &key).hlc)
+        if (f->asked && nothing_new(f))
             return 0;
         enum status st = ask(f, err);
         if (st != ST_OK)
@@ -296,7 +314,7 @@ bool feed_wait(struct feed *f, uint64_t timeout_ms, const _Atomic bool *cancel)
     struct version after = place(f, &key);
     if (key.len == 0 && after.hlc > 0)
         after.hlc--; /* behind everything below it: a write at that very version is new */
-    return store_wait_visible(f->store, after, timeout_ms, cancel);
+    return store_wait_changes(f->store, followed(f), after, timeout_ms, cancel);
 }
 
 void feed_unread(struct feed *f)

@@ -40,8 +40,8 @@ enum status feed_open(struct store *s, struct bytes token, const struct feed_opt
  * limit is reached; < 0: minus a status: then the feed stands behind the last row delivered and may
  * be asked again. */
 int feed_next(struct feed *f, struct feed_row *ret, struct err *err) WARN_UNUSED;
-/* After feed_next answered 0. Waits until something new is visible (it need not pass the filter),
- * for timeout_ms (UINT64_MAX: without limit), or until *cancel is set and store_wake_watchers
+/* After feed_next answered 0. Waits until something new is visible of the collection that it follows, or
+ * of the catalog (it need not pass the filter: feed_next may answer 0 again), for timeout_ms (UINT64_MAX: without limit), or until *cancel is set and store_wake_watchers
  * called. false: nothing new. */
 bool feed_wait(struct feed *f, uint64_t timeout_ms, const _Atomic bool *cancel);
 bool feed_limit_reached(const struct feed *f);

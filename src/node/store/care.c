@@ -191,6 +191,7 @@ void store_stats(struct store *s, struct store_stats *ret)
     st.filter_bytes = atomic_load_explicit(&s->absent.bytes, memory_order_relaxed);
     st.persisted_index = atomic_load(&s->persisted_index);
     st.watchers = (uint64_t)atomic_load(&s->watchers);
+    st.wakes = atomic_load(&s->m_wakes->value);
     st.collections = store_collection_count(s);
     st.newest = store_visible(s);
     st.poisoned = atomic_load(&s->poisoned) != 0;

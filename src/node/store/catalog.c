@@ -185,6 +185,7 @@ static struct collection *get_or_make(struct store *s, uint32_t id, struct bytes
         c->spare = col->next_spare;
         c->n_spare--;
         *col = (struct collection){.id = id};
+        list_init(&col->watching);
     }
     if (name.len && !col->name_len) {
         memcpy(col->name, name.data, name.len);

@@ -187,6 +187,7 @@ enum status store_incoming_install(struct store_incoming *in, bool keep_log, str
         change_engine(&c);
         change_counters(s, &in->mark);
         tell_log(s, in->mark.index, keep_log);
+        store__wrote_anything(s);
         store__publish(s, in->mark.version);
         log_at(LOG_INFO, "store", "another node's state was installed", LOG_FSTR("dir", s->dir),
                LOG_FU64("index", in->mark.index));

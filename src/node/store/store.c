@@ -29,6 +29,7 @@ static void locks_init(struct store *s)
     env_mutex_init(&s->watch_lock);
     env_cond_init(&s->state_cond);
     list_init(&s->watching);
+    list_init(&s->watching_all);
 }
 
 static void locks_deinit(struct store *s)
@@ -64,8 +65,10 @@ static enum status make_metrics(struct store *s, struct err *err)
         metrics_counter(m, "varve_cache_hits_total", NULL, "Gets that the hot cache answered.");
     s->m_misses =
         metrics_counter(m, "varve_cache_misses_total", NULL, "Gets that it could not answer.");
-    bool all = s->m_hits && s->m_misses && s->m_writes && s->m_commits && s->m_groups &&
-               s->m_checkpoints && s->m_sync_ns && s->m_apply_ns && s->m_drain_ns;
+    s->m_wakes = metrics_counter(m, "varve_watch_wakes_total", NULL,
+                                 "Watchers that a commit woke from waiting for changes.");
+    bool all = s->m_hits && s->m_misses && s->m_wakes && s->m_writes && s->m_commits &&
+               s->m_groups && s->m_checkpoints && s->m_sync_ns && s->m_apply_ns && s->m_drain_ns;
     static const struct {
         const char *name, *help;
     } gauges[STORE_GAUGES] = {
@@ -196,6 +199,7 @@ static enum status open_engine(struct store *s, struct err *err)
                                   .term = s->persisted.term,
                                   .applied = s->persisted.index,
                                   .newest = s->persisted.version};
+        atomic_store(&s->written_floor, s->persisted.version.hlc);
         atomic_store(&s->visible_hlc, s->persisted.version.hlc);
         atomic_store(&s->applied_index, s->persisted.index);
         atomic_store(&s->persisted_index, s->persisted.index);

@@ -239,11 +239,16 @@ void store_iter_close(struct store_iter *it);
 enum status store_changes(struct store *s, struct bytes name, struct version after,
                           struct bytes after_key, struct store_iter **ret,
                           struct err *err) WARN_UNUSED;
-/* Waits until something above `after` is visible, the timeout passes (UINT64_MAX = none) or *cancel
- * is set and store_wake_watchers called. false: nothing new. */
-bool store_wait_visible(struct store *s, struct version after, uint64_t timeout_ms,
-                        const _Atomic bool *cancel);
-void store_wake_watchers(struct store *s);
+/* Nothing of the collection of this name (len 0: of any) that is above it was visible when
+ * store_visible, asked before, said what is: whoever has seen all up to there has nothing to look for.
+ * What is at or below it may be of others. */
+struct version store_written(struct store *s, struct bytes name);
+/* Waits until something above `after` is visible that may be of the collection of this name (len 0: of
+ * any), the timeout passes (UINT64_MAX = none) or *cancel is set and then store_wake_watchers called.
+ * false: nothing new. Commits to other collections do not wake it; those to the catalog do. */
+bool store_wait_changes(struct store *s, struct bytes name, struct version after,
+                        uint64_t timeout_ms, const _Atomic bool *cancel);
+void store_wake_watchers(struct store *s);       /* those whose *cancel is set */
 void store_watchers_add(struct store *s, int n); /* for statistics */
 
 /* ---- writing ---- */
@@ -332,6 +337,7 @@ struct store_stats {
     struct wal_stats wal;
     uint64_t writes, commits, groups, table_bytes, table_versions, checkpoints;
     uint64_t applied_index, persisted_index, watchers, collections;
+    uint64_t wakes;        /* of those who wait for changes, by commits */
     uint64_t filter_bytes; /* memory of the filters of absent keys */
     struct version newest;
     bool poisoned;

@@ -87,7 +87,9 @@ struct collection {
     _Atomic uint64_t feed_horizon_hlc; /* changes from below are refused */
     _Atomic uint64_t max_age_ms, max_count;
     struct version created;
-    uint64_t seen; /* the last state that had it alive; the leader's */
+    uint64_t seen;                /* the last state that had it alive; the leader's */
+    _Atomic uint64_t written_hlc; /* watch.c */
+    struct list watching;         /* who waits for changes of it; under store.watch_lock */
     struct collection *next_spare;
 };
 struct collection_map {
@@ -122,6 +124,15 @@ struct absent {
     uint64_t walk_state;             /* `states` when that began */
     _Atomic uint64_t states;         /* how often another state was installed */
     uint64_t misses_then;            /* when it was last tried */
+};
+
+/* watch.c: which collections were written to. */
+enum { WRITTEN_MAX = 16 };
+struct written {
+    struct collection *of[WRITTEN_MAX];
+    size_t n;
+    uint32_t last_id; /* seen last; 0: none */
+    bool all;         /* perhaps others too */
 };
 
 /* What store_stats brings up to date: X(NAME, name, help). */
@@ -212,13 +223,16 @@ struct store {
     struct env_thread log_thread, engine_thread;
     bool log_thread_runs, engine_thread_runs;
 
+    struct written written; /* since the last publication; who applies */
+    _Atomic uint64_t written_floor;
     struct env_mutex watch_lock;
-    struct list watching; /* struct watcher of apply.c */
+    struct list watching,
+        watching_all; /* struct watcher of watch.c: all that wait; of any collection */
     _Atomic int watchers_waiting;
     _Atomic int watchers;
 
     struct metrics *metrics;
-    struct counter *m_writes, *m_commits, *m_groups, *m_checkpoints, *m_hits, *m_misses;
+    struct counter *m_writes, *m_commits, *m_groups, *m_checkpoints, *m_hits, *m_misses, *m_wakes;
     struct histogram *m_sync_ns, *m_apply_ns, *m_drain_ns;
     struct gauge *m_gauges[STORE_GAUGES];
 };
@@ -304,6 +318,11 @@ enum status store__apply_committed(void *arg, struct replica *r, const struct ra
 /* Applies an entry of which no proposal waits here: large values are copied. */
 enum status store__apply_foreign(struct store *s, const struct raft_entry *e, struct table *table,
                                  struct err *err) WARN_UNUSED;
+
+/* watch.c, by who applies */
+void store__wrote(struct store *s, uint32_t id); /* a collection's, before the next publication */
+void store__wrote_anything(struct store *s);
+/* Everything up to v is visible from now on. */
 void store__publish(struct store *s, struct version v);
 
 /* read.c */

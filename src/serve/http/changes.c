@@ -1,7 +1,7 @@
 /* changes.c - GET /v1/changes: a page as JSON or NDJSON, or Server-Sent Events without end.
  *
  * An idle listener is a parked fiber and a place in the changes. What ends its wait: something new is
- * visible, the heartbeat, or the request's end, which wakes all watchers. */
+ * visible of what it listens to, the heartbeat, or the request's end. */
 #include "serve/http/http_internal.h"
 
 #include "base/env/fiber.h"

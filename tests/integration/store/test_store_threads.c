@@ -226,7 +226,7 @@ static void follow(void *arg)
     while (got < 2 * ROUNDS * PAIRS) {
         struct store_iter *it;
         struct store_row row;
-        if (!store_wait_visible(f->s, after, 100000, NULL))
+        if (!store_wait_changes(f->s, BYTES_EMPTY, after, 100000, NULL))
             break; /* the writers died: the count below says so */
         EXPECT(f,
                store_changes(f->s, BYTES_EMPTY, after, buf_bytes(&after_key), &it, &err) == ST_OK);
