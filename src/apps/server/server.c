@@ -173,6 +173,7 @@ enum status server_stop(struct server *s, struct err *err)
     doors__free(s->doors);
     work_free(s->work);
     tls_free(s->tls);
+    cluster__hand_over(s);
     cluster__stop(s);
     enum status st = s->db.store ? store_close(s->db.store, err) : ST_OK;
     cluster__free(s);

@@ -204,6 +204,16 @@ enum status cluster__reload(struct server *s, struct err *err)
     return st;
 }
 
+void cluster__hand_over(struct server *s)
+{
+    struct err err;
+    err_init(&err);
+    if (s->cluster && s->db.store &&
+        store_hand_over(s->db.store, 2 * (uint64_t)s->now.election, &err) != ST_OK)
+        log_at(LOG_WARN, "cluster", "stopping while this node leads: the others will elect",
+               LOG_FSTR("detail", err.detail));
+}
+
 void cluster__stop(struct server *s)
 {
     struct server_cluster *c = s->cluster;

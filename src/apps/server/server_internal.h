@@ -45,6 +45,8 @@ enum status cluster__new(struct server *s, struct err *err);
 void cluster__store_options(const struct server *s, struct store_cluster *ret); /* not alone */
 enum status cluster__start(struct server *s, struct err *err); /* once all else is ready */
 enum status cluster__reload(struct server *s, struct err *err);
+void cluster__hand_over(
+    struct server *s);                /* a leader asks another node to lead; says when none does */
 void cluster__stop(struct server *s); /* before the store is closed: it hears nothing more */
 void cluster__free(struct server *s); /* after */
 bool cluster__ready(struct server *s, struct err *err);

@@ -286,6 +286,19 @@ void replica_tell(struct replica *r, uint64_t node)
         raft_tell(r->raft, node);
 }
 
+enum status replica_hand_over(struct replica *r)
+{
+    struct raft_peer_status peers[RAFT_MEMBERS_MAX];
+    const struct raft_peer_status *best = NULL;
+    if (r->owner->broken || r->owner->stalled)
+        return ST_PRECONDITION_FAILED;
+    size_t n = raft_peers(r->raft, peers, RAFT_MEMBERS_MAX);
+    for (size_t i = 0; i < n; i++)
+        if (peers[i].active && (!best || peers[i].match > best->match))
+            best = &peers[i];
+    return best ? raft_transfer(r->raft, best->replica) : ST_PRECONDITION_FAILED;
+}
+
 static bool answerable(const struct replica *r)
 {
     return !r->owner->stalled || r->owner->broken;

@@ -94,6 +94,9 @@ enum status replica_propose(struct replica *r, struct bytes payload, uint64_t *r
 enum status replica_read(struct replica *r, uint64_t id) WARN_UNUSED; /* as raft_read */
 void replica_unreachable(struct replica *r, uint64_t node);
 void replica_tell(struct replica *r, uint64_t node); /* of what is committed, with the next round */
+/* As raft_transfer, to the voter heard of lately that has most of the log. PRECONDITION_FAILED also
+ * when there is none. */
+enum status replica_hand_over(struct replica *r) WARN_UNUSED;
 /* An item of the owner's in the next bundle to a node. NO_MEMORY, TOO_LARGE: nothing is sent. */
 enum status replicas_say(struct replicas *rs, uint64_t to_node, uint8_t kind,
                          struct bytes body) WARN_UNUSED;

@@ -60,6 +60,22 @@ class Kills(ClusterCase):
         print(json.dumps(self.check(load)))
 
 
+class Stops(ClusterCase):
+    def test_a_leader_that_is_stopped_hands_over(self):
+        c = self.cluster()
+        load = Load(c, writers=2)
+        load.wait_acks(20)
+        old = c.leader()
+        others = [n for n in c.nodes if n is not old]
+        self.assertEqual(old.stop(), 0)
+        # Another one leads already when it ends: nobody had to find out that it was gone.
+        self.assertIn(others[0].topology()["leader"], [n.id for n in others])
+        load.wait_acks(20)
+        old.start()
+        c.ready([old])
+        self.check(load)
+
+
 class Pauses(ClusterCase):
     def test_a_paused_leader_serves_no_old_present(self):
         c = self.cluster()

@@ -105,6 +105,7 @@ struct ask {
     struct cw_node *n;
     const char *key;
     struct version at; /* of a moment; the version of a write */
+    uint64_t patience_ms;
     enum status st;
     struct err err;
 };
@@ -180,6 +181,49 @@ static void test_a_minority_says_so(void **state)
 }
 
 /* A moment that was fixed at one node lies below whatever any later leader hands out. */
+static void hand_over(void *arg)
+{
+    struct ask *a = arg;
+    a->st = store_hand_over(a->n->s, a->patience_ms, &a->err);
+}
+
+static enum status hand_over_within(uint64_t node, uint64_t ms)
+{
+    struct ask a = {.n = &w.node[node], .patience_ms = ms};
+    err_init(&a.err);
+    cw_call(&w, hand_over, &a);
+    return a.st;
+}
+
+/* A leader that is to stop: another one leads before an election timeout has passed, and nothing that
+ * clients wrote meanwhile is lost; only a write on its way from another node may be unknown. */
+static void test_a_leader_hands_over(void **state)
+{
+    (void)state;
+    cw_init(&w, 4, 3);
+    cw_until(&w, cw_has_leader, 5000, "a leader");
+    cw_collection(&w);
+    for (int i = 0; i < 4; i++)
+        cw_client_start(&w);
+    cw_run(&w, 1000);
+    uint64_t old = cw_leader(&w), begun = w.now_ms;
+    assert_int_equal(hand_over_within(old % 3 + 1, 400), ST_OK); /* it does not lead */
+    assert_int_equal(cw_leader(&w), old);
+    assert_int_equal(hand_over_within(old, 400), ST_OK);
+    assert_true(w.now_ms - begun < w.node[old].cluster.election_ms);
+    cw_until(&w, cw_has_leader, 100, "the next leader");
+    assert_int_not_equal(cw_leader(&w), old);
+    cw_run(&w, 1000);
+    assert_true(w.unknown <= w.clients);
+    /* Nobody hears of it: it says so. */
+    old = cw_leader(&w);
+    for (uint64_t i = 1; i <= 3; i++)
+        w.cut[old][i] = w.cut[i][old] = i != old;
+    assert_int_equal(hand_over_within(old, 100), ST_UNAVAILABLE);
+    cw_judge(&w);
+    cw_deinit(&w);
+}
+
 static void test_moments_are_fixed_for_all(void **state)
 {
     (void)state;
@@ -322,6 +366,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_quiet_cluster_agrees),
         cmocka_unit_test(test_a_minority_says_so),
+        cmocka_unit_test(test_a_leader_hands_over),
         cmocka_unit_test(test_moments_are_fixed_for_all),
         cmocka_unit_test(test_a_folder_is_one_node_of_one_cluster),
         cmocka_unit_test(test_data_is_brought_along_by_the_first),
