@@ -27,10 +27,12 @@ struct range {
 /* Called for each op after the table has it, before the caller publishes the version. */
 typedef void (*range_applied_fn)(void *arg, const struct entry_op *op, const struct record *rec);
 
-/* Scratch for batches: reused between calls, freed with range_scratch_deinit. */
+/* What was gathered and is in no table yet. Zeroed, and freed with range_scratch_deinit. */
 struct range_scratch {
     struct table_item *items;
-    size_t cap;
+    size_t n, cap;
+    uint64_t applied; /* the last one gathered; 0: none is */
+    struct version newest;
 };
 void range_scratch_deinit(struct range_scratch *s);
 
@@ -43,14 +45,20 @@ struct range_need {
 enum status range_prepare(struct range_need *need, struct bytes payload, struct table *table,
                           struct range_scratch *scratch) WARN_UNUSED;
 
-/* Applies entry `index` to the table. `owner` (may be NULL) is the blob the payload lies in.
- * Errors: CORRUPT (the entry does not decode, or the index is not the next), NO_MEMORY: then
- * nothing of it is in the table. */
-enum status range_apply(struct range *r, uint64_t index, struct bytes payload, struct blob *owner,
-                        struct table *table, struct range_scratch *scratch,
-                        range_applied_fn applied, void *arg, struct err *err) WARN_UNUSED;
-/* The same for an entry that says nothing (a new leader's first, a configuration). CORRUPT: the index
- * is not the next. */
+/* Entries are applied in two steps, so that those of one group look for their places in the table
+ * side by side. Gathers entry `index`, whose payload stays where it is until range_put. Errors: CORRUPT
+ * (it does not decode, or is not the next), NO_MEMORY (not behind range_prepare while less than
+ * RANGE_GATHERED_MAX ops wait): then it is not gathered, and those before it still are. */
+enum { RANGE_GATHERED_MAX = 1024 };
+enum status range_gather(const struct range *r, uint64_t index, struct bytes payload,
+                         struct range_scratch *scratch, struct err *err) WARN_UNUSED;
+/* Applies what was gathered; nothing is gathered then. `owner` is the blob all of it lies in; NULL:
+ * values are copied. NO_MEMORY: nothing of it is in the table. */
+enum status range_put(struct range *r, struct blob *owner, struct table *table,
+                      struct range_scratch *scratch, range_applied_fn applied, void *arg,
+                      struct err *err) WARN_UNUSED;
+/* An entry that says nothing (a new leader's first, a configuration) is applied; nothing is gathered.
+ * CORRUPT: the index is not the next. */
 enum status range_skip(struct range *r, uint64_t index, struct err *err) WARN_UNUSED;
 
 #endif

@@ -19,17 +19,22 @@ static void on_applied(void *arg, const struct entry_op *op, const struct record
     store__wrote(s, route_collection(op->key));
 }
 
+static void note_applied(struct store *s, const struct raft_entry *last)
+{
+    s->range.term = last->term;
+    atomic_store_explicit(&s->applied_index, last->index, memory_order_relaxed);
+}
+
 enum status store__apply(struct store *s, const struct raft_entry *e, struct bytes payload,
                          struct blob *owner, struct table *table, struct err *err)
 {
     enum status st = e->kind == RAFT_ENTRY_DATA
-                         ? range_apply(&s->range, e->index, payload, owner, table, &s->scratch,
-                                       on_applied, s, err)
+                         ? range_gather(&s->range, e->index, payload, &s->scratch, err)
                          : range_skip(&s->range, e->index, err);
-    if (st == ST_OK) {
-        s->range.term = e->term;
-        atomic_store_explicit(&s->applied_index, e->index, memory_order_relaxed);
-    }
+    if (st == ST_OK)
+        st = range_put(&s->range, owner, table, &s->scratch, on_applied, s, err);
+    if (st == ST_OK)
+        note_applied(s, e);
     return st;
 }
 
@@ -71,6 +76,96 @@ static struct proposal *whose(struct store *s, const struct raft_entry *e)
     return NULL;
 }
 
+/* Entries on their way into the table. */
+struct run {
+    struct store *s;
+    struct table *table;
+    const struct raft_entry *next; /* the first that is not in the table */
+    size_t n;                      /* gathered from there on; small ones */
+    struct list gathered, done;    /* whose they are */
+};
+
+static void move_all(struct list *from, struct list *to)
+{
+    while (!list_empty(from)) {
+        struct list *n = from->next;
+        list_remove(n);
+        list_push_back(to, n);
+    }
+}
+
+static void went_in(struct run *u, size_t n)
+{
+    for (size_t i = 0; u->s->cluster && i < n; i++)
+        cluster_applied(u->s, &u->next[i]);
+    u->next += n;
+}
+
+static enum status put_gathered(struct run *u, struct err *err)
+{
+    struct store *s = u->s;
+    size_t n = u->n;
+    if (n == 0)
+        return ST_OK;
+    u->n = 0;
+    enum status st = range_put(&s->range, NULL, u->table, &s->scratch, on_applied, s, err);
+    if (st != ST_OK) {
+        while (!list_empty(&u->gathered)) {
+            struct list *last = u->gathered.prev;
+            list_remove(last);
+            list_push_front(&s->in_log, last);
+        }
+        return st;
+    }
+    note_applied(s, &u->next[n - 1]);
+    move_all(&u->gathered, &u->done);
+    went_in(u, n);
+    return ST_OK;
+}
+
+/* Of a proposal that waits here the payload lies in its entry, and may be kept by reference. */
+static enum status apply_alone(struct run *u, const struct raft_entry *e, struct proposal *p,
+                               struct err *err)
+{
+    enum status st = put_gathered(u, err);
+    if (st != ST_OK)
+        return st;
+    const struct blob *b = p ? p->w->entry : NULL;
+    st = p ? store__apply(u->s, e, BYTES(b->data, b->len), p->w->entry, u->table, err)
+           : store__apply_foreign(u->s, e, u->table, err);
+    if (st != ST_OK)
+        return st;
+    if (p) {
+        list_remove(&p->node);
+        list_push_back(&u->done, &p->node);
+    }
+    went_in(u, 1);
+    return ST_OK;
+}
+
+static enum status apply_one(struct run *u, const struct raft_entry *e, struct err *err)
+{
+    struct store *s = u->s;
+    struct proposal *p = whose(s, e);
+    bool small = e->kind == RAFT_ENTRY_DATA && e->payload.len <= RECORD_BY_REF;
+    if (!small && !p)
+        return apply_alone(u, e, p, err);
+    /* In a store alone the leader has made sure of it before it logged the entry. */
+    if ((s->cluster || !p) && catalog_reserve(&s->catalog, e->payload) != ST_OK)
+        return err_set(err, ST_NO_MEMORY, "no memory to apply an entry");
+    if (!small)
+        return apply_alone(u, e, p, err);
+    enum status st = range_gather(&s->range, e->index, e->payload, &s->scratch, err);
+    if (st != ST_OK)
+        return st;
+    u->n++;
+    if (p) {
+        list_remove(&p->node);
+        list_push_back(&u->gathered, &p->node);
+    }
+    return s->scratch.n < RANGE_GATHERED_MAX ? ST_OK : put_gathered(u, err);
+}
+
 enum status store__apply_committed(void *arg, struct replica *r, const struct raft_entry *entries,
                                    size_t n)
 {
@@ -78,40 +173,26 @@ enum status store__apply_committed(void *arg, struct replica *r, const struct ra
     struct view *v = store__view(s); /* only who leads, or drives, changes which table is active */
     struct version before = s->range.newest;
     uint64_t begun_ns = env_mono_ns(s->env);
-    struct list done;
+    struct run u = {.s = s, .table = v->active, .next = entries};
     struct err err;
     enum status st = ST_OK;
     (void)r;
-    list_init(&done);
+    list_init(&u.gathered);
+    list_init(&u.done);
     err_init(&err);
-    size_t i = 0;
-    for (; i < n; i++) {
-        struct proposal *p = whose(s, &entries[i]);
-        const struct blob *b = p ? p->w->entry : NULL;
-        if (p && s->cluster && catalog_reserve(&s->catalog, BYTES(b->data, b->len)) != ST_OK)
-            st = err_set(&err, ST_NO_MEMORY, "no memory to apply an entry");
-        else if (p)
-            st = store__apply(s, &entries[i], BYTES(b->data, b->len), p->w->entry, v->active, &err);
-        else
-            st = store__apply_foreign(s, &entries[i], v->active, &err);
-        if (st != ST_OK)
-            break;
-        if (p) {
-            list_remove(&p->node);
-            list_push_back(&done, &p->node);
-        }
-        if (s->cluster)
-            cluster_applied(s, &entries[i]);
-    }
+    for (size_t i = 0; st == ST_OK && i < n; i++)
+        st = apply_one(&u, &entries[i], &err);
+    enum status put = put_gathered(&u, st == ST_OK ? &err : NULL);
+    st = st == ST_OK ? put : st;
     view_unref(v);
     if (version_cmp(s->range.newest, before) > 0)
         store__publish(s, s->range.newest);
-    counter_add(s->m_commits, i);
+    counter_add(s->m_commits, (uint64_t)(u.next - entries));
     histogram_add(s->m_apply_ns, env_mono_ns(s->env) - begun_ns);
     if (s->cluster)
-        cluster_complete(s, &done);
-    while (!list_empty(&done)) /* alone, whoever leads the group tells them */
-        list_remove(done.next);
+        cluster_complete(s, &u.done);
+    while (!list_empty(&u.done)) /* alone, whoever leads the group tells them */
+        list_remove(u.done.next);
     if (st == ST_OK)
         return ST_OK;
     /* It is committed and must not be skipped: only a replay can put it right. */
