@@ -374,6 +374,27 @@ bool env_wait(struct env_event *e, uint64_t timeout_ns)
     return f ? wait_on_fiber(e, f, timeout_ns) : wait_on_thread(e, timeout_ns);
 }
 
+static bool many_cpus(void)
+{
+    static _Atomic unsigned n; /* asked once */
+    unsigned cpus = atomic_load_explicit(&n, memory_order_relaxed);
+    if (cpus == 0) {
+        cpus = env_cpu_count();
+        atomic_store_explicit(&n, cpus, memory_order_relaxed);
+    }
+    return cpus > 1;
+}
+
+void env_wait_awake(struct env_event *e, uint64_t soon_ns)
+{
+    if (!fiber_current() && many_cpus()) {
+        uint64_t until = deadline_in(mono_ns(), soon_ns);
+        while (!env_event_is_set(e) && mono_ns() < until)
+            sched_yield();
+    }
+    (void)env_wait(e, UINT64_MAX);
+}
+
 /* --- locks held across waits --- */
 
 struct env_lock_waiter {

@@ -55,6 +55,10 @@ void env_event_set(struct env_event *e);
 bool env_event_is_set(const struct env_event *e);
 /* true: set; false: the timeout passed. timeout_ns UINT64_MAX: none. */
 bool env_wait(struct env_event *e, uint64_t timeout_ns);
+/* env_wait without a timeout, for what is likely to come within `soon_ns`: a thread stays awake that
+ * long, and gives its processor to whoever can run, because to be woken takes longer than what it
+ * waits for. Fibers, and threads with one processor for all, just wait. */
+void env_wait_awake(struct env_event *e, uint64_t soon_ns);
 
 /* A lock that may be held while its holder waits: who cannot have it parks its fiber (or blocks its
  * thread), where a mutex would block the thread on which the holder's fiber has to go on. First

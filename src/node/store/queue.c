@@ -3,6 +3,9 @@
 #include "base/alloc.h"
 #include "base/env/fiber.h"
 
+/* About a sync: by then the leader before is done, unless the disk is slow. */
+enum { TURN_SOON_NS = 150 * 1000 };
+
 /* Alone a store commits in groups: whoever finds it free leads, and takes along all that waits behind
  * it. Its own threads and fibers do the work; nobody hands it over. */
 
@@ -81,7 +84,7 @@ enum status store__queue_enter(struct store *s, struct proposal *p, struct group
         *ret_list = NULL;
         return ST_OK;
     }
-    env_wait(&g->turn, UINT64_MAX);
+    env_wait_awake(&g->turn, TURN_SOON_NS);
     take(s, g, ret_group, ret_list);
     return ST_OK;
 }

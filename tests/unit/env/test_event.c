@@ -130,6 +130,46 @@ static void test_env_event_alone(void **state)
     assert_true(env_wait(&e, UINT64_MAX));
 }
 
+struct late {
+    struct env_event e;
+    uint64_t after_ms;
+    _Atomic bool did;
+};
+
+static void set_late(void *arg)
+{
+    struct late *l = arg;
+    struct env_mutex m;
+    struct env_cond c;
+    env_mutex_init(&m);
+    env_cond_init(&c);
+    env_mutex_lock(&m);
+    while (l->after_ms > 0 && env_cond_wait_ms(&c, &m, l->after_ms))
+        continue;
+    env_mutex_unlock(&m);
+    env_cond_deinit(&c);
+    env_mutex_deinit(&m);
+    atomic_store(&l->did, true);
+    env_event_set(&l->e);
+}
+
+/* It may come while the thread is awake still, after that, or have come before. */
+static void test_env_event_awake(void **state)
+{
+    (void)state;
+    const uint64_t soon_ns[] = {0, 100000, 1000000000};
+    for (size_t i = 0; i < 6; i++) {
+        struct late l = {.after_ms = i < 3 ? 0 : 3};
+        struct env_thread t;
+        env_event_init(&l.e);
+        start(&t, set_late, &l);
+        env_wait_awake(&l.e, soon_ns[i % 3]);
+        assert_true(atomic_load(&l.did));
+        env_wait_awake(&l.e, soon_ns[i % 3]);
+        env_thread_join(&t);
+    }
+}
+
 /* The waiter owns the event, on its stack, and it is gone the moment the wait returns: the setter
  * must not touch it then (ASan and TSan look on). */
 struct post {
@@ -351,6 +391,7 @@ int main(void)
         cmocka_unit_test(test_env_thread),
         cmocka_unit_test(test_env_locks),
         cmocka_unit_test(test_env_event_alone),
+        cmocka_unit_test(test_env_event_awake),
         cmocka_unit_test(test_env_event_on_a_stack),
         cmocka_unit_test(test_env_event_crowd),
         cmocka_unit_test(test_env_event_on_a_fiber_stack),
