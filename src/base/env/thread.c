@@ -15,6 +15,7 @@
 #include "base/assert.h"
 #include "base/env/fiber.h"
 #include "base/env/fiber_internal.h"
+#include "base/env/thread_internal.h"
 
 #include <errno.h>
 #include <linux/futex.h>
@@ -123,6 +124,7 @@ void env_cond_broadcast(struct env_cond *c)
 struct start {
     void (*fn)(void *arg);
     void *arg;
+    struct thread_family *family;
     char name[NAME_MAX_BYTES + 1];
 };
 
@@ -131,6 +133,7 @@ static void *thread_main(void *p)
     struct start start = *(struct start *)p;
     mem_free(p);
     pthread_setname_np(pthread_self(), start.name); /* for people only; nothing hangs on it */
+    thread__join_family(start.family);
     start.fn(start.arg);
     return NULL;
 }
@@ -153,6 +156,7 @@ enum status env_thread_start(struct env_thread *t, const char *name, void (*fn)(
         return err_set(err, ST_NO_MEMORY, "thread %s: no memory to start it", name);
     start->fn = fn;
     start->arg = arg;
+    start->family = thread__family();
     snprintf(start->name, sizeof start->name, "%.*s", (int)NAME_MAX_BYTES, name);
     sigset_t blocked, before;
     all_signals_but_faults(&blocked);

@@ -40,6 +40,19 @@ struct env_thread {
 enum status env_thread_start(struct env_thread *t, const char *name, void (*fn)(void *arg),
                              void *arg, struct err *err) WARN_UNUSED;
 void env_thread_join(struct env_thread *t);
+
+/* Runs fn(arg) on a thread of its own and returns when it is done: a fiber is parked meanwhile, and its
+ * thread goes on with others. Where no thread can be had fn runs on the caller's. Not under the
+ * simulator. */
+void env_run_aside(const char *name, void (*fn)(void *arg), void *arg);
+/* The same, behind.c: that thread, and those that it starts, come after all others, for long work that
+ * nobody waits for by the millisecond: they have what the others leave, which may be next to nothing.
+ * They are raised within a tenth of a second once *hurry is set (NULL: never). fn must not hold long what
+ * others wait for. */
+void env_run_behind(const char *name, const _Atomic bool *hurry, void (*fn)(void *arg), void *arg);
+/* Threads that a library started in such an fn, their names begin with `prefix`: raises them, or puts
+ * them behind the others again. */
+void env_raise_named(const char *prefix, bool raise);
 unsigned env_cpu_count(void);
 
 /* An event that happens once: any number of waiters, one wake-up call for all of them. On Linux a
