@@ -38,16 +38,22 @@ static struct table_key *make_node(uint8_t *mem, unsigned height, struct bytes k
 
 struct table *table_new(void)
 {
+    return table_new_on(NULL);
+}
+
+struct table *table_new_on(struct table_pages *pages)
+{
     struct table *t = mem_zalloc(sizeof(*t));
     if (!t)
         return NULL;
     size_t head = node_bytes(TABLE_MAX_HEIGHT, 0);
-    table__mem_init(&t->mem);
-    if (!table__mem_reserve(&t->mem, head) || !table__index_init(&t->index)) {
+    table__mem_init(&t->mem, pages);
+    if (!table__mem_reserve(&t->mem, head) || !table__index_init(&t->index, pages)) {
         table__mem_deinit(&t->mem);
         mem_free(t);
         return NULL;
     }
+    t->pages = table_pages_ref(pages);
     t->head = make_node(table__mem_take(&t->mem, head), TABLE_MAX_HEIGHT, BYTES_EMPTY, 0);
     for (unsigned i = 0; i < TABLE_MAX_HEIGHT; i++)
         t->finger.prev[i] = t->head;
@@ -74,6 +80,7 @@ void table_unref(struct table *t)
         blob_unref(b->blob);
     table__mem_deinit(&t->mem);
     table__mem_deinit(&t->index.mem);
+    table_pages_unref(t->pages);
     mem_free(t);
 }
 

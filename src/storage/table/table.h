@@ -27,6 +27,17 @@ struct table_key;   /* a key's node */
 struct table_entry; /* one version */
 
 struct table *table_new(void); /* NULL: no memory; one reference */
+
+/* Pages that tables gave back, for the next ones: fresh ones are zeroed by the system while the writer
+ * waits, and in a virtual machine may have to be found by its host first (5 ms for 2 MiB were seen).
+ * From any thread. */
+struct table_pages;
+struct table_pages *table_pages_new(size_t max_bytes); /* keeps that much; NULL: no memory */
+struct table_pages *table_pages_ref(struct table_pages *p);
+void table_pages_unref(struct table_pages *p);         /* takes NULL */
+void table_pages_trim(struct table_pages *p);          /* to the system with what is kept */
+size_t table_pages_bytes(const struct table_pages *p); /* kept now */
+struct table *table_new_on(struct table_pages *p);     /* the table holds a reference; takes NULL */
 struct table *table_ref(struct table *t);
 void table_unref(struct table *t); /* takes NULL */
 

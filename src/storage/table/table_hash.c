@@ -66,9 +66,9 @@ static struct table_segment *new_segment(struct table_index *x, uint32_t depth)
     return s;
 }
 
-bool table__index_init(struct table_index *x)
+bool table__index_init(struct table_index *x, struct table_pages *pages)
 {
-    table__mem_init(&x->mem);
+    table__mem_init(&x->mem, pages);
     if (!table__mem_reserve(&x->mem, sizeof(struct table_segment) + dir_bytes(0)))
         return false;
     struct table_dir *d = table__mem_take(&x->mem, dir_bytes(0));

@@ -63,6 +63,7 @@ struct table_mem {
     uint8_t *spare, *spare_end; /* a chunk already taken that follows the current one */
     size_t next_bytes;
     size_t total_bytes;
+    struct table_pages *pages; /* NULL: all from the system */
 };
 
 struct table_blob {
@@ -103,6 +104,7 @@ struct table {
     /* The writer's alone. */
     struct table_mem mem;
     struct table_finger finger;
+    struct table_pages *pages;
     struct table_blob *blobs;
     size_t blob_bytes;
     uint64_t rng;
@@ -179,7 +181,7 @@ static inline struct version table__version(const struct table_entry *e)
 const struct table_key *table__find_key(const struct table *t, struct bytes key);
 
 uint32_t table__hash(struct bytes key);
-bool table__index_init(struct table_index *x); /* false: no memory */
+bool table__index_init(struct table_index *x, struct table_pages *pages); /* false: no memory */
 bool table__index_reserve(struct table_index *x,
                           size_t n); /* takes memory for n more keys; false: no memory */
 void table__index_add(struct table_index *x,
@@ -194,7 +196,7 @@ const void *table__index_place(const struct table_index *x, uint32_t hash); /* w
 bool table__mem_reserve(struct table_mem *m, size_t n);
 void *table__mem_take(struct table_mem *m, size_t n); /* 8-byte aligned; never NULL */
 size_t table__mem_bytes(const struct table_mem *m);   /* in use */
-void table__mem_init(struct table_mem *m);
+void table__mem_init(struct table_mem *m, struct table_pages *pages);
 void table__mem_deinit(struct table_mem *m);
 
 size_t table__order_need(const struct table_order *o,

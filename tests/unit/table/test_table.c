@@ -456,6 +456,51 @@ static void test_table_finger(void **state)
     table_unref(t);
 }
 
+static struct table *filled(struct table_pages *pages, uint64_t round)
+{
+    enum { ROWS = 14000, VALUE = 2000 };
+    uint8_t value[VALUE];
+    struct table *t = table_new_on(pages);
+    assert_non_null(t);
+    for (uint64_t i = 0; i < ROWS; i++) {
+        struct record rec = {
+            .version = {i + 1, 0}, .kind = RECORD_PUT, .value = BYTES(value, VALUE)};
+        uint64_t key = i * 7919 % ROWS;
+        memset(value, (int)(key + round) & 0xff, VALUE);
+        assert_int_equal(table_put(t, BYTES((uint8_t *)&key, sizeof(key)), &rec, NULL), ST_OK);
+    }
+    for (uint64_t key = 0; key < ROWS; key += 13) {
+        struct record rec;
+        assert_true(table_get(t, BYTES((uint8_t *)&key, sizeof(key)), VERSION_MAX, &rec));
+        assert_int_equal(rec.value.len, VALUE);
+        assert_int_equal(rec.value.data[0], (key + round) & 0xff);
+        assert_int_equal(rec.value.data[VALUE - 1], (key + round) & 0xff);
+    }
+    return t;
+}
+
+/* What one table gave back the next one takes, up to the bound; trimmed, nothing is kept. */
+static void test_table_pages(void **state)
+{
+    (void)state;
+    enum { MIB = 1 << 20 };
+    struct table_pages *pages = table_pages_new(6 * MIB);
+    assert_non_null(pages);
+    struct table *t = filled(pages, 0);
+    assert_int_equal(table_pages_bytes(pages), 0);
+    table_unref(t);
+    assert_int_equal(table_pages_bytes(pages), 6 * MIB);
+    t = filled(pages, 1);
+    assert_int_equal(table_pages_bytes(pages), 0);
+    table_unref(t);
+    assert_int_equal(table_pages_bytes(pages), 6 * MIB);
+    table_pages_trim(pages);
+    assert_int_equal(table_pages_bytes(pages), 0);
+    t = filled(pages, 2); /* which outlives them */
+    table_pages_unref(pages);
+    table_unref(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -467,6 +512,7 @@ int main(void)
         cmocka_unit_test(test_table_no_memory),
         cmocka_unit_test(test_table_reserve),
         cmocka_unit_test(test_table_finger),
+        cmocka_unit_test(test_table_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
