@@ -19,7 +19,7 @@ static enum status open_store(struct server *s, struct err *err)
     struct store_options so = {
         .engine_name = rocks ? "rocks" : "mem",
         .engine_open = rocks ? engine_rocks_open : engine_mem_open,
-        .engine = {.cache_bytes = o->block_cache},
+        .engine = {.cache_bytes = o->block_cache, .behind = true},
         .sync = (enum store_sync)(STORE_SYNC_ALWAYS + (int)o->sync),
         .sync_interval_ms = (uint32_t)o->sync_interval,
         .cache_bytes = o->cache,

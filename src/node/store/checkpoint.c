@@ -1,5 +1,6 @@
 #include "node/store/cluster.h"
 
+#include "base/env/fiber.h"
 #include "base/log.h"
 #include "base/planted.h"
 #include <inttypes.h>
@@ -9,7 +10,7 @@
  * the log. There is one frozen table at most; a writer that fills the next one before the drain is
  * done waits. */
 
-enum { TICK_MS = 100, RETRY_MS = 1000, LOOK_MS = 500 };
+enum { TICK_MS = 100, RETRY_MS = 1000, LOOK_MS = 500, QUIET_MS = 5000 };
 
 /* At most once a second: what fails once fails at every try. */
 static void complain(struct store *s, const char *what, const struct err *err)
@@ -35,7 +36,7 @@ static enum status freeze(struct store *s, struct err *err)
     env_mutex_lock(&s->view_change);
     struct view *now = store__view(s);
     ASSERT(!now->frozen);
-    struct table *fresh = table_new();
+    struct table *fresh = table_new_on(s->pages);
     struct view *v = fresh ? view_new(fresh, now->active, now->snap) : NULL;
     uint64_t base = now->base_hlc;
     table_unref(fresh);
@@ -128,6 +129,31 @@ static enum status drain_locking(struct store *s, struct err *err)
     return st;
 }
 
+struct draining {
+    struct store *s;
+    enum status st;
+    struct err *err;
+};
+
+static void drain_aside(void *arg)
+{
+    struct draining *d = arg;
+    d->st = drain_locking(d->s, d->err);
+}
+
+/* On a fiber the thread has others to serve meanwhile, reads among them. */
+static enum status drain_for_room(struct store *s, struct err *err)
+{
+    struct draining d = {.s = s, .err = err};
+    atomic_store_explicit(&s->hurry, true, memory_order_relaxed);
+    if (fiber_current() && !s->o.no_thread)
+        env_run_aside("varve-room", drain_aside, &d);
+    else
+        drain_aside(&d);
+    atomic_store_explicit(&s->hurry, false, memory_order_relaxed);
+    return d.st;
+}
+
 /* By the leader, before it appends: room for a group in the active table. When the frozen one is
  * not drained yet, the leader waits for whoever drains it, or does so itself: never for the thread,
  * which may be waiting to lead. A failure is answered at once, so that a full disk refuses instead
@@ -142,7 +168,7 @@ enum status store__make_room(struct store *s, struct err *err)
         return ST_OK;
     enum status st = ST_OK;
     if (frozen)
-        st = drain_locking(s, err);
+        st = drain_for_room(s, err);
     if (st == ST_OK)
         st = freeze(s, err);
     if (st == ST_OK)
@@ -168,7 +194,7 @@ void store__make_room_beside(struct store *s)
         return;
     struct err err;
     err_init(&err);
-    enum status st = frozen ? drain_locking(s, &err) : ST_OK;
+    enum status st = frozen ? drain_for_room(s, &err) : ST_OK;
     if (st == ST_OK)
         st = freeze(s, &err);
     if (st == ST_OK)
@@ -285,6 +311,18 @@ static uint64_t tick_log(struct store *s)
     return wait < TICK_MS ? wait : TICK_MS;
 }
 
+/* Pages that drained tables left are for the next ones, as long as there are writes. */
+static void trim_pages(struct store *s, uint64_t wait)
+{
+    uint64_t now = env_mono_ns(s->env), applied = atomic_load(&s->applied_index);
+    if (applied != s->quiet_index) {
+        s->quiet_index = applied;
+        s->quiet_ns = now;
+    }
+    if (wait == UINT64_MAX || now - s->quiet_ns >= QUIET_MS * UINT64_C(1000000))
+        table_pages_trim(s->pages);
+}
+
 /* With nothing to drain the next append pokes; else time and the log's size are looked at. What was
  * appended a moment ago may not be in the table yet: so nothing has to be found twice. */
 static uint64_t next_look(struct store *s)
@@ -318,7 +356,9 @@ static uint64_t tick_drain(struct store *s)
         return 0;
     if (s->cluster && cluster_snapshot_due(s)) /* it could not be answered yet */
         return TICK_MS;
-    return next_look(s);
+    uint64_t wait = next_look(s);
+    trim_pages(s, wait);
+    return wait;
 }
 
 uint64_t store_tick(struct store *s)

@@ -40,7 +40,7 @@ static enum status prepare(struct change *c, struct err *err)
     struct home *h = c->in->home;
     enum status st = snap_new(h, &c->snap, err);
     if (st == ST_OK &&
-        (!(c->table = table_new()) || !(c->view = view_new(c->table, NULL, c->snap))))
+        (!(c->table = table_new_on(c->s->pages)) || !(c->view = view_new(c->table, NULL, c->snap))))
         st = err_set(err, ST_NO_MEMORY, "no memory for a view");
     if (st == ST_OK)
         st = state__catalog_read(c->s, h->engine, c->snap->snapshot, &c->catalog, err);

@@ -90,6 +90,7 @@ static void store_free(struct store *s)
     absent__deinit(s);
     cluster_snapshots_forget(s);
     store__install_view(s, NULL);
+    table_pages_unref(s->pages);
     home_unref(s->home);
     store__tidy(s, false);
     cache_free(s->cache);
@@ -181,6 +182,7 @@ static enum status open_engine(struct store *s, struct err *err)
     enum status st = check_engine_folder(s, err);
     s->o.engine.read_only = s->o.read_only;
     s->o.engine.drain_bytes = s->o.table_bytes;
+    s->o.engine.hurry = &s->hurry;
     if (st == ST_OK)
         st = home_open(s, s->folder, &s->home, err);
     if (st == ST_OK) {
@@ -190,7 +192,8 @@ static enum status open_engine(struct store *s, struct err *err)
     if (st == ST_OK)
         st = store__snap_new(s, &snap, err);
     struct view *v = NULL;
-    if (st == ST_OK && (!(table = table_new()) || !(v = view_new(table, NULL, snap))))
+    if (st == ST_OK && (!(s->pages = table_pages_new(s->o.table_bytes)) ||
+                        !(table = table_new_on(s->pages)) || !(v = view_new(table, NULL, snap))))
         st = err_set(err, ST_NO_MEMORY, "no memory for a table");
     if (v)
         store__install_view(s, v);
@@ -327,6 +330,7 @@ enum status store_close(struct store *s, struct err *err)
     err_init(&later);
     enum status st = ST_OK;
     if (!s->o.read_only && !atomic_load(&s->poisoned)) {
+        atomic_store_explicit(&s->hurry, true, memory_order_relaxed);
         st = store_checkpoint(s, err);
         if (st == ST_DISK_FULL) {
             /* What was acknowledged is in the log, and the log is still to be synced and closed: if

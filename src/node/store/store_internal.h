@@ -182,6 +182,8 @@ struct store {
         struct view *view;       /* the same in every stripe, but while one is being installed */
         _Atomic uint64_t misses; /* gets that the engine answered with "absent" */
     } views[VIEW_STRIPES];
+    _Atomic bool hurry;           /* a leader waits for a drain */
+    struct table_pages *pages;    /* of drained tables, for the next ones */
     struct env_mutex view_change; /* whoever makes a new view from the present one */
     _Atomic uint64_t visible_hlc; /* origin is 0 while there is one region */
 
@@ -217,6 +219,8 @@ struct store {
     _Atomic bool replaying;   /* there is no log to sync or release yet */
     _Atomic uint64_t last_checkpoint_ns;
     uint64_t last_sync_ns; /* the log thread's */
+    /* By the engine thread: what was applied when it looked last, and since when. */
+    uint64_t quiet_index, quiet_ns;
     bool mark_due;
     struct engine_mark frozen_mark;
     struct engine_mark persisted;

@@ -6,6 +6,8 @@
  * a log entry, and only then let the engine remove what lies below. A read takes its snapshot first
  * and looks at the horizon after, so it either still sees everything or is refused. */
 
+enum { EXPIRE_AT_ONCE = 256 };
+
 struct vacuuming {
     struct store *s;
     bool (*progress)(void *arg, uint64_t done, uint64_t total);
@@ -36,25 +38,71 @@ static enum status delete_expired(struct vacuuming *v, struct bytes key, struct 
     return st == ST_PRECONDITION_FAILED ? ST_OK : st; /* written anew meanwhile */
 }
 
+/* A look for expired records, some at a time: what it found, and where it is. */
+struct expiry {
+    struct vacuuming *v;
+    struct store_iter *it;
+    uint64_t now_ms, seen;
+    struct buf keys;
+    struct {
+        size_t end; /* of its key, which begins where the last one ended */
+        struct version version;
+    } found[EXPIRE_AT_ONCE];
+    size_t n;
+    int rc; /* of the iterator */
+    struct err *err;
+};
+
+static bool keep(struct expiry *e, const struct store_row *row)
+{
+    if (buf_append(&e->keys, row->key.data, row->key.len) != ST_OK)
+        return false;
+    e->found[e->n].end = e->keys.len;
+    e->found[e->n++].version = row->rec.version;
+    return true;
+}
+
+static void look(void *arg)
+{
+    struct expiry *e = arg;
+    struct store_row row;
+    e->n = 0;
+    buf_clear(&e->keys);
+    while (e->n < EXPIRE_AT_ONCE && (e->rc = store_iter_next(e->it, &row, e->err)) > 0) {
+        if ((++e->seen & 0xfff) == 0 && !on_progress(e->v, e->seen, 0))
+            e->rc = -(int)err_set(e->err, ST_CANCELLED, "vacuum was stopped");
+        else if (row.rec.expires_ms != 0 && row.rec.expires_ms <= e->now_ms && !keep(e, &row))
+            e->rc = -(int)err_set(e->err, ST_NO_MEMORY, "no memory for expired keys");
+        if (e->rc < 0)
+            return;
+    }
+}
+
+/* Looking is done behind the others; writing is not, for who leads holds up all writers. */
 static enum status expire(struct vacuuming *v, const struct engine_interval *in, struct err *err)
 {
-    struct store_iter *it;
-    struct store_row row;
     struct store_scan q = {.in = *in, .keys_only = true, .with_expired = true};
-    uint64_t now_ms = env_now_ms(v->s->env);
-    enum status st = store_scan(v->s, &q, &it, err);
-    if (st != ST_OK)
-        return st;
-    int rc;
-    uint64_t n = 0;
-    while ((rc = store_iter_next(it, &row, err)) > 0 && st == ST_OK) {
-        if ((++n & 0xfff) == 0 && !on_progress(v, n, 0))
-            st = err_set(err, ST_CANCELLED, "vacuum was stopped");
-        else if (row.rec.expires_ms != 0 && row.rec.expires_ms <= now_ms)
-            st = delete_expired(v, row.key, row.rec.version, err);
+    struct expiry *e = mem_zalloc(sizeof(*e));
+    if (!e)
+        return err_set(err, ST_NO_MEMORY, "no memory to look for expired records");
+    *e = (struct expiry){.v = v, .now_ms = env_now_ms(v->s->env), .rc = 1, .err = err};
+    enum status st = store_scan(v->s, &q, &e->it, err);
+    while (st == ST_OK && e->rc > 0) {
+        if (v->s->o.engine.behind)
+            env_run_behind("varve-expire", NULL, look, e);
+        else
+            look(e);
+        if (e->rc < 0)
+            st = (enum status) - e->rc;
+        size_t at = 0;
+        for (size_t i = 0; st == ST_OK && i < e->n; at = e->found[i++].end)
+            st = delete_expired(v, BYTES(e->keys.data + at, e->found[i].end - at),
+                                e->found[i].version, err);
     }
-    store_iter_close(it);
-    return rc < 0 ? (enum status) - rc : st;
+    store_iter_close(e->it);
+    buf_deinit(&e->keys);
+    mem_free(e);
+    return st;
 }
 
 /* ---- horizons ---- */

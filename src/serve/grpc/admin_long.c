@@ -64,12 +64,20 @@ static void report(void *arg, const struct store_finding *f)
     env_mutex_unlock(&j->lock);
 }
 
+static void verify(void *arg)
+{
+    struct long_job *j = arg;
+    j->st = store_verify(j->c->db.store, report, progress, j, &j->err);
+}
+
+/* A vacuum does by itself what it can behind the others. */
 static void work(void *arg)
 {
     struct long_job *j = arg;
-    const struct command_db *db = &j->c->db;
-    j->st = j->vacuum ? command_vacuum(db, j->collection, progress, j, &j->result, &j->err)
-                      : store_verify(db->store, report, progress, j, &j->err);
+    if (j->vacuum)
+        j->st = command_vacuum(&j->c->db, j->collection, progress, j, &j->result, &j->err);
+    else
+        env_run_behind("varve-verify", NULL, verify, j);
 }
 
 static void second_fiber(void *arg)

@@ -1,6 +1,8 @@
 /* admin.c - collections, retention, snapshots, figures, and care that may take minutes. */
 #include "serve/http/http_internal.h"
 
+#include "base/env/thread.h"
+
 #include <inttypes.h>
 
 /* ---- lists of names ---- */
@@ -368,7 +370,7 @@ static void hear_finding(void *arg, const struct store_finding *f)
     j->st = st;
 }
 
-static void verify_now(void *arg)
+static void verify(void *arg)
 {
     struct care_job *j = arg;
     struct http_call *c = j->c;
@@ -380,6 +382,11 @@ static void verify_now(void *arg)
     if (j->st == ST_OK)
         j->st = buf_printf(&j->out, "],\"ok\":%s,\"findings\":%" PRIu64 "}\n",
                            st == ST_OK ? "true" : "false", j->findings);
+}
+
+static void verify_now(void *arg)
+{
+    env_run_behind("varve-verify", NULL, verify, arg);
 }
 
 enum status http_verify(struct http_call *c)

@@ -38,6 +38,10 @@ struct engine_options {
     bool read_only;
     unsigned background_threads; /* 0 = 1 */
     size_t drain_bytes;          /* how large drains will be, about; 0 = 128 MiB */
+    /* Drains, vacuum and merges come after all other threads (env_run_behind): for a process that
+     * serves. */
+    bool behind;
+    const _Atomic bool *hurry; /* set while a write waits for them (NULL: never) */
 };
 
 /* Half-open interval of routing keys. upper.len == 0 means no upper bound. */

@@ -18,22 +18,28 @@ struct fixture {
     struct fiber_sched *fibers;
     unsigned done, failed;
     unsigned next;
+    enum store_sync sync;
 };
 
-static void open_it(struct fixture *f)
+static void open_with(struct fixture *f, store_engine_open_fn engine)
 {
     struct err err;
     err_init(&err);
     memset(f, 0, sizeof *f);
     assert_true(temp_dir_make(f->dir, "fibers"));
     struct store_options o = {.engine_name = "mem",
-                              .engine_open = engine_mem_open,
+                              .engine_open = engine,
                               .table_bytes = 256 * 1024,
                               .wal = {.segment_bytes = 1 << 20}};
     assert_int_equal(store_open(env_linux(), f->dir, &o, &f->s, &err), ST_OK);
     assert_int_equal(store_collection_open(f->s, BYTES_LIT("t"), BYTES_EMPTY, &f->c, &err), ST_OK);
     f->fibers = fiber_sched_new(2 * FIBERS, FIBER_STACK_DEFAULT, &err);
     assert_non_null(f->fibers);
+}
+
+static void open_it(struct fixture *f)
+{
+    open_with(f, engine_mem_open);
 }
 
 static void close_it(struct fixture *f)
@@ -54,7 +60,7 @@ static enum status put(struct fixture *f, const char *name, struct version *ret)
     memcpy(key + 4, name, strlen(name));
     struct entry_op op = {
         .key = BYTES(key, 4 + strlen(name)), .kind = RECORD_PUT, .value = BYTES_STR(name)};
-    struct store_write w = {.collections = &f->c, .n_collections = 1};
+    struct store_write w = {.collections = &f->c, .n_collections = 1, .sync = f->sync};
     struct err err;
     err_init(&err);
     enum status st = entry_encode(&op, 1, BYTES_EMPTY, &w.entry, &err);
@@ -178,12 +184,96 @@ static void test_beside_threads(void **state)
     close_it(&f);
 }
 
+/* ---- a drain that does not end ---- */
+
+static struct {
+    struct engine_ops ops;
+    const struct engine_ops *real;
+    _Atomic bool slow, give_up;
+} hold;
+
+static enum status held_drain(struct engine *e, uint64_t range, const struct table *t,
+                              const struct engine_mark *mark, struct err *err)
+{
+    for (int i = 0; atomic_load(&hold.slow) && i < 5000; i++)
+        env_sleep_ms(env_linux(), 1);
+    if (atomic_load(&hold.slow))
+        atomic_store(&hold.give_up, true);
+    return hold.real->drain(e, range, t, mark, err);
+}
+
+static enum status held_open(struct env *env, const char *dir, const struct engine_options *o,
+                             struct engine **ret, struct err *err)
+{
+    enum status st = engine_mem_open(env, dir, o, ret, err);
+    if (st == ST_OK) {
+        hold.real = (*ret)->ops;
+        hold.ops = *hold.real;
+        hold.ops.drain = held_drain;
+        (*ret)->ops = &hold.ops;
+    }
+    return st;
+}
+
+enum { FULL = 2 * 256 * 1024 };
+
+static void put_much(void *arg)
+{
+    struct fixture *f = arg;
+    char name[48];
+    struct version v;
+    for (unsigned i = 0; i < 3 * FULL / 100; i++) {
+        (void)snprintf(name, sizeof name, "a key of its own, %u", i);
+        if (put(f, name, &v) != ST_OK)
+            f->failed++;
+    }
+    f->done++;
+}
+
+/* Until the writer beside it waits for room: then it lets the drain go on. */
+static void read_on(void *arg)
+{
+    struct fixture *f = arg;
+    struct store_stats now, before = {0};
+    for (unsigned still = 0; still < 50; before = now) {
+        struct buf buf = BUF_INIT;
+        struct record rec;
+        uint8_t key[] = {0, 0, 0, 0, 'x'};
+        if (store_get(f->s, BYTES(key, sizeof key), VERSION_NONE, &buf, &rec, NULL) != ST_NOT_FOUND)
+            f->failed++;
+        buf_deinit(&buf);
+        env_sleep_ms(env_linux(), 1);
+        store_stats(f->s, &now);
+        still = now.table_bytes > FULL && now.writes == before.writes ? still + 1 : 0;
+        fiber_yield();
+    }
+    f->failed += atomic_load(&hold.give_up);
+    atomic_store(&hold.slow, false);
+    f->done++;
+}
+
+/* Who leads on a fiber while both tables are full is parked, and its thread serves readers. */
+static void test_a_full_table_holds_up_no_reader(void **state)
+{
+    (void)state;
+    struct fixture f;
+    atomic_store(&hold.slow, true);
+    open_with(&f, held_open);
+    f.sync = STORE_SYNC_OFF;
+    spawn(&f, put_much, 1);
+    spawn(&f, read_on, 1);
+    run(&f, 2);
+    assert_false(atomic_load(&hold.give_up));
+    close_it(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_round_is_one_group),
         cmocka_unit_test(test_collections_are_made_together),
         cmocka_unit_test(test_beside_threads),
+        cmocka_unit_test(test_a_full_table_holds_up_no_reader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

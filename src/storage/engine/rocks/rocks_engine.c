@@ -23,20 +23,35 @@ static enum status persisted(struct engine *engine, uint64_t range, struct engin
 
 /* Drains can outrun the merging of files; then reads would pay, so drains wait, for half a minute
  * at most. */
+static bool many_files(struct rocks *e)
+{
+    bool many = false;
+    for (int f = 0; f < ENGINE_FAMILIES; f++) {
+        char *v = rocksdb_property_value_cf(e->db, e->cf[f], "rocksdb.num-files-at-level0");
+        many |= v && strtoull(v, NULL, 10) >
+                         (uint64_t)(L0_TIMES * rocks__files_to_merge(e, (enum engine_family)f));
+        rocksdb_free(v);
+    }
+    return many;
+}
+
 static void wait_for_merges(struct rocks *e)
 {
-    for (int i = 0; i < L0_WAITS_MAX; i++) {
-        bool many = false;
-        for (int f = 0; f < ENGINE_FAMILIES; f++) {
-            char *v = rocksdb_property_value_cf(e->db, e->cf[f], "rocksdb.num-files-at-level0");
-            many |= v && strtoull(v, NULL, 10) >
-                             (uint64_t)(L0_TIMES * rocks__files_to_merge(e, (enum engine_family)f));
-            rocksdb_free(v);
+    static const char threads[] = "rocksdb:";
+    const _Atomic bool *hurry = e->options.hurry;
+    bool raised = false;
+    for (int i = 0; i < L0_WAITS_MAX && many_files(e) &&
+                    !rocks__property(e, ENGINE_LIVE, "rocksdb.background-errors");
+         i++) {
+        if (e->options.behind && !raised && hurry &&
+            atomic_load_explicit(hurry, memory_order_relaxed)) {
+            raised = true;
+            env_raise_named(threads, true);
         }
-        if (!many || rocks__property(e, ENGINE_LIVE, "rocksdb.background-errors"))
-            return;
         env_sleep_ms(e->env, L0_WAIT_MS);
     }
+    if (raised)
+        env_raise_named(threads, false);
 }
 
 struct writing {
@@ -89,31 +104,67 @@ static enum status write_end(struct rocks *e, struct writing *w, enum status st,
     return st;
 }
 
+/* What takes long is done behind those who read and write meanwhile; so are the merges, by RocksDB's
+ * own threads. */
+struct job {
+    struct rocks *e;
+    uint64_t range;
+    const struct table *table;
+    const struct engine_mark *mark;
+    const struct engine_vacuum *vacuum;
+    struct engine_vacuum_result *ret;
+    enum status st;
+    struct err *err;
+};
+
+static enum status run(struct job *j, const char *name, void (*fn)(void *arg))
+{
+    if (j->e->options.behind)
+        env_run_behind(name, j->e->options.hurry, fn, j);
+    else
+        fn(j);
+    return j->st;
+}
+
+static void drain_job(void *arg)
+{
+    struct job *j = arg;
+    struct writing w;
+    enum status st = write_begin(j->e, &w, j->err);
+    if (st == ST_OK)
+        wait_for_merges(j->e);
+    if (st == ST_OK)
+        st = engine_drain_rows(&w.snapshot->view, j->range, j->table, j->mark, w.sink, j->err);
+    j->st = write_end(j->e, &w, st, j->err);
+}
+
 static enum status drain(struct engine *engine, uint64_t range, const struct table *t,
                          const struct engine_mark *mark, struct err *err)
 {
-    struct rocks *e = (struct rocks *)engine;
+    struct job j = {
+        .e = (struct rocks *)engine, .range = range, .table = t, .mark = mark, .err = err};
+    return run(&j, "varve-drain", drain_job);
+}
+
+static void vacuum_job(void *arg)
+{
+    struct job *j = arg;
     struct writing w;
-    enum status st = write_begin(e, &w, err);
+    enum status st = write_begin(j->e, &w, j->err);
     if (st == ST_OK)
-        wait_for_merges(e);
-    if (st == ST_OK)
-        st = engine_drain_rows(&w.snapshot->view, range, t, mark, w.sink, err);
-    return write_end(e, &w, st, err);
+        st = engine_vacuum_rows(&w.snapshot->view, j->range, j->vacuum, w.sink, j->ret, j->err);
+    bool stopped = st == ST_CANCELLED;
+    struct err late;
+    enum status end = write_end(j->e, &w, stopped ? ST_OK : st, stopped ? &late : j->err);
+    j->st = stopped && end == ST_OK ? ST_CANCELLED : end;
 }
 
 static enum status vacuum(struct engine *engine, uint64_t range, const struct engine_vacuum *v,
                           struct engine_vacuum_result *ret, struct err *err)
 {
-    struct rocks *e = (struct rocks *)engine;
-    struct writing w;
-    enum status st = write_begin(e, &w, err);
-    if (st == ST_OK)
-        st = engine_vacuum_rows(&w.snapshot->view, range, v, w.sink, ret, err);
-    bool stopped = st == ST_CANCELLED;
-    struct err late;
-    enum status end = write_end(e, &w, stopped ? ST_OK : st, stopped ? &late : err);
-    return stopped && end == ST_OK ? ST_CANCELLED : end;
+    struct job j = {
+        .e = (struct rocks *)engine, .range = range, .vacuum = v, .ret = ret, .err = err};
+    return run(&j, "varve-vacuum", vacuum_job);
 }
 
 static enum status ingest(struct engine *engine, uint64_t range, const struct engine_interval *in,
@@ -207,21 +258,29 @@ static enum status merging_failed(struct rocks *e, struct err *err)
                    "merging the files of %s failed; verify says whether they can be read", e->dir);
 }
 
+static void compact_job(void *arg)
+{
+    struct job *j = arg;
+    struct rocks *e = j->e;
+    rocksdb_compactoptions_t *o = rocksdb_compactoptions_create();
+    rocksdb_compactoptions_set_bottommost_level_compaction(o, 3); /* kForceOptimized */
+    for (int f = 0; f < ENGINE_FAMILIES; f++)
+        rocksdb_compact_range_cf_opt(e->db, e->cf[f], o, NULL, 0, NULL, 0);
+    rocksdb_compactoptions_destroy(o);
+}
+
 static enum status compact(struct engine *engine, struct err *err)
 {
     struct rocks *e = (struct rocks *)engine;
     struct engine_snapshot *s;
+    struct job j = {.e = e};
     if (e->options.read_only)
         return err_set(err, ST_READ_ONLY, "%s was opened read-only", e->dir);
     enum status st = rocks__snapshot(engine, &s, err);
     if (st != ST_OK)
         return st;
     uint64_t failed = rocks__property(e, ENGINE_LIVE, "rocksdb.background-errors");
-    rocksdb_compactoptions_t *o = rocksdb_compactoptions_create();
-    rocksdb_compactoptions_set_bottommost_level_compaction(o, 3); /* kForceOptimized */
-    for (int f = 0; f < ENGINE_FAMILIES; f++)
-        rocksdb_compact_range_cf_opt(e->db, e->cf[f], o, NULL, 0, NULL, 0);
-    rocksdb_compactoptions_destroy(o);
+    (void)run(&j, "varve-compact", compact_job);
     /* The C API's compact says nothing of failures, and this counts all there ever were. */
     st = rocks__still_writes(e, err);
     if (st == ST_OK && rocks__property(e, ENGINE_LIVE, "rocksdb.background-errors") > failed)

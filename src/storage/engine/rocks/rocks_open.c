@@ -53,6 +53,20 @@ static enum status check_format(struct rocks *e, struct err *err)
     return st;
 }
 
+/* RocksDB's own threads merge and remove files, all of it behind those who read and write. They inherit
+ * their standing from who starts them; at the first open the process has none. */
+static void start_threads(void *arg)
+{
+    const struct rocks *e = arg;
+    rocksdb_env_t *env = rocksdb_create_default_env();
+    int n = (int)e->options.background_threads, there = rocksdb_env_get_background_threads(env);
+    rocksdb_env_set_background_threads(env,
+                                       n > there ? n : there); /* another store's may be more */
+    there = rocksdb_env_get_high_priority_background_threads(env);
+    rocksdb_env_set_high_priority_background_threads(env, there > 1 ? there : 1);
+    rocksdb_env_destroy(env);
+}
+
 static void open_now(struct rocks *e, const char *path, const char *const *names,
                      const rocksdb_options_t *const *options, char **message)
 {
@@ -116,6 +130,8 @@ enum status rocks__db_open(struct rocks *e, struct err *err)
     const rocksdb_options_t *options[ENGINE_FAMILIES];
     for (int f = 0; f < ENGINE_FAMILIES; f++)
         options[f] = e->cf_options[f];
+    if (e->options.behind && !e->options.read_only)
+        env_run_behind("varve-start", NULL, start_threads, e);
     open_somehow(e, path, names, options, &message);
     if (message)
         return open_failed(e, message, err);

@@ -14,11 +14,18 @@
 #include <rocksdb/c.h>
 #include <stdio.h>
 
-enum { FILE_RAW_BYTES = 96 << 20 /* before compression and of keys and values only */ };
+enum {
+    FILE_RAW_BYTES = 96 << 20, /* before compression and of keys and values only */
+    BEHIND_BYTES = 4 << 20,
+};
 
 struct part {
     rocksdb_sstfilewriter_t *writer; /* NULL: none is open */
     uint64_t bytes;
+    /* The system is told every few MiB to begin writing the file, or the sync at its end would send
+     * all of it at once, and the log's syncs would wait behind that. */
+    struct env_file *behind;          /* the file that is open; NULL: not yet */
+    uint64_t behind_at, behind_bytes; /* what of it was told of; `bytes` then */
     char **files;
     size_t n_files, cap_files;
 };
@@ -56,9 +63,32 @@ static enum status part_open(struct sink *s, enum engine_family f, struct err *e
         return no_memory(err);
     p->files[p->n_files++] = name;
     p->writer = rocksdb_sstfilewriter_create(s->e->env_options, s->e->file_options[f]);
-    p->bytes = 0;
+    p->bytes = p->behind_at = p->behind_bytes = 0;
     rocksdb_sstfilewriter_open(p->writer, path, &message);
     return message ? rocks__error(message, "make a sorted file", err) : ST_OK;
+}
+
+/* Without it the sync takes longer, so what fails here is no failure. */
+static void part_write_behind(struct sink *s, struct part *p)
+{
+    uint64_t size = 0;
+    p->behind_bytes = p->bytes;
+    if (!p->behind &&
+        env_open(s->e->env, p->files[p->n_files - 1], ENV_READ, &p->behind, NULL) != ST_OK)
+        return;
+    if (env_size(p->behind, &size, NULL) != ST_OK || size <= p->behind_at)
+        return;
+    env_write_behind(p->behind, p->behind_at, size - p->behind_at);
+    p->behind_at = size;
+}
+
+static void part_close(struct part *p)
+{
+    if (p->writer)
+        rocksdb_sstfilewriter_destroy(p->writer);
+    p->writer = NULL;
+    env_close(p->behind);
+    p->behind = NULL;
 }
 
 static enum status part_finish(struct part *p, struct err *err)
@@ -67,8 +97,7 @@ static enum status part_finish(struct part *p, struct err *err)
     if (!p->writer)
         return ST_OK;
     rocksdb_sstfilewriter_finish(p->writer, &message);
-    rocksdb_sstfilewriter_destroy(p->writer);
-    p->writer = NULL;
+    part_close(p);
     return message ? rocks__error(message, "finish a sorted file", err) : ST_OK;
 }
 
@@ -118,6 +147,8 @@ static enum status sink_put(struct engine_sink *base, enum engine_family f, stru
     s->parts[f].bytes += key.len + value.len;
     rocksdb_sstfilewriter_put(s->parts[f].writer, (const char *)key.data, key.len,
                               (const char *)value.data, value.len, &message);
+    if (!message && s->parts[f].bytes - s->parts[f].behind_bytes >= BEHIND_BYTES)
+        part_write_behind(s, &s->parts[f]);
     return message ? rocks__error(message, "write a sorted file", err) : ST_OK;
 }
 
@@ -161,9 +192,7 @@ static enum status part_ingest(struct sink *s, enum engine_family f, struct err 
 /* What was linked is gone from DIR/incoming already; what was not is removed. */
 static void part_drop(struct sink *s, struct part *p)
 {
-    if (p->writer)
-        rocksdb_sstfilewriter_destroy(p->writer);
-    p->writer = NULL;
+    part_close(p);
     for (size_t i = 0; i < p->n_files; i++) {
         struct err ignored; /* the next open clears the folder again */
         enum status st = s->e->env->ops->unlink(s->e->env, p->files[i], &ignored);
