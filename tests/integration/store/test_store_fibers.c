@@ -222,7 +222,7 @@ static void put_much(void *arg)
     struct fixture *f = arg;
     char name[48];
     struct version v;
-    for (unsigned i = 0; i < 3 * FULL / 100; i++) {
+    for (unsigned i = 0; i < FULL / 128; i++) {
         (void)snprintf(name, sizeof name, "a key of its own, %u", i);
         if (put(f, name, &v) != ST_OK)
             f->failed++;
