@@ -245,7 +245,7 @@ bool read_be64(struct reader *r, uint64_t *ret)
     return true;
 }
 
-bool read_varint(struct reader *r, uint64_t *ret)
+bool read_varint_long(struct reader *r, uint64_t *ret)
 {
     uint64_t v = 0;
     size_t left = reader_left(r);

@@ -62,7 +62,15 @@ bool read_le32(struct reader *r, uint32_t *ret);
 bool read_le64(struct reader *r, uint64_t *ret);
 bool read_be32(struct reader *r, uint32_t *ret);
 bool read_be64(struct reader *r, uint64_t *ret);
-bool read_varint(struct reader *r, uint64_t *ret); /* false on more than 10 bytes or overflow */
+bool read_varint_long(struct reader *r, uint64_t *ret);
+/* False on more than 10 bytes or overflow. */
+static inline bool read_varint(struct reader *r, uint64_t *ret)
+{
+    if (r->p == r->end || *r->p >= 0x80)
+        return read_varint_long(r, ret);
+    *ret = *r->p++;
+    return true;
+}
 bool read_bytes(struct reader *r, size_t len, struct bytes *ret);
 
 #endif

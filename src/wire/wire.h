@@ -18,7 +18,7 @@
 struct wire_header {
     struct bytes name, value;
     bool secret; /* sent by HTTP/2 so that no table of HPACK ever holds it (RFC 7541, 7.1.3) */
-    bool fixed;  /* literals of the program: fit to be sent, and they live for ever */
+    bool fixed;  /* fit to be sent, and outlives the connection: literals of the program */
 };
 #define WIRE_HEADER(n, v) ((struct wire_header){.name = (n), .value = (v)})
 #define WIRE_FIXED(n, v)                                                                           \

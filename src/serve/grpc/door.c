@@ -14,10 +14,7 @@ static const struct service *const services[] = {
 
 static bool is(struct bytes b, const char *name)
 {
-    size_t i = 0;
-    while (i < b.len && name[i] && (uint8_t)name[i] == b.data[i])
-        i++;
-    return i == b.len && name[i] == '\0';
+    return bytes_eq(b, BYTES_STR(name));
 }
 
 static enum status find(struct call *c)
@@ -115,9 +112,7 @@ enum status call_end(struct call *c)
 /* Nearly every client says that it takes gzip; who sends it wants it. */
 static void choose_encoding(struct call *c)
 {
-    struct bytes encoding;
-    if (request_header(call_request(c), BYTES_LIT("grpc-encoding"), &encoding) &&
-        bytes_eq(encoding, BYTES_LIT("gzip")))
+    if (rpc_sends_gzip(c->rpc))
         rpc_use_gzip(c->rpc);
 }
 
@@ -136,12 +131,14 @@ static enum status run(struct call *c)
         return c->method->run(c, NULL);
     st = rpc_recv_one(c->rpc, &message, &c->err);
     if (st == ST_OK)
+        st = call_alive(c);
+    if (st == ST_OK && c->method->plain && c->method->plain(c, message, &st))
+        return st;
+    if (st == ST_OK)
         st = pb_decode(c->method->request, message, call_request(c)->arena, &request, &memory,
                        &c->err);
     if (st == ST_OK && memory > CHARGED_FROM)
         st = request_charge(call_request(c), memory, &c->err);
-    if (st == ST_OK)
-        st = call_alive(c);
     return st == ST_OK ? c->method->run(c, request) : st;
 }
 

@@ -58,6 +58,9 @@ struct method {
     method_fn run;
     enum command_verb verb;
     bool gated;
+    /* NULL, or tried first: answers a message that is of the plainest kind, and false (having done
+     * nothing) when it is not, or is malformed. */
+    bool (*plain)(struct call *c, struct bytes message, enum status *ret);
 };
 struct service {
     const char *name;
@@ -70,7 +73,7 @@ extern const struct service door__kv, door__changes, door__admin, door__health, 
 #define METHOD(service, name, message, fn, verb)                                                   \
     {                                                                                              \
 #name, service "/" #name, &varve__v1__##message##_request__descriptor, fn, COMMAND_##verb, \
-            true                                                                                   \
+            true, NULL                                                                             \
     }
 
 static inline struct request *call_request(struct call *c)

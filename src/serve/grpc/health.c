@@ -60,9 +60,9 @@ static enum status watch(struct call *c, const void *request)
 
 #define HEALTH "grpc.health.v1.Health"
 static const struct method methods[] = {
-    {"Check", HEALTH "/Check", &grpc__health__v1__health_check_request__descriptor, check, 0,
-     false},
-    {"Watch", HEALTH "/Watch", &grpc__health__v1__health_check_request__descriptor, watch, 0,
-     false},
+    {"Check", HEALTH "/Check", &grpc__health__v1__health_check_request__descriptor, check, 0, false,
+     NULL},
+    {"Watch", HEALTH "/Watch", &grpc__health__v1__health_check_request__descriptor, watch, 0, false,
+     NULL},
 };
 const struct service door__health = {HEALTH, methods, sizeof methods / sizeof methods[0]};

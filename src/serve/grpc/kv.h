@@ -5,6 +5,8 @@
 #include "serve/grpc/door_internal.h"
 
 enum status kv_get(struct call *c, const void *request);
+/* A GetRequest of a collection and a key alone, as nearly all are: no descriptors, no memory. */
+bool kv_get_plain(struct call *c, struct bytes message, enum status *ret);
 enum status kv_batch_get(struct call *c, const void *request);
 enum status kv_diff(struct call *c, const void *request);
 enum status kv_put(struct call *c, const void *request);

@@ -45,12 +45,18 @@ static enum status respond_record(struct call *c, const struct record_out *o)
     return rpc_respond_parts(c->rpc, parts, 3);
 }
 
-enum status kv_get(struct call *c, const void *request)
+/* What a GetRequest has beside the collection and the key; all zero when it has no more. */
+struct get_more {
+    const Varve__V1__At *at;
+    Varve__V1__Consistency consistency;
+    Varve__V1__DocumentFormat format;
+};
+
+static enum status get_and_respond(struct call *c, struct bytes collection, struct bytes key,
+                                   const struct get_more *m)
 {
-    const Varve__V1__GetRequest *m = request;
     struct command_at at;
-    struct command_get g = {
-        .collection = text_bytes(m->collection), .key = pb_bytes(m->key), .at = &at};
+    struct command_get g = {.collection = collection, .key = key, .at = &at};
     struct buf buf = BUF_INIT, json = BUF_INIT;
     struct record rec;
     struct record_out out;
@@ -61,7 +67,7 @@ enum status kv_get(struct call *c, const void *request)
     if (st == ST_OK)
         st = args_consistency(c, m->consistency);
     if (st == ST_OK)
-        st = args_format(c, m->document_format, &format);
+        st = args_format(c, m->format, &format);
     if (st == ST_OK)
         st = get(c, &g, &buf, &rec);
     if (st == ST_OK)
@@ -71,6 +77,40 @@ enum status kv_get(struct call *c, const void *request)
     buf_deinit(&buf);
     buf_deinit(&json);
     return st;
+}
+
+enum status kv_get(struct call *c, const void *request)
+{
+    const Varve__V1__GetRequest *m = request;
+    const struct get_more more = {
+        .at = m->at, .consistency = m->consistency, .format = m->document_format};
+    return get_and_respond(c, text_bytes(m->collection), pb_bytes(m->key), &more);
+}
+
+/* Text of a contract that needs no second look. */
+static bool is_plain_text(struct bytes b)
+{
+    for (size_t i = 0; i < b.len; i++)
+        if (b.data[i] == 0 || b.data[i] >= 0x80)
+            return false;
+    return true;
+}
+
+bool kv_get_plain(struct call *c, struct bytes message, enum status *ret)
+{
+    static const struct get_more none;
+    struct bytes collection = BYTES_EMPTY, key = BYTES_EMPTY;
+    struct reader r = reader_of(message);
+    struct pb_field f;
+    while (reader_left(&r)) {
+        if (!pb_next(&r, &f) || f.wire != PB_BYTES || f.number < 1 || f.number > 2)
+            return false;
+        *(f.number == 1 ? &collection : &key) = f.bytes;
+        if (f.number == 1 && !is_plain_text(f.bytes))
+            return false;
+    }
+    *ret = get_and_respond(c, collection, key, &none);
+    return true;
 }
 
 /* A write's condition is judged under the store's lock: its record is brought to memory before, so

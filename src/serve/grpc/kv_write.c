@@ -134,7 +134,8 @@ enum status kv_restore(struct call *c, const void *request)
 
 #define KV "varve.v1.KV"
 static const struct method methods[] = {
-    METHOD(KV, Get, get, kv_get, GET),
+    {"Get", KV "/Get", &varve__v1__get_request__descriptor, kv_get, COMMAND_GET, true,
+     kv_get_plain},
     METHOD(KV, Put, put, kv_put, PUT),
     METHOD(KV, Delete, delete, kv_delete, DELETE),
     METHOD(KV, BatchGet, batch_get, kv_batch_get, GET_MANY),

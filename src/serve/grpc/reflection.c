@@ -174,10 +174,10 @@ static enum status info(struct call *c, const void *request)
 #define V1    "grpc.reflection.v1.ServerReflection"
 #define ALPHA "grpc.reflection.v1alpha.ServerReflection"
 static const struct method methods[] = {
-    {"ServerReflectionInfo", V1 "/ServerReflectionInfo", NULL, info, 0, false},
+    {"ServerReflectionInfo", V1 "/ServerReflectionInfo", NULL, info, 0, false, NULL},
 };
 static const struct method methods_alpha[] = {
-    {"ServerReflectionInfo", ALPHA "/ServerReflectionInfo", NULL, info, 0, false},
+    {"ServerReflectionInfo", ALPHA "/ServerReflectionInfo", NULL, info, 0, false, NULL},
 };
 const struct service door__reflection = {V1, methods, 1};
 const struct service door__reflection_alpha = {ALPHA, methods_alpha, 1};

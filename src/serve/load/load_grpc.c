@@ -74,7 +74,6 @@ static void on_closed(void *arg, struct h2_stream *s, uint32_t code)
         error = k->wrong;
     uint64_t rows = k->rows, sum = k->sum;
     grpc_deinit(&k->call);
-    *k = (struct call){0};
     load_answered(slot, error, buf_bytes(&r.message), rows, sum);
     grpc_result_deinit(&r);
 }
@@ -108,7 +107,6 @@ static void drop(struct load_slot *slot)
 {
     struct call *k = slot->state;
     grpc_deinit(&k->call);
-    *k = (struct call){0};
 }
 
 static enum status conn_send(void *state, struct load_slot *slot, struct err *err)
@@ -120,12 +118,14 @@ static enum status conn_send(void *state, struct load_slot *slot, struct err *er
                                      .https = c->context->secure,
                                      .metadata = &c->metadata,
                                      .metadata_count = c->o->authorization.len != 0,
-                                     .user_agent = BYTES_LIT("varve-bench")};
+                                     .user_agent = BYTES_LIT("varve-bench"),
+                                     .lasting = true};
     buf_clear(&c->message);
     enum status st = c->o->codec->encode(c->o->codec_arg, c->context, &slot->op, &c->message);
     if (st != ST_OK)
         return err_set(err, st, "a request's message: %s", status_text(st));
-    *k = (struct call){0};
+    k->rows = k->sum = 0;
+    k->wrong = NULL;
     st = grpc_start(&k->call, c->h2, &start, NULL, slot, err);
     if (st != ST_OK)
         return st;

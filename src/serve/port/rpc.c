@@ -115,6 +115,11 @@ enum status rpc_send_headers(struct rpc *r, const struct wire_header *metadata, 
     return st;
 }
 
+bool rpc_sends_gzip(const struct rpc *r)
+{
+    return slot_r(r)->call.decoder.encoding == GRPC_GZIP;
+}
+
 void rpc_use_gzip(struct rpc *r)
 {
     grpc_use_gzip(&slot_r(r)->call);

@@ -40,6 +40,7 @@ enum status rpc_send_parts(struct rpc *r, const struct h2_part *parts, size_t n)
 /* Initial metadata now, rather than with the first message. Errors as rpc_send. */
 enum status rpc_send_headers(struct rpc *r, const struct wire_header *metadata,
                              size_t n) WARN_UNUSED;
+bool rpc_sends_gzip(const struct rpc *r); /* the client says that it deflates */
 void rpc_use_gzip(struct rpc *r); /* deflate from here on, if the client takes that */
 
 /* A message and OK, never waiting: the end of a unary call. */

@@ -24,6 +24,7 @@
 enum {
     GRPC_METADATA_MAX = 32, /* of one call's own, each way */
     GRPC_PARTS_MAX = 15,
+    GRPC_OWN_BYTES = 512, /* a message of some 450 bytes needs no memory of its own */
 };
 
 struct grpc_limits {
@@ -46,6 +47,7 @@ struct grpc_call {
     struct grpc_limits limits;
     bool client, closed, headers_sent, send_ended, peer_takes_gzip, send_gzip, not_grpc, reset;
     struct err failure; /* of the receiving side; the first stays */
+    _Alignas(16) uint8_t own[GRPC_OWN_BYTES];
 };
 
 /* Content-type application/grpc, with or without +proto or parameters. */
@@ -66,6 +68,7 @@ struct grpc_start {
     const struct wire_header *metadata;
     size_t metadata_count;
     struct bytes user_agent; /* empty: left out */
+    bool lasting; /* path, authority and user_agent are fit to be sent and outlive the connection */
 };
 /* Client: opens a stream on `c`. Errors: those of h2_request. */
 enum status grpc_start(struct grpc_call *call, struct h2_conn *c, const struct grpc_start *start,

@@ -20,6 +20,7 @@ void grpc__call_init(struct grpc_call *call, struct h2_stream *s, const struct g
     if (call->limits.gzip_min == 0)
         call->limits.gzip_min = GZIP_MIN;
     grpc_decoder_init(&call->decoder, call->limits.message_max, call->limits.budget);
+    grpc_decoder_lend(&call->decoder, call->own, sizeof call->own);
 }
 
 void grpc_deinit(struct grpc_call *call)
@@ -48,11 +49,9 @@ bool grpc__is_grpc_content(const struct h2_stream *s)
     return v.len == n || v.data[n] == '+' || v.data[n] == ';';
 }
 
-enum status grpc__take_encoding(struct grpc_call *call, struct err *err)
+enum status grpc__take_encoding(struct grpc_call *call, struct bytes v, struct err *err)
 {
-    struct bytes v;
-    if (!h2_header(call->stream, BYTES_LIT("grpc-encoding"), &v) ||
-        bytes_eq(v, BYTES_LIT("identity")))
+    if (bytes_eq(v, BYTES_LIT("identity")))
         return ST_OK;
     if (!bytes_eq(v, BYTES_LIT("gzip")))
         return err_set(err, ST_UNIMPLEMENTED, "grpc-encoding %.*s is not known",

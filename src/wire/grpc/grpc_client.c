@@ -1,18 +1,24 @@
 /* grpc_client.c - starting a call, and how it ended. */
 #include "wire/grpc/grpc_internal.h"
 
+static void add(struct grpc_fields *f, struct bytes name, struct bytes value, bool fixed)
+{
+    grpc__fields_add(f, name, value);
+    f->v[f->n - 1].fixed = fixed;
+}
+
 static enum status put_start(struct grpc_fields *f, const struct grpc_start *start,
                              char timeout[GRPC_TIMEOUT_TEXT])
 {
-    grpc__fields_add(f, BYTES_LIT(":method"), BYTES_LIT("POST"));
-    grpc__fields_add(f, BYTES_LIT(":scheme"),
-                     start->https ? BYTES_LIT("https") : BYTES_LIT("http"));
-    grpc__fields_add(f, BYTES_LIT(":authority"), start->authority);
-    grpc__fields_add(f, BYTES_LIT(":path"), start->path);
-    grpc__fields_add(f, BYTES_LIT("te"), BYTES_LIT("trailers"));
-    grpc__fields_add(f, BYTES_LIT("content-type"), BYTES_LIT("application/grpc"));
+    const bool lasting = start->lasting;
+    add(f, BYTES_LIT(":method"), BYTES_LIT("POST"), true);
+    add(f, BYTES_LIT(":scheme"), start->https ? BYTES_LIT("https") : BYTES_LIT("http"), true);
+    add(f, BYTES_LIT(":authority"), start->authority, lasting);
+    add(f, BYTES_LIT(":path"), start->path, lasting);
+    add(f, BYTES_LIT("te"), BYTES_LIT("trailers"), true);
+    add(f, BYTES_LIT("content-type"), BYTES_LIT("application/grpc"), true);
     if (start->user_agent.len)
-        grpc__fields_add(f, BYTES_LIT("user-agent"), start->user_agent);
+        add(f, BYTES_LIT("user-agent"), start->user_agent, lasting);
     if (start->timeout_ns)
         grpc__fields_add(f, BYTES_LIT("grpc-timeout"),
                          BYTES(timeout, grpc_timeout_format(start->timeout_ns, timeout)));
@@ -50,12 +56,14 @@ enum status grpc_start(struct grpc_call *call, struct h2_conn *c, const struct g
 void grpc_on_headers(struct grpc_call *call, bool end)
 {
     struct err err;
+    struct bytes encoding;
     (void)end; /* grpc_on_end is called as well */
     if (h2_status(call->stream) != 200 || !grpc__is_grpc_content(call->stream)) {
         call->not_grpc = true; /* a proxy's page: the status is all there is */
         return;
     }
-    if (grpc__take_encoding(call, &err) != ST_OK)
+    if (h2_header(call->stream, BYTES_LIT("grpc-encoding"), &encoding) &&
+        grpc__take_encoding(call, encoding, &err) != ST_OK)
         grpc__fail(call, &err);
 }
 

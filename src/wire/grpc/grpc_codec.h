@@ -73,12 +73,17 @@ struct grpc_decoder {
     uint8_t prefix[GRPC_PREFIX];
     uint8_t prefix_len;
     struct grpc_message *partial, *taken;
+    struct grpc_message *own; /* room for a message of at most own_len bytes, NULL: none, or in use */
+    size_t own_len;
     struct list ready;
     size_t prefix_owed;
     struct buf inflated;
     size_t inflated_paid;
 };
 void grpc_decoder_init(struct grpc_decoder *d, size_t message_max, struct wire_budget *budget);
+/* Lends it room, aligned like a pointer, for one small message at a time: most calls have no other. It
+ * must outlive the decoder. */
+void grpc_decoder_lend(struct grpc_decoder *d, void *room, size_t size);
 void grpc_decoder_deinit(struct grpc_decoder *d); /* takes a zeroed one */
 /* Takes all of `in`. Errors: TOO_LARGE (message_max), OVERLOADED (budget), CORRUPT (flag),
  * NO_MEMORY: the stream cannot go on, complete messages before it can still be taken. */

@@ -16,7 +16,7 @@ struct grpc_message {
     struct list link;
     size_t len, have, cap;
     size_t owed;
-    bool compressed;
+    bool compressed, lent;
     uint8_t data[];
 };
 
@@ -47,7 +47,33 @@ static void message_free(struct grpc_decoder *d, struct grpc_message *m)
     if (!m)
         return;
     pay_back(d, m->cap);
-    mem_free(m);
+    if (m->lent)
+        d->own = m;
+    else
+        mem_free(m);
+}
+
+/* A small message never grows, so the lent room is not reallocated. */
+static struct grpc_message *message_new(struct grpc_decoder *d, size_t len)
+{
+    struct grpc_message *m = d->own;
+    if (m && len <= d->own_len) {
+        d->own = NULL;
+        *m = (struct grpc_message){.len = len, .lent = true};
+        return m;
+    }
+    m = mem_alloc(sizeof *m + (len < FIRST_ROOM ? len : 0));
+    if (m)
+        *m = (struct grpc_message){.len = len};
+    return m;
+}
+
+void grpc_decoder_lend(struct grpc_decoder *d, void *room, size_t size)
+{
+    ASSERT(size >= sizeof(struct grpc_message));
+    d->own = room;
+    d->own_len = size - sizeof(struct grpc_message);
+    ASSERT(d->own_len < FIRST_ROOM);
 }
 
 static void drop_taken(struct grpc_decoder *d)
@@ -110,14 +136,14 @@ static enum status begin(struct grpc_decoder *d, struct err *err)
     if (len > d->message_max)
         return err_set(err, ST_TOO_LARGE, "a message of %zu bytes is over the limit of %zu", len,
                        d->message_max);
-    struct grpc_message *m = mem_alloc(sizeof *m + (len < FIRST_ROOM ? len : 0));
+    struct grpc_message *m = message_new(d, len);
     if (!m)
         return err_set(err, ST_NO_MEMORY, "no memory for a message");
-    *m = (struct grpc_message){.len = len, .compressed = p[0] == COMPRESSED};
+    m->compressed = p[0] == COMPRESSED;
     if (len < FIRST_ROOM) {
         enum status st = pay(d, len, err);
         if (st != ST_OK) {
-            mem_free(m);
+            message_free(d, m); /* nothing was paid: its cap is 0 */
             return st;
         }
         m->cap = len;

@@ -24,8 +24,9 @@ void grpc__call_init(struct grpc_call *call, struct h2_stream *s, const struct g
                      bool client);
 /* Keeps the first failure of the receiving side. */
 void grpc__fail(struct grpc_call *call, const struct err *err);
-/* grpc-encoding of the peer's headers. UNIMPLEMENTED: one that is not known. */
-enum status grpc__take_encoding(struct grpc_call *call, struct err *err) WARN_UNUSED;
+/* The value of the peer's grpc-encoding. UNIMPLEMENTED: one that is not known. */
+enum status grpc__take_encoding(struct grpc_call *call, struct bytes value,
+                                struct err *err) WARN_UNUSED;
 bool grpc__is_grpc_content(const struct h2_stream *s);
 enum status grpc__gzip_parts(const struct h2_part *parts, size_t n, struct buf *out) WARN_UNUSED;
 

@@ -43,11 +43,9 @@ static bool split_path(struct grpc_call *call)
     return true;
 }
 
-static bool takes_gzip(const struct h2_stream *s)
+/* Whether a grpc-accept-encoding has gzip in it. */
+static bool takes_gzip(struct bytes v)
 {
-    struct bytes v;
-    if (!h2_header(s, BYTES_LIT("grpc-accept-encoding"), &v))
-        return false;
     while (v.len) {
         const uint8_t *comma = memchr(v.data, ',', v.len);
         size_t n = comma ? (size_t)(comma - v.data) : v.len, from = 0, to = n;
@@ -63,11 +61,36 @@ static bool takes_gzip(const struct h2_stream *s)
     return false;
 }
 
+/* Of the request's headers those that say how to talk; of each name the first counts. */
+struct accepted {
+    struct bytes timeout, encoding, accept_encoding; /* no data: was not there */
+};
+
+static void first(struct bytes *to, const struct wire_header *h, struct bytes name)
+{
+    if (!to->data && bytes_eq(h->name, name))
+        *to = h->value;
+}
+
+static void look_at_headers(const struct h2_stream *s, struct accepted *ret)
+{
+    size_t n;
+    const struct wire_header *v = h2_headers(s, &n);
+    *ret = (struct accepted){0};
+    for (size_t i = 0; i < n; i++) {
+        if (v[i].name.len < 12 || v[i].name.data[0] != 'g')
+            continue;
+        first(&ret->timeout, &v[i], BYTES_LIT("grpc-timeout"));
+        first(&ret->encoding, &v[i], BYTES_LIT("grpc-encoding"));
+        first(&ret->accept_encoding, &v[i], BYTES_LIT("grpc-accept-encoding"));
+    }
+}
+
 enum status grpc_accept(struct grpc_call *call, struct h2_stream *s,
                         const struct grpc_limits *limits, struct err *err)
 {
     struct err own;
-    struct bytes timeout;
+    struct accepted a;
     if (!err)
         err = &own;
     grpc__call_init(call, s, limits, false);
@@ -81,14 +104,14 @@ enum status grpc_accept(struct grpc_call *call, struct h2_stream *s,
         err_set(err, ST_UNIMPLEMENTED, "the path is not /package.Service/Method");
         return refuse(call, err);
     }
-    if (h2_header(s, BYTES_LIT("grpc-timeout"), &timeout) &&
-        !grpc_timeout_parse(timeout, &call->timeout_ns)) {
+    look_at_headers(s, &a);
+    if (a.timeout.data && !grpc_timeout_parse(a.timeout, &call->timeout_ns)) {
         err_set(err, ST_INVALID_ARGUMENT, "grpc-timeout is malformed");
         return refuse(call, err);
     }
-    if (grpc__take_encoding(call, err) != ST_OK)
+    if (a.encoding.data && grpc__take_encoding(call, a.encoding, err) != ST_OK)
         return refuse(call, err);
-    call->peer_takes_gzip = takes_gzip(s);
+    call->peer_takes_gzip = a.accept_encoding.data && takes_gzip(a.accept_encoding);
     return ST_OK;
 }
 

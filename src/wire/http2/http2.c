@@ -147,6 +147,7 @@ void h2__conn_release(struct h2_conn *c)
 {
     if (!c->freed || !list_empty(&c->streams) || c->closing)
         return;
+    h2__known_free(c);
     h2__pool_free(c);
     mem_free(c);
 }
@@ -347,7 +348,7 @@ static void tick_closing(struct h2_conn *c, uint64_t *next)
 /* Rooms that the next request would need again are kept while there is traffic. */
 static void tick_trim(struct h2_conn *c, uint64_t *next)
 {
-    if (c->spare_n == 0 && c->out_cap == 0 && c->pool_bytes == 0)
+    if (c->spare_n == 0 && c->out_cap == 0 && c->pool_bytes == 0 && !c->known)
         return;
     uint64_t at = c->last_traffic_ms + H2_TRIM_MS;
     if (c->now_ms < at) {
@@ -355,6 +356,8 @@ static void tick_trim(struct h2_conn *c, uint64_t *next)
         return;
     }
     h2__spare_free(c, 0);
+    if (list_empty(&c->streams))
+        h2__known_free(c);
     h2__pool_free(c);
     if (c->out_len == c->out_off) {
         h2__free(c, c->out);

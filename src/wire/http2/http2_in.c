@@ -48,7 +48,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     c->stats.frames_in++;
     if (hd->type == NGHTTP2_HEADERS) {
         c->block_since_ms = c->now_ms ? c->now_ms : 1;
-        c->block_continuations = 0;
+        c->block_continuations = c->block_fields = 0;
         c->block_bytes = 0;
     }
     if (nghttp2_session_get_outbound_queue_size(session) >
@@ -93,11 +93,12 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghtt
                      nghttp2_rcbuf *value, uint8_t flags, void *arg)
 {
     (void)session;
-    (void)flags;
     struct h2_conn *c = arg;
     struct h2_stream *s = h2__stream_of(c, frame->hd.stream_id);
-    uint64_t size =
-        nghttp2_rcbuf_get_buf(name).len + nghttp2_rcbuf_get_buf(value).len + H2_HEADER_OVERHEAD;
+    const struct h2_known *known = h2__known(c, name, value, flags);
+    uint64_t size = known ? known->size
+                          : nghttp2_rcbuf_get_buf(name).len + nghttp2_rcbuf_get_buf(value).len +
+                                H2_HEADER_OVERHEAD;
     c->block_bytes += size;
     if (c->block_bytes > (uint64_t)c->o.header_list_bytes * H2_HARD_FACTOR)
         return h2__breach(c, H2_BREACH_HEADER_BLOCK, H2_ENHANCE_YOUR_CALM);
@@ -109,7 +110,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghtt
         s->too_large = true;
         return 0;
     }
-    return h2__store_header(s, name, value) == ST_OK ? 0 : no_memory(c);
+    enum status st = known ? h2__store_known(s, known) : h2__store_header(s, name, value);
+    return st == ST_OK ? 0 : no_memory(c);
 }
 
 /* The sending side ends with this response; the owner never hears of the request. */

@@ -34,6 +34,10 @@ enum {
     H2_HEADER_OVERHEAD = 32,    /* RFC 9113, 6.5.2 */
     H2_HARD_FACTOR = 4,         /* header_list_bytes times this cuts off */
     H2_TINY_DATA = 64,
+    H2_KNOWN_PLACES = 12,     /* of a header block, whose headers are remembered */
+    H2_KNOWN_EACH = 3,        /* headers remembered for each */
+    H2_KNOWN_BYTES_MAX = 512, /* of one */
+    H2_KNOWN_MISSES = 256,    /* so many others, and it begins anew */
 };
 /* Under AddressSanitizer nothing is kept for reuse, so that it sees every use after a free. */
 #if defined(__SANITIZE_ADDRESS__)
@@ -64,6 +68,21 @@ struct h2_piece {
 struct h2_block {
     struct wire_header *v;
     size_t n, cap;
+};
+
+/* A header that came before, by the two buffers in which nghttp2 told it: what HPACK's tables hold is
+ * told in the same ones again. Once `full` the entry has a reference to both, so that its text stays
+ * and no other header can have their addresses. */
+struct h2_known {
+    nghttp2_rcbuf *name, *value;
+    bool full;
+    uint16_t status;      /* of a :status */
+    uint16_t field;       /* another pseudo-header: offset of its place in the stream */
+    uint64_t size;        /* as header lists are counted */
+    struct wire_header h; /* lent by the buffers */
+};
+struct h2_known_place {
+    struct h2_known v[H2_KNOWN_EACH];
 };
 
 struct h2_stream {
@@ -123,7 +142,7 @@ struct h2_conn {
 
     uint64_t now_ms, created_ms, last_in_ms, idle_since_ms, last_traffic_ms;
     uint64_t block_since_ms; /* a header block is being received since then; 0: none */
-    uint32_t block_continuations;
+    uint32_t block_continuations, block_fields;
     uint64_t block_bytes;
     uint64_t ping_sent_ms, shutdown_sent_ms;
     int last_invalid; /* error of nghttp2 for the last frame that was wrong */
@@ -134,6 +153,8 @@ struct h2_conn {
     struct h2_stats stats;
     size_t memory;
     struct h2_block_free *pool[H2_POOL_CLASSES]; /* http2_memory.c */
+    struct h2_known_place *known;                /* http2_known.c; NULL: none yet */
+    uint32_t known_misses;
     size_t pool_bytes;
 };
 
@@ -149,13 +170,23 @@ int h2__breach(struct h2_conn *c, enum h2_breach breach, uint32_t code);
 int h2__count(struct h2_conn *c, struct wire_bucket *b, struct wire_rate rate,
               enum h2_breach breach);
 
+/* http2_known.c */
+/* Remembers what comes again at this place of the block. `flags` are those of nghttp2. */
+void h2__known_note(struct h2_conn *c, size_t place, nghttp2_rcbuf *name, nghttp2_rcbuf *value,
+                    uint8_t flags);
+void h2__known_free(struct h2_conn *c); /* no stream may have a header of it any more */
+
 /* http2_stream.c */
-struct h2_stream *h2__stream_of(struct h2_conn *c, int32_t id);   /* NULL: none */
+struct h2_stream *h2__stream_find(struct h2_conn *c, int32_t id); /* NULL: none */
 struct h2_stream *h2__stream_new(struct h2_conn *c, uint32_t id); /* NULL: no memory */
 void h2__stream_closed(struct h2_stream *s, uint32_t code);
 void h2__stream_free(struct h2_stream *s); /* to the spare ones, or the heap */
 void h2__spare_free(struct h2_conn *c, uint32_t keep);
 enum status h2__store_header(struct h2_stream *s, nghttp2_rcbuf *name, nghttp2_rcbuf *value);
+enum status h2__store_known(struct h2_stream *s, const struct h2_known *k);
+/* The place of a pseudo-header in a stream, from its beginning; 0: no such one, or :status. */
+size_t h2__pseudo_offset(struct bytes name);
+unsigned h2__three_digits(struct bytes text);
 void h2__forget_headers(struct h2_stream *s);
 void *h2__stream_alloc(struct h2_stream *s, size_t size, size_t align);
 void h2__conn_release(struct h2_conn *c); /* frees it once it is freed and no stream is left */
@@ -179,5 +210,28 @@ void *h2__alloc(struct h2_conn *c, size_t size);
 void *h2__realloc(struct h2_conn *c, void *p, size_t size);
 void h2__free(struct h2_conn *c, void *p);
 void h2__pool_free(struct h2_conn *c);
+
+/* The entry if this header came before at this place of a block, else NULL. */
+static inline const struct h2_known *h2__known(struct h2_conn *c, nghttp2_rcbuf *name,
+                                               nghttp2_rcbuf *value, uint8_t flags)
+{
+    const size_t place = c->block_fields++;
+    if (c->known && place < H2_KNOWN_PLACES)
+        for (size_t i = 0; i < H2_KNOWN_EACH; i++) {
+            const struct h2_known *k = &c->known[place].v[i];
+            if (k->name == name && k->value == value && k->full)
+                return k;
+        }
+    h2__known_note(c, place, name, value, flags);
+    return NULL;
+}
+
+/* A frame asks for its stream again with each header and event, so the last answer is kept. A stream
+ * that nghttp2 has closed is not asked for any more: its last event is `closed`. NULL: none. */
+static inline struct h2_stream *h2__stream_of(struct h2_conn *c, int32_t id)
+{
+    struct h2_stream *s = c->recent;
+    return s && s->id == (uint32_t)id && !s->closed ? s : h2__stream_find(c, id);
+}
 
 #endif

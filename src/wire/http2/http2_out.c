@@ -118,7 +118,6 @@ static void goaway_sent(struct h2_conn *c, uint32_t code)
 static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct h2_conn *c = arg;
-    struct h2_stream *s = frame->hd.stream_id ? h2__stream_of(c, frame->hd.stream_id) : NULL;
     (void)session;
     switch (frame->hd.type) {
     case NGHTTP2_DATA:
@@ -127,10 +126,10 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *a
     case NGHTTP2_HEADERS:
         wire_bucket_give(&c->pings, c->o.pings, 1);
         if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
-            stop_request(c, s);
+            stop_request(c, h2__stream_of(c, frame->hd.stream_id));
         break;
     case NGHTTP2_RST_STREAM:
-        reset_sent(c, s, frame->rst_stream.error_code);
+        reset_sent(c, h2__stream_of(c, frame->hd.stream_id), frame->rst_stream.error_code);
         break;
     case NGHTTP2_GOAWAY:
         goaway_sent(c, frame->goaway.error_code);

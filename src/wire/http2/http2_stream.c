@@ -9,6 +9,8 @@ enum { ARENA_CHUNK = 2048 };
 struct h2_stream *h2__stream_new(struct h2_conn *c, uint32_t id)
 {
     struct h2_stream *s;
+    if (c->known_misses > H2_KNOWN_MISSES && list_empty(&c->streams))
+        h2__known_free(c); /* the peer's habits have changed */
     if (list_empty(&c->spare)) {
         s = h2__alloc(c, sizeof *s);
         if (!s)
@@ -29,14 +31,9 @@ struct h2_stream *h2__stream_new(struct h2_conn *c, uint32_t id)
     return s;
 }
 
-/* A frame asks for its stream again with each header and event, so the last answer is kept. A stream
- * that nghttp2 has closed is not asked for any more: its last event is `closed`. */
-struct h2_stream *h2__stream_of(struct h2_conn *c, int32_t id)
+struct h2_stream *h2__stream_find(struct h2_conn *c, int32_t id)
 {
-    struct h2_stream *s = c->recent;
-    if (s && s->id == (uint32_t)id && !s->closed)
-        return s;
-    s = nghttp2_session_get_stream_user_data(c->session, id);
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(c->session, id);
     if (s)
         c->recent = s;
     return s;
@@ -131,8 +128,7 @@ static bool more_room(struct h2_stream *s, struct h2_block *b)
     return true;
 }
 
-/* The field for a pseudo-header; nghttp2 has seen to it that there is one of each at most. */
-static struct bytes *pseudo(struct h2_stream *s, nghttp2_vec name)
+size_t h2__pseudo_offset(struct bytes name)
 {
     static const struct {
         const char *name;
@@ -144,42 +140,63 @@ static struct bytes *pseudo(struct h2_stream *s, nghttp2_vec name)
         {":authority", 10, offsetof(struct h2_stream, authority)},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
-        if (name.len == table[i].len && memcmp(name.base, table[i].name, name.len) == 0)
-            return (struct bytes *)(void *)((char *)s + table[i].offset);
-    return NULL;
+        if (name.len == table[i].len && memcmp(name.data, table[i].name, name.len) == 0)
+            return table[i].offset;
+    return 0;
 }
 
-static unsigned three_digits(nghttp2_vec v)
+unsigned h2__three_digits(struct bytes text)
 {
     unsigned n = 0;
-    for (size_t i = 0; i < v.len && i < 3; i++)
-        n = n * 10 + (unsigned)(v.base[i] - '0');
+    for (size_t i = 0; i < text.len && i < 3; i++)
+        n = n * 10 + (unsigned)(text.data[i] - '0');
     return n;
+}
+
+/* nghttp2 has seen to it that there is one of each at most. */
+static struct bytes *pseudo_at(struct h2_stream *s, size_t offset)
+{
+    return (struct bytes *)(void *)((char *)s + offset);
+}
+
+static enum status append(struct h2_stream *s, const struct wire_header *h)
+{
+    struct h2_block *b = s->in_trailers ? &s->trailers : &s->headers;
+    if (b->n == b->cap && !more_room(s, b))
+        return ST_NO_MEMORY;
+    b->v[b->n++] = *h;
+    return ST_OK;
+}
+
+enum status h2__store_known(struct h2_stream *s, const struct h2_known *k)
+{
+    if (k->field)
+        *pseudo_at(s, k->field) = k->h.value;
+    else if (k->status)
+        s->status = k->status;
+    else
+        return append(s, &k->h);
+    return ST_OK;
 }
 
 enum status h2__store_header(struct h2_stream *s, nghttp2_rcbuf *name, nghttp2_rcbuf *value)
 {
     nghttp2_vec n = nghttp2_rcbuf_get_buf(name);
     if (n.len && n.base[0] == ':') {
-        struct bytes *field = pseudo(s, n);
-        if (field) {
+        size_t offset = h2__pseudo_offset(BYTES(n.base, n.len));
+        nghttp2_vec text = nghttp2_rcbuf_get_buf(value);
+        if (offset) {
             struct bytes v = copy(s, value);
             if (!v.data)
                 return ST_NO_MEMORY;
-            *field = v;
+            *pseudo_at(s, offset) = v;
         } else if (n.len == 7 && memcmp(n.base, ":status", 7) == 0) {
-            s->status = three_digits(nghttp2_rcbuf_get_buf(value));
+            s->status = h2__three_digits(BYTES(text.base, text.len));
         }
         return ST_OK;
     }
-    struct h2_block *b = s->in_trailers ? &s->trailers : &s->headers;
-    if (b->n == b->cap && !more_room(s, b))
-        return ST_NO_MEMORY;
     struct wire_header h = {.name = copy(s, name), .value = copy(s, value)};
-    if (!h.name.data || !h.value.data)
-        return ST_NO_MEMORY;
-    b->v[b->n++] = h;
-    return ST_OK;
+    return h.name.data && h.value.data ? append(s, &h) : ST_NO_MEMORY;
 }
 
 /* Before the final response's headers, those of a 1xx are dropped. */

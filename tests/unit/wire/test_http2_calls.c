@@ -298,6 +298,95 @@ static void an_idle_connection_gives_memory_back(void **state)
     end(&w);
 }
 
+/* --- headers that come again --- */
+
+enum { SETS = 600, HELD = 8 };
+
+struct set {
+    char path[16], turn[256];
+    struct wire_header h[7];
+    size_t n;
+};
+
+/* Some come with each request, some with each third, one is never the same, and long ones drive
+ * others out of HPACK's tables. */
+static void make_set(struct set *x, unsigned i)
+{
+    memcpy(x->h, get, sizeof get);
+    x->n = 3;
+    size_t len = (size_t)snprintf(x->path, sizeof x->path, "/p%u", i % 50 == 49 ? i : i % 3);
+    x->h[x->n++] = WIRE_HEADER(BYTES_LIT(":path"), BYTES(x->path, len));
+    if (i % 4 == 3) /* those after it stand elsewhere then */
+        x->h[x->n++] = WIRE_HEADER(BYTES_LIT("x-extra"), BYTES_LIT("yes"));
+    x->h[x->n++] = WIRE_HEADER(BYTES_LIT("x-kind"), i % 2 ? BYTES_LIT("odd") : BYTES_LIT("even"));
+    len = (size_t)snprintf(x->turn, sizeof x->turn, "%0200u", i / 20 % 7);
+    x->h[x->n++] = WIRE_HEADER(BYTES_LIT("x-turn"), BYTES(x->turn, len));
+}
+
+static void assert_bytes(struct bytes a, struct bytes b)
+{
+    assert_int_equal(a.len, b.len);
+    assert_memory_equal(a.data, b.data, a.len);
+}
+
+static void check_set(const struct h2_stream *s, unsigned i)
+{
+    struct set x;
+    size_t n;
+    make_set(&x, i);
+    const struct wire_header *h = h2_headers(s, &n);
+    assert_bytes(h2_method(s), BYTES_LIT("GET"));
+    assert_bytes(h2_authority(s), BYTES_LIT("a"));
+    assert_bytes(h2_path(s), x.h[3].value);
+    assert_int_equal(n, x.n - 4);
+    for (size_t k = 0; k < n; k++) {
+        assert_bytes(h[k].name, x.h[4 + k].name);
+        assert_bytes(h[k].value, x.h[4 + k].value);
+    }
+}
+
+static void headers_that_come_again_are_those_that_were_sent(void **state)
+{
+    (void)state;
+    struct world w = {0};
+    struct h2_stream *held[HELD] = {0};
+    assert_true(pair_open(&w.p, NULL, &events, NULL, &events, &w));
+    for (unsigned i = 0; i < SETS; i++) {
+        struct set x;
+        struct wire_header answer =
+            WIRE_HEADER(BYTES_LIT("x-answer"), i % 5 ? BYTES_LIT("a") : BYTES_LIT("b"));
+        make_set(&x, i);
+        if (held[i % HELD])
+            check_set(held[i % HELD], i - HELD);
+        h2_release(held[i % HELD]);
+        held[i % HELD] = NULL;
+        if (i % 150 == 149) /* a time without streams: what is known may be forgotten */
+            for (unsigned k = 0; k < HELD; k++) {
+                h2_release(held[k]);
+                held[k] = NULL;
+            }
+        assert_int_equal(h2_request(w.p.client, x.h, x.n, true, NULL, &w.client), ST_OK);
+        assert_true(pair_pump(&w.p));
+        held[i % HELD] = w.server;
+        check_set(w.server, i);
+        assert_int_equal(h2_respond(w.server, i % 9 ? 200 : 404, &answer, 1, true), ST_OK);
+        assert_true(pair_pump(&w.p));
+        struct bytes said;
+        assert_int_equal(h2_status(w.client), i % 9 ? 200 : 404);
+        assert_true(h2_header(w.client, BYTES_LIT("x-answer"), &said));
+        assert_bytes(said, answer.value);
+        h2_release(w.client);
+    }
+    h2_conn_free(w.p.server); /* those held stay readable */
+    w.p.server = NULL;
+    for (unsigned i = SETS - HELD; i < SETS; i++) {
+        if (held[i % HELD])
+            check_set(held[i % HELD], i);
+        h2_release(held[i % HELD]);
+    }
+    pair_close(&w.p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -308,6 +397,7 @@ int main(void)
         cmocka_unit_test(a_released_response_still_goes_out),
         cmocka_unit_test(a_held_stream_counts),
         cmocka_unit_test(many_and_long_headers_fit),
+        cmocka_unit_test(headers_that_come_again_are_those_that_were_sent),
         cmocka_unit_test(pings_come_back),
         cmocka_unit_test(an_aborted_connection_says_so_once),
         cmocka_unit_test(an_idle_connection_gives_memory_back),
