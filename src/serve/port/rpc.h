@@ -41,7 +41,7 @@ enum status rpc_send_parts(struct rpc *r, const struct h2_part *parts, size_t n)
 enum status rpc_send_headers(struct rpc *r, const struct wire_header *metadata,
                              size_t n) WARN_UNUSED;
 bool rpc_sends_gzip(const struct rpc *r); /* the client says that it deflates */
-void rpc_use_gzip(struct rpc *r); /* deflate from here on, if the client takes that */
+void rpc_use_gzip(struct rpc *r);         /* deflate from here on, if the client takes that */
 
 /* A message and OK, never waiting: the end of a unary call. */
 enum status rpc_respond(struct rpc *r, struct bytes message) WARN_UNUSED;

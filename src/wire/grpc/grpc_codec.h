@@ -73,7 +73,8 @@ struct grpc_decoder {
     uint8_t prefix[GRPC_PREFIX];
     uint8_t prefix_len;
     struct grpc_message *partial, *taken;
-    struct grpc_message *own; /* room for a message of at most own_len bytes, NULL: none, or in use */
+    struct grpc_message
+        *own; /* room for a message of at most own_len bytes, NULL: none, or in use */
     size_t own_len;
     struct list ready;
     size_t prefix_owed;
