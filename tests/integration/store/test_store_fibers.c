@@ -242,9 +242,10 @@ static void read_on(void *arg)
         if (store_get(f->s, BYTES(key, sizeof key), VERSION_NONE, &buf, &rec, NULL) != ST_NOT_FOUND)
             f->failed++;
         buf_deinit(&buf);
-        env_sleep_ms(env_linux(), 1);
         store_stats(f->s, &now);
         still = now.table_bytes > FULL && now.writes == before.writes ? still + 1 : 0;
+        if (still)
+            env_sleep_ms(env_linux(), 1);
         fiber_yield();
     }
     f->failed += atomic_load(&hold.give_up);
