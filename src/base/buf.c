@@ -96,14 +96,6 @@ static inline void put_be(uint8_t *p, uint64_t v, size_t n)
         p[n - 1 - i] = (uint8_t)(v >> (8 * i));
 }
 
-static inline uint64_t get_le(const uint8_t *p, size_t n)
-{
-    uint64_t v = 0;
-    for (size_t i = n; i-- > 0;)
-        v = v << 8 | p[i];
-    return v;
-}
-
 static inline uint64_t get_be(const uint8_t *p, size_t n)
 {
     uint64_t v = 0;
@@ -189,42 +181,6 @@ uint8_t *buf_steal(struct buf *b, size_t *ret_len)
     b->data = NULL;
     b->len = b->cap = 0;
     return data;
-}
-
-bool read_bytes(struct reader *r, size_t len, struct bytes *ret)
-{
-    if (reader_left(r) < len)
-        return false;
-    *ret = (struct bytes){r->p, len};
-    if (len)
-        r->p += len;
-    return true;
-}
-
-bool read_u8(struct reader *r, uint8_t *ret)
-{
-    if (reader_left(r) < 1)
-        return false;
-    *ret = *r->p++;
-    return true;
-}
-
-bool read_le32(struct reader *r, uint32_t *ret)
-{
-    struct bytes raw;
-    if (!read_bytes(r, 4, &raw))
-        return false;
-    *ret = (uint32_t)get_le(raw.data, 4);
-    return true;
-}
-
-bool read_le64(struct reader *r, uint64_t *ret)
-{
-    struct bytes raw;
-    if (!read_bytes(r, 8, &raw))
-        return false;
-    *ret = get_le(raw.data, 8);
-    return true;
 }
 
 bool read_be32(struct reader *r, uint32_t *ret)

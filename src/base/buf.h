@@ -57,9 +57,6 @@ static inline size_t reader_left(const struct reader *r)
 {
     return (size_t)(r->end - r->p);
 }
-bool read_u8(struct reader *r, uint8_t *ret);
-bool read_le32(struct reader *r, uint32_t *ret);
-bool read_le64(struct reader *r, uint64_t *ret);
 bool read_be32(struct reader *r, uint32_t *ret);
 bool read_be64(struct reader *r, uint64_t *ret);
 bool read_varint_long(struct reader *r, uint64_t *ret);
@@ -71,6 +68,42 @@ static inline bool read_varint(struct reader *r, uint64_t *ret)
     *ret = *r->p++;
     return true;
 }
-bool read_bytes(struct reader *r, size_t len, struct bytes *ret);
+/* Inline, because a put reads some hundred of them, three times its entry among that. */
+static inline bool read_bytes(struct reader *r, size_t len, struct bytes *ret)
+{
+    if (reader_left(r) < len)
+        return false;
+    *ret = (struct bytes){r->p, len};
+    if (len)
+        r->p += len;
+    return true;
+}
+static inline bool read_u8(struct reader *r, uint8_t *ret)
+{
+    if (reader_left(r) < 1)
+        return false;
+    *ret = *r->p++;
+    return true;
+}
+static inline uint32_t buf__le32(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+static inline bool read_le32(struct reader *r, uint32_t *ret)
+{
+    struct bytes raw;
+    if (!read_bytes(r, 4, &raw))
+        return false;
+    *ret = buf__le32(raw.data);
+    return true;
+}
+static inline bool read_le64(struct reader *r, uint64_t *ret)
+{
+    struct bytes raw;
+    if (!read_bytes(r, 8, &raw))
+        return false;
+    *ret = buf__le32(raw.data) | (uint64_t)buf__le32(raw.data + 4) << 32;
+    return true;
+}
 
 #endif
