@@ -16,20 +16,16 @@ struct pending {
     uint8_t kind;
 };
 
-/* Keys that are looked up together. */
-struct together {
-    struct bytes keys[ENGINE_LOOKUP_MAX], live[ENGINE_LOOKUP_MAX];
-    const struct table_entry *newest[ENGINE_LOOKUP_MAX];
-};
-
 struct drain {
     struct engine_view *view;
     struct engine_sink *sink;
     uint64_t range;
     struct version done;        /* versions at or below were drained before */
     struct engine_cursor *past; /* opened when first needed */
+    struct bytes *keys;         /* all that have an entry, in order */
+    const struct table_entry **newest;
+    size_t n_keys;
     struct engine_lookup *lookup;
-    struct together *together;
     struct pending *pending;
     size_t n_pending, cap_pending;
     bool deletes; /* this table had one */
@@ -141,33 +137,41 @@ static enum status drain_key(struct drain *d, struct bytes key, const struct tab
     return put_past(d, &current, err);
 }
 
-static enum status drain_keys(struct drain *d, const struct table *t, struct err *err)
+/* All keys first: while rows of the first are written, those of the next are being looked up. */
+static enum status list_keys(struct drain *d, const struct table *t, struct err *err)
 {
-    struct together *g = d->together;
+    uint64_t cap = table_keys(t);
     struct table_iter it;
+    d->keys = mem_alloc(cap * sizeof(*d->keys));
+    d->newest = mem_alloc(cap * sizeof(const struct table_entry *));
+    if (!d->keys || !d->newest)
+        return no_memory(err);
     table_iter_init(&it, t);
-    bool more = table_iter_first(&it);
-    while (more) {
-        size_t n = 0;
-        for (; more && n < ENGINE_LOOKUP_MAX; more = table_iter_next(&it)) {
-            g->keys[n] = table_iter_key(&it);
-            g->newest[n] = table_iter_find(&it, VERSION_MAX);
-            if (engine_key_reserved(g->keys[n]))
-                return err_set(err, ST_INVALID_ARGUMENT,
-                               "key starts with ff ff ff ff, which is reserved");
-            if (g->newest[n])
-                n++;
-        }
-        enum status st = ST_OK;
-        for (size_t done = 0, got = 0; st == ST_OK && done < n; done += got) {
-            st = d->lookup->ops->rows(d->lookup, g->keys + done, n - done, g->live, &got, err);
-            for (size_t i = 0; st == ST_OK && i < got; i++)
-                st = drain_key(d, g->keys[done + i], g->newest[done + i], g->live[i], err);
-        }
-        if (st != ST_OK)
-            return st;
+    for (bool more = table_iter_first(&it); more; more = table_iter_next(&it)) {
+        struct bytes key = table_iter_key(&it);
+        const struct table_entry *newest = table_iter_find(&it, VERSION_MAX);
+        if (engine_key_reserved(key))
+            return err_set(err, ST_INVALID_ARGUMENT,
+                           "key starts with ff ff ff ff, which is reserved");
+        if (!newest)
+            continue;
+        ASSERT(d->n_keys < cap);
+        d->keys[d->n_keys] = key;
+        d->newest[d->n_keys++] = newest;
     }
     return ST_OK;
+}
+
+static enum status drain_keys(struct drain *d, struct err *err)
+{
+    struct bytes live[ENGINE_LOOKUP_MAX];
+    enum status st = ST_OK;
+    for (size_t done = 0, got = 0; st == ST_OK && done < d->n_keys; done += got) {
+        st = d->lookup->ops->rows(d->lookup, live, &got, err);
+        for (size_t i = 0; st == ST_OK && i < got; i++)
+            st = drain_key(d, d->keys[done + i], d->newest[done + i], live[i], err);
+    }
+    return st;
 }
 
 /* A when row's place among the others. */
@@ -295,13 +299,14 @@ enum status engine_drain_rows(struct engine_view *v, uint64_t range, const struc
     enum status st = ST_OK;
     d.cap_pending = table_count(t);
     d.pending = mem_alloc(d.cap_pending * sizeof(*d.pending));
-    d.together = mem_alloc(sizeof(*d.together));
-    if (!d.pending || !d.together)
+    if (!d.pending)
         st = no_memory(err);
     if (st == ST_OK)
-        st = v->ops->lookup(v, table_keys(t), &d.lookup, err);
+        st = list_keys(&d, t, err);
     if (st == ST_OK)
-        st = drain_keys(&d, t, err);
+        st = v->ops->lookup(v, d.keys, d.n_keys, &d.lookup, err);
+    if (st == ST_OK)
+        st = drain_keys(&d, err);
     if (st == ST_OK)
         st = drain_when(&d, err);
     if (st == ST_OK) {
@@ -313,7 +318,8 @@ enum status engine_drain_rows(struct engine_view *v, uint64_t range, const struc
     if (d.lookup)
         d.lookup->ops->close(d.lookup);
     engine_cursor_close(d.past);
-    mem_free(d.together);
+    mem_free(d.keys);
+    mem_free(d.newest);
     mem_free(d.pending);
     buf_deinit(&d.key);
     buf_deinit(&d.value);

@@ -40,17 +40,16 @@ static inline void engine_cursor_close(struct engine_cursor *c)
         c->ops->close(c);
 }
 
-/* Live rows of many keys at once, for a drain. */
+/* Live rows of many keys, for a drain. */
 struct engine_lookup {
     const struct engine_lookup_ops *ops;
 };
-enum { ENGINE_LOOKUP_MAX = 512 };
+enum { ENGINE_LOOKUP_MAX = 256 };
 struct engine_lookup_ops {
-    /* n <= ENGINE_LOOKUP_MAX ascending keys, above those answered by earlier calls. Answers the
-     * first *ret_n >= 1 of them, fewer where rows are large. ret[i].data == NULL: absent. Values
-     * are borrowed until the next call. */
-    enum status (*rows)(struct engine_lookup *l, const struct bytes *keys, size_t n,
-                        struct bytes *ret, size_t *ret_n, struct err *err);
+    /* Of the next *ret_n keys, 1 to ENGINE_LOOKUP_MAX of them, in ret[0] onwards. ret[i].data == NULL:
+     * absent. Values are borrowed until the next call. Not called once all keys are answered, nor
+     * after an error. */
+    enum status (*rows)(struct engine_lookup *l, struct bytes *ret, size_t *ret_n, struct err *err);
     void (*close)(struct engine_lookup *l);
 };
 
@@ -80,8 +79,10 @@ struct engine_view_ops {
     enum status (*row)(struct engine_view *v, enum engine_family f, struct bytes key,
                        unsigned flags, struct bytes *ret, struct engine_pin *ret_pin,
                        struct err *err);
-    enum status (*lookup)(struct engine_view *v, uint64_t expected_keys, struct engine_lookup **ret,
-                          struct err *err);
+    /* Ascending keys, which stay where they are until the lookup is closed: it may be ahead of what
+     * it was asked for. */
+    enum status (*lookup)(struct engine_view *v, const struct bytes *keys, size_t n,
+                          struct engine_lookup **ret, struct err *err);
 };
 
 /* The range's mark; NULL when it has none. */

@@ -177,18 +177,24 @@ static enum status view_row(struct engine_view *v, enum engine_family f, struct 
 struct lookup {
     struct engine_lookup base;
     struct engine_snapshot *s;
+    const struct bytes *keys;
+    size_t n; /* of them are not answered yet */
 };
 
-static enum status lookup_rows(struct engine_lookup *base, const struct bytes *keys, size_t n,
-                               struct bytes *ret, size_t *ret_n, struct err *err)
+static enum status lookup_rows(struct engine_lookup *base, struct bytes *ret, size_t *ret_n,
+                               struct err *err)
 {
-    const struct mem_rows *rows = &((struct lookup *)base)->s->rows[ENGINE_LIVE];
+    struct lookup *l = (struct lookup *)base;
+    const struct mem_rows *rows = &l->s->rows[ENGINE_LIVE];
+    size_t n = l->n < ENGINE_LOOKUP_MAX ? l->n : ENGINE_LOOKUP_MAX;
     (void)err;
     for (size_t i = 0; i < n; i++) {
-        size_t at = mem__rows_find(rows, keys[i]);
-        bool found = at < rows->n && bytes_eq(mem_row_key(rows->list[at]), keys[i]);
+        size_t at = mem__rows_find(rows, l->keys[i]);
+        bool found = at < rows->n && bytes_eq(mem_row_key(rows->list[at]), l->keys[i]);
         ret[i] = found ? mem_row_value(rows->list[at]) : (struct bytes){0};
     }
+    l->keys += n;
+    l->n -= n;
     *ret_n = n;
     return ST_OK;
 }
@@ -201,15 +207,16 @@ static void lookup_close(struct engine_lookup *base)
 
 static const struct engine_lookup_ops lookup_ops = {lookup_rows, lookup_close};
 
-static enum status view_lookup(struct engine_view *v, uint64_t expected, struct engine_lookup **ret,
-                               struct err *err)
+static enum status view_lookup(struct engine_view *v, const struct bytes *keys, size_t n,
+                               struct engine_lookup **ret, struct err *err)
 {
-    (void)expected;
     struct lookup *l = mem_zalloc(sizeof(*l));
     if (!l)
         return err_set(err, ST_NO_MEMORY, "live rows");
     l->base.ops = &lookup_ops;
     l->s = mem__state_ref((struct engine_snapshot *)v);
+    l->keys = keys;
+    l->n = n;
     *ret = &l->base;
     return ST_OK;
 }

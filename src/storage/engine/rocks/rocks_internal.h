@@ -134,8 +134,8 @@ uint64_t rocks__property(const struct rocks *e, enum engine_family f,
                          const char *name); /* 0 when unknown */
 
 /* rocks_lookup.c */
-enum status rocks__lookup(struct engine_view *v, uint64_t expected, struct engine_lookup **ret,
-                          struct err *err) WARN_UNUSED;
+enum status rocks__lookup(struct engine_view *v, const struct bytes *keys, size_t n,
+                          struct engine_lookup **ret, struct err *err) WARN_UNUSED;
 
 /* rocks_sink.c */
 struct engine_sink *rocks__sink_new(struct rocks *e); /* NULL: no memory */

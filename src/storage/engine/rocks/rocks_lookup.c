@@ -2,8 +2,9 @@
  *
  * Two ways: walking along with the keys when they lie dense among the rows, else batched gets, which
  * the bloom filters keep cheap for new keys. Where the rows do not fit into memory each get waits for
- * the disk, and unpacks a block for one or two rows; so the gets of one call are shared out among a
- * few threads. */
+ * the disk, and unpacks a block for one or two rows; so a few threads get ahead of the caller: they
+ * take the keys a slot at a time, in order, and copy what they find. A caller who finds its slot
+ * not begun, or has nothing else to do, gets along with them. */
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "storage/engine/rocks/rocks_internal.h"
@@ -13,53 +14,46 @@
 enum {
     DENSE = 8,
     WALK_STEPS = 12,
-    LOOKUP_BYTES = 4 << 20,
-    SHARE = 32,        /* RocksDB takes that many keys at a time */
-    HELPERS = 3,       /* threads beside the caller's */
-    HELPED_MIN = 4096, /* keys in all, for which threads are worth starting */
+    LOOKUP_BYTES = 4 << 20, /* of rows that were got ahead, about */
+    SLOT_KEEPS = 256 << 10, /* bytes that a slot keeps for its next keys */
+    SHARE = 32,             /* RocksDB takes that many keys at a time */
+    SLOTS = 8,              /* that many times ENGINE_LOOKUP_MAX keys ahead */
+    HELPERS = 3,            /* threads beside the caller's */
+    HELPED_MIN = 4096,      /* keys in all, for which threads are worth starting */
 };
 
-/* Some of the keys of one call, and what came of them. */
-struct share {
+/* Some of the keys, and what came of them. Whoever began it has it until it is done. */
+struct slot {
     const struct bytes *keys;
     size_t n;
-    rocksdb_pinnableslice_t **slices;
+    bool done;
+    struct bytes rows[ENGINE_LOOKUP_MAX];
+    struct buf bytes;
     enum status st;
     struct err err;
-};
-
-struct lookup;
-struct helper {
-    struct lookup *l;
-    struct env_thread thread;
-    struct share share; /* n > 0: to be done. Under the lookup's lock but while it is done */
 };
 
 struct lookup {
     struct engine_lookup base;
     struct engine_snapshot *s;
-    struct engine_cursor *walk; /* NULL: batched gets */
-    bool started, empty;
-    size_t batch;
-    struct buf bytes;
-    rocksdb_pinnableslice_t *slices[ENGINE_LOOKUP_MAX];
-    size_t n_slices;
+    const struct bytes *keys;
+    size_t n, next; /* keys[next] is the first that is not being looked up */
+    size_t batch;   /* keys of a slot */
+    bool empty;
 
-    struct env_mutex lock;
+    struct engine_cursor *walk; /* NULL: batched gets */
+    bool started;
+    struct buf bytes;
+
+    struct env_mutex lock; /* of what follows, and `next`, once there are helpers */
     struct env_cond work, done;
     bool stop;
-    unsigned n_helpers, want_helpers, busy;
-    struct helper helpers[HELPERS];
+    size_t begun, answered; /* slots; a slot is free again when the one after it is asked for */
+    size_t held;            /* bytes in slots that are done */
+    unsigned n_helpers, want_helpers;
+    struct env_thread helpers[HELPERS];
+    struct slot slots[SLOTS];
 };
-
-static void drop_slices(struct lookup *l)
-{
-    for (size_t i = 0; i < l->n_slices; i++) {
-        if (l->slices[i])
-            rocksdb_pinnableslice_destroy(l->slices[i]);
-    }
-    l->n_slices = 0;
-}
 
 static enum status walk_to(struct lookup *l, struct bytes key, struct err *err)
 {
@@ -77,12 +71,12 @@ static enum status walk_to(struct lookup *l, struct bytes key, struct err *err)
     return c->ops->seek(c, key, err);
 }
 
-static enum status walk_rows(struct lookup *l, const struct bytes *keys, size_t n,
-                             struct bytes *ret, size_t *ret_n, struct err *err)
+static enum status walk_rows(struct lookup *l, struct bytes *ret, size_t *ret_n, struct err *err)
 {
-    size_t at[ENGINE_LOOKUP_MAX], i;
+    const struct bytes *keys = l->keys + l->next;
+    size_t at[ENGINE_LOOKUP_MAX], i, n = l->n - l->next;
     buf_clear(&l->bytes);
-    for (i = 0; i < n && l->bytes.len < LOOKUP_BYTES; i++) {
+    for (i = 0; i < n && i < ENGINE_LOOKUP_MAX && l->bytes.len < LOOKUP_BYTES; i++) {
         enum status st = walk_to(l, keys[i], err);
         if (st != ST_OK)
             return st;
@@ -100,50 +94,103 @@ static enum status walk_rows(struct lookup *l, const struct bytes *keys, size_t 
         if (at[j] != SIZE_MAX)
             ret[j].data = l->bytes.data + at[j];
     }
+    l->next += i;
     *ret_n = i;
     return ST_OK;
 }
 
-static void get_share(const struct lookup *l, struct share *h)
+/* Copies rows[at...] of the slot; their `data` is set once all have come, for the buffer may move. The
+ * first of them tell how much room the rest will take. */
+static enum status take_rows(struct slot *s, size_t at, size_t n, rocksdb_pinnableslice_t **found,
+                             struct err *err)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        s->rows[at + i] = (struct bytes){0};
+        if (!found[i])
+            continue;
+        const char *data = rocksdb_pinnableslice_value(found[i], &s->rows[at + i].len);
+        s->rows[at + i].data = (const uint8_t *)data;
+        sum += s->rows[at + i].len;
+    }
+    enum status st = buf_reserve(&s->bytes, at == 0 ? sum / n * s->n + sum % n : sum);
+    for (size_t i = 0; i < n; i++) {
+        if (st == ST_OK && found[i])
+            st = buf_append(&s->bytes, s->rows[at + i].data, s->rows[at + i].len);
+        if (found[i])
+            rocksdb_pinnableslice_destroy(found[i]);
+    }
+    return st == ST_OK ? ST_OK : err_set(err, st, "live rows");
+}
+
+static enum status get_rows(const struct lookup *l, struct slot *s, size_t at, size_t n,
+                            struct err *err)
 {
     const char *ptrs[SHARE];
     size_t sizes[SHARE];
     char *errs[SHARE];
-    h->st = ST_OK;
-    for (size_t at = 0; at < h->n; at += SHARE) {
-        size_t n = h->n - at < SHARE ? h->n - at : SHARE;
-        for (size_t i = 0; i < n; i++) {
-            ptrs[i] = (const char *)h->keys[at + i].data;
-            sizes[i] = h->keys[at + i].len;
-        }
-        rocksdb_batched_multi_get_cf(l->s->e->db, l->s->read[ROCKS_READ_MANY],
-                                     l->s->e->cf[ENGINE_LIVE], n, ptrs, sizes, h->slices + at, errs,
-                                     true);
-        for (size_t i = 0; i < n; i++) {
-            if (errs[i] && h->st == ST_OK)
-                h->st = rocks__error(errs[i], "get of many", &h->err);
-            else if (errs[i])
-                rocksdb_free(errs[i]);
-        }
+    rocksdb_pinnableslice_t *found[SHARE];
+    enum status st = ST_OK;
+    for (size_t i = 0; i < n; i++) {
+        ptrs[i] = (const char *)s->keys[at + i].data;
+        sizes[i] = s->keys[at + i].len;
     }
+    rocksdb_batched_multi_get_cf(l->s->e->db, l->s->read[ROCKS_READ_MANY], l->s->e->cf[ENGINE_LIVE],
+                                 n, ptrs, sizes, found, errs, true);
+    for (size_t i = 0; i < n; i++) {
+        if (errs[i] && st == ST_OK)
+            st = rocks__error(errs[i], "get of many", err);
+        else if (errs[i])
+            rocksdb_free(errs[i]);
+    }
+    enum status copied = take_rows(s, at, n, found, err);
+    return st != ST_OK ? st : copied;
+}
+
+static void get_slot(const struct lookup *l, struct slot *s)
+{
+    s->st = ST_OK;
+    err_init(&s->err);
+    buf_clear(&s->bytes);
+    for (size_t at = 0; s->st == ST_OK && at < s->n; at += SHARE)
+        s->st = get_rows(l, s, at, s->n - at < SHARE ? s->n - at : SHARE, &s->err);
+    size_t off = 0;
+    for (size_t i = 0; s->st == ST_OK && i < s->n; i++) {
+        if (!s->rows[i].data)
+            continue;
+        s->rows[i].data = s->bytes.data + off;
+        off += s->rows[i].len;
+    }
+}
+
+/* Begins the next slot and sees it done, if there is one to begin; with the lock held, but meanwhile. */
+static bool get_next(struct lookup *l)
+{
+    bool ahead = l->begun > l->answered;
+    if (l->next == l->n || l->begun - l->answered >= SLOTS - 1 ||
+        (ahead && (l->held > LOOKUP_BYTES || l->batch < ENGINE_LOOKUP_MAX)))
+        return false;
+    struct slot *s = &l->slots[l->begun++ % SLOTS];
+    s->keys = l->keys + l->next;
+    s->n = l->n - l->next < l->batch ? l->n - l->next : l->batch;
+    s->done = false;
+    l->next += s->n;
+    env_mutex_unlock(&l->lock);
+    get_slot(l, s);
+    env_mutex_lock(&l->lock);
+    s->done = true;
+    l->held += s->bytes.len;
+    env_cond_signal(&l->done);
+    return true;
 }
 
 static void help(void *arg)
 {
-    struct helper *h = arg;
-    struct lookup *l = h->l;
+    struct lookup *l = arg;
     env_mutex_lock(&l->lock);
-    for (;;) {
-        while (!l->stop && h->share.n == 0)
+    while (!l->stop) {
+        if (!get_next(l))
             env_cond_wait(&l->work, &l->lock);
-        if (h->share.n == 0)
-            break;
-        env_mutex_unlock(&l->lock);
-        get_share(l, &h->share);
-        env_mutex_lock(&l->lock);
-        h->share.n = 0;
-        if (--l->busy == 0)
-            env_cond_signal(&l->done);
     }
     env_mutex_unlock(&l->lock);
 }
@@ -154,9 +201,7 @@ static void start_helpers(struct lookup *l)
     struct err ignored;
     err_init(&ignored);
     for (; l->want_helpers > 0; l->want_helpers--) {
-        struct helper *h = &l->helpers[l->n_helpers];
-        h->l = l;
-        if (env_thread_start(&h->thread, "varve-lookup", help, h, &ignored) != ST_OK)
+        if (env_thread_start(&l->helpers[l->n_helpers], "varve-lookup", help, l, &ignored) != ST_OK)
             break;
         l->n_helpers++;
     }
@@ -170,71 +215,49 @@ static void stop_helpers(struct lookup *l)
     env_cond_broadcast(&l->work);
     env_mutex_unlock(&l->lock);
     for (unsigned i = 0; i < l->n_helpers; i++)
-        env_thread_join(&l->helpers[i].thread);
+        env_thread_join(&l->helpers[i]);
 }
 
-/* The first share stays with the caller; SHARE keys at least each. */
-static enum status get_shared(struct lookup *l, const struct bytes *keys, size_t n, struct err *err)
+/* The slot that was answered last may be begun anew once the next one is asked for. */
+static void give_back(struct lookup *l)
 {
-    size_t each = (n + l->n_helpers) / (l->n_helpers + 1), at;
-    each = (each + SHARE - 1) / SHARE * SHARE;
-    struct share own = {.keys = keys, .n = n < each ? n : each, .slices = l->slices};
-    unsigned given = 0;
+    struct slot *s = &l->slots[(l->answered + SLOTS - 1) % SLOTS];
+    l->held -= s->bytes.len;
+    if (s->bytes.cap > SLOT_KEEPS)
+        buf_deinit(&s->bytes);
+    buf_clear(&s->bytes);
+}
+
+static enum status batch_rows(struct lookup *l, struct bytes *ret, size_t *ret_n, struct err *err)
+{
+    start_helpers(l);
     env_mutex_lock(&l->lock);
-    for (at = own.n; at < n; at += each) {
-        struct share *h = &l->helpers[given++].share;
-        *h = (struct share){
-            .keys = keys + at, .n = n - at < each ? n - at : each, .slices = l->slices + at};
-    }
-    l->busy = given;
-    if (given)
+    give_back(l);
+    if (l->n_helpers)
         env_cond_broadcast(&l->work);
-    env_mutex_unlock(&l->lock);
-    get_share(l, &own);
-    env_mutex_lock(&l->lock);
-    while (l->busy)
-        env_cond_wait(&l->done, &l->lock);
-    env_mutex_unlock(&l->lock);
-    l->n_slices = n;
-    const struct share *bad = own.st != ST_OK ? &own : NULL;
-    for (unsigned i = 0; !bad && i < given; i++) {
-        if (l->helpers[i].share.st != ST_OK)
-            bad = &l->helpers[i].share;
+    struct slot *s = &l->slots[l->answered % SLOTS];
+    while (l->begun == l->answered || !s->done) {
+        if (!get_next(l))
+            env_cond_wait(&l->done, &l->lock);
     }
-    return bad ? err_set(err, bad->st, "%s", bad->err.detail) : ST_OK;
+    l->answered++;
+    env_mutex_unlock(&l->lock);
+    memcpy(ret, s->rows, s->n * sizeof(*ret));
+    *ret_n = s->n;
+    return s->st == ST_OK ? ST_OK : err_set(err, s->st, "%s", s->err.detail);
 }
 
-static enum status batch_rows(struct lookup *l, const struct bytes *keys, size_t n,
-                              struct bytes *ret, size_t *ret_n, struct err *err)
-{
-    drop_slices(l);
-    n = n < l->batch ? n : l->batch;
-    if (n > SHARE && l->want_helpers)
-        start_helpers(l);
-    enum status st = get_shared(l, keys, n, err);
-    for (size_t i = 0; i < n; i++) {
-        ret[i] = (struct bytes){0};
-        if (!l->slices[i])
-            continue;
-        const char *data = rocksdb_pinnableslice_value(l->slices[i], &ret[i].len);
-        ret[i].data = (const uint8_t *)data;
-    }
-    *ret_n = n;
-    return st;
-}
-
-static enum status lookup_rows(struct engine_lookup *base, const struct bytes *keys, size_t n,
-                               struct bytes *ret, size_t *ret_n, struct err *err)
+static enum status lookup_rows(struct engine_lookup *base, struct bytes *ret, size_t *ret_n,
+                               struct err *err)
 {
     struct lookup *l = (struct lookup *)base;
-    ASSERT(n > 0 && n <= ENGINE_LOOKUP_MAX);
-    if (l->empty) {
-        memset(ret, 0, n * sizeof(*ret));
-        *ret_n = n;
-        return ST_OK;
-    }
-    return l->walk ? walk_rows(l, keys, n, ret, ret_n, err)
-                   : batch_rows(l, keys, n, ret, ret_n, err);
+    ASSERT(l->next < l->n || l->answered < l->begun);
+    if (!l->empty)
+        return l->walk ? walk_rows(l, ret, ret_n, err) : batch_rows(l, ret, ret_n, err);
+    *ret_n = l->n - l->next < ENGINE_LOOKUP_MAX ? l->n - l->next : ENGINE_LOOKUP_MAX;
+    memset(ret, 0, *ret_n * sizeof(*ret));
+    l->next += *ret_n;
+    return ST_OK;
 }
 
 static void lookup_close(struct engine_lookup *base)
@@ -244,17 +267,18 @@ static void lookup_close(struct engine_lookup *base)
     env_cond_deinit(&l->done);
     env_cond_deinit(&l->work);
     env_mutex_deinit(&l->lock);
-    drop_slices(l);
     engine_cursor_close(l->walk);
     buf_deinit(&l->bytes);
+    for (size_t i = 0; i < SLOTS; i++)
+        buf_deinit(&l->slots[i].bytes);
     rocks__let_go(l->s->e);
     mem_free(l);
 }
 
 static const struct engine_lookup_ops lookup_ops = {lookup_rows, lookup_close};
 
-enum status rocks__lookup(struct engine_view *v, uint64_t expected, struct engine_lookup **ret,
-                          struct err *err)
+enum status rocks__lookup(struct engine_view *v, const struct bytes *keys, size_t n,
+                          struct engine_lookup **ret, struct err *err)
 {
     struct engine_snapshot *s = (struct engine_snapshot *)v;
     struct lookup *l = mem_zalloc(sizeof(*l));
@@ -262,13 +286,15 @@ enum status rocks__lookup(struct engine_view *v, uint64_t expected, struct engin
         return err_set(err, ST_NO_MEMORY, "live rows");
     l->base.ops = &lookup_ops;
     l->s = s;
+    l->keys = keys;
+    l->n = n;
     uint64_t rows = v->rows[ENGINE_LIVE];
     uint64_t bytes = rocks__property(s->e, ENGINE_LIVE, "rocksdb.live-sst-files-size");
     uint64_t fit = LOOKUP_BYTES / (bytes / (rows + 1) + 1);
     l->batch = fit == 0 ? 1 : fit < ENGINE_LOOKUP_MAX ? (size_t)fit : ENGINE_LOOKUP_MAX;
     l->empty = v->n_marks == 0 && bytes == 0;
     enum status st = ST_OK;
-    if (!l->empty && rows / DENSE <= expected)
+    if (!l->empty && rows / DENSE <= n)
         st = v->ops->cursor(v, ENGINE_LIVE, ENGINE_BULK, NULL, &l->walk, err);
     if (st != ST_OK) {
         mem_free(l);
@@ -277,7 +303,8 @@ enum status rocks__lookup(struct engine_view *v, uint64_t expected, struct engin
     env_mutex_init(&l->lock);
     env_cond_init(&l->work);
     env_cond_init(&l->done);
-    l->want_helpers = !l->walk && expected >= HELPED_MIN ? HELPERS : 0;
+    if (!l->walk && n >= HELPED_MIN && l->batch == ENGINE_LOOKUP_MAX)
+        l->want_helpers = HELPERS;
     rocks__hold(s->e);
     *ret = &l->base;
     return ST_OK;
