@@ -377,6 +377,11 @@ void raft_checker_free(struct raft_checker *c);
  * and term never fall. ST_INTERNAL names what is broken. A replica that restarted is announced. */
 enum status raft_check(struct raft_checker *c, struct raft *const *replicas, size_t n,
                        struct err *err) WARN_UNUSED;
+/* What is committed is safe already, and not only until the next election: nobody without the newest
+ * committed entry that raft_check has seen would get enough votes by the logs as they are in memory.
+ * `replicas` are those whose disks kept what they acknowledged; who is missing votes for nobody. */
+enum status raft_check_electable(struct raft_checker *c, struct raft *const *replicas, size_t n,
+                                 struct err *err) WARN_UNUSED;
 void raft_check_restarted(struct raft_checker *c, uint64_t replica, uint64_t durable_term);
 
 #endif

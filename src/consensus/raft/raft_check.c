@@ -232,6 +232,20 @@ static enum status check_conf(const struct raft *r, struct err *err)
     return ST_OK;
 }
 
+/* Of proposals that wait for a majority, at most. What was evicted before it was committed is given
+ * back later, and all of it when nothing waits any more. */
+static uint64_t bytes_under_way(const struct raft *r)
+{
+    uint64_t from = r->commit > r->quota_from ? r->commit : r->quota_from, bytes = 0;
+    if (r->store->evicted && r->commit < r->log.last)
+        return UINT64_MAX;
+    for (uint64_t i = from + 1; i <= r->log.last; i++) {
+        const struct raft_entry *e = raft_entry_at(r, i);
+        bytes += e ? e->payload.len : RAFT_ENTRY_MAX;
+    }
+    return bytes;
+}
+
 static enum status check_inside(const struct raft *r, struct err *err)
 {
     const struct raft__log *l = &r->log;
@@ -246,6 +260,9 @@ static enum status check_inside(const struct raft *r, struct err *err)
         return BROKEN(err, r, "entry %llu is neither durable nor in memory", (ull)l->durable + 1);
     if (raft__last_term(l) > r->term)
         return BROKEN(err, r, "the log is of a later term than %llu", (ull)r->term);
+    if (r->role == RAFT_LEADER && r->uncommitted > bytes_under_way(r))
+        return BROKEN(err, r, "%llu bytes of quota are in use for %llu that are under way",
+                      (ull)r->uncommitted, (ull)bytes_under_way(r));
     if (r->role == RAFT_LEADER && !raft__hard_durable(r))
         return BROKEN(err, r, "leads term %llu, which is not durable", (ull)r->term);
     return check_conf(r, err);
@@ -283,6 +300,47 @@ enum status raft_check(struct raft_checker *c, struct raft *const *replicas, siz
             return err_set(err, st, "raft_check: no memory");
         if (st != ST_OK)
             return st;
+    }
+    return ST_OK;
+}
+
+/* ---- who could lead ---- */
+
+/* A vote for it would be given by its log (3.6.1), whatever the terms are by now. */
+static bool grants(const struct raft *voter, const struct raft *to)
+{
+    uint64_t mine = raft__last_term(&voter->log), its = raft__last_term(&to->log);
+    return its > mine || (its == mine && to->log.last >= voter->log.last);
+}
+
+static bool could_win(const struct raft *r, uint8_t flag, struct raft *const *replicas, size_t n)
+{
+    size_t voters = 0, yes = 0;
+    for (unsigned i = 0; i < r->conf.n; i++) {
+        if (!(r->conf.member[i].flags & flag))
+            continue;
+        voters++;
+        for (size_t k = 0; k < n; k++)
+            yes += replicas[k] && replicas[k]->id == r->conf.member[i].replica &&
+                   grants(replicas[k], r);
+    }
+    return voters == 0 ? flag == RAFT_VOTER_OLD : yes > voters / 2;
+}
+
+enum status raft_check_electable(struct raft_checker *c, struct raft *const *replicas, size_t n,
+                                 struct err *err)
+{
+    uint64_t last = c->n_committed ? c->n_committed - 1 : 0;
+    if (last == 0 || c->committed[last] == 0)
+        return ST_OK;
+    for (size_t i = 0; i < n; i++) {
+        const struct raft *r = replicas[i];
+        if (!r || last <= r->log.compacted || raft_term_at(r, last) == c->committed[last])
+            continue;
+        if (could_win(r, RAFT_VOTER, replicas, n) && could_win(r, RAFT_VOTER_OLD, replicas, n))
+            return BROKEN(err, r,
+                          "%llu of term %llu is committed, and this one could lead without it",
+                          (ull)last, (ull)c->committed[last]);
     }
     return ST_OK;
 }

@@ -209,10 +209,27 @@ static void check_leaving(struct node *n, const struct raft_msg *m)
     c->grants[c->n_grants++] = (struct grant){n->replica, m->term, m->to};
 }
 
+/* Who is handed the leadership has the whole log, durably, unless a later leader has taken some of it
+ * away by now. (One that resigns asks whoever has most; a hand-over that was given up before its
+ * message could leave does not count.) */
+static void check_transfer(const struct node *n, const struct raft_msg *m)
+{
+    struct cluster *c = n->c;
+    const struct node *to = &c->nodes[m->to_store];
+    if (m->type != RAFT_MSG_TIMEOUT_NOW || n->r->transfer_to != m->to || !n->r->transfer_sent ||
+        to->replica != m->to || to->d.hs.term > m->term)
+        return;
+    struct raft_status a = status_of(n);
+    DEMAND(c, disk_has(to, a.last, a.last_term),
+           "replica %llu: leadership goes to %llu, which lacks entry %llu", (ull)n->replica,
+           (ull)m->to, (ull)a.last);
+}
+
 static void net_send(struct node *n, const struct raft_msg *m)
 {
     struct cluster *c = n->c;
     check_leaving(n, m);
+    check_transfer(n, m);
     c->msgs[m->type]++;
     unsigned copies = 1 + test_rng_chance(&c->rng, c->dup, 1000);
     for (unsigned k = 0; k < copies; k++) {
@@ -238,6 +255,12 @@ void net_deliver(struct cluster *c, size_t at)
             st = raft_store_beat(n->rs, &p.beat);
         else
             st = raft_step(n->r, &p.m);
+        /* Whoever is answered from a later term is not of an earlier one any more (3.3). */
+        DEMAND(c,
+               st != ST_OK || p.is_beat || p.m.type != RAFT_MSG_APPEND_RESP ||
+                   status_of(n).term >= p.m.term,
+               "replica %llu: stays in term %llu, and was answered in %llu", (ull)n->replica,
+               (ull)status_of(n).term, (ull)p.m.term);
         DEMAND(c,
                st == ST_OK || st == ST_PRECONDITION_FAILED || st == ST_OVERLOADED ||
                    st == ST_NO_MEMORY,
@@ -768,6 +791,8 @@ void cluster_check(struct cluster *c)
             check_commits(c, &c->nodes[s]);
     }
     enum status st = raft_check(c->checker, v, k, &err);
+    if (st == ST_OK)
+        st = raft_check_electable(c->checker, v, k, &err);
     DEMAND(c, st == ST_OK, "%s", err.detail);
 }
 
