@@ -6,6 +6,8 @@
  */
 #include "sim/cluster/run.h"
 
+#include "base/planted.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -25,11 +27,28 @@ struct trouble {
     uint64_t mask;
 };
 
+/* Leaders that fall one after the other, soon after each was elected: what was under way meets the
+ * next election, and who comes back has a log that others went on without. Afterwards, now and then,
+ * a calm: all is well for a moment, and then everybody must follow one leader and keep up. */
+struct storm {
+    struct sim_event next;
+    struct dice dice;
+    bool on, calm;
+    unsigned ways;         /* in which its leaders fall: bits of enum storm_way */
+    unsigned left;         /* strikes */
+    uint64_t mask;         /* of those that are cut off by it; 0: nobody */
+    uint64_t term;         /* of the leader seen last, */
+    unsigned leader;       /* which is struck */
+    bool strikes;          /* next; else it has waited long enough for a leader */
+    uint64_t until, index; /* a calm: what was committed when it began is everywhere by then */
+};
+
 struct nemesis {
     struct run *run;
     struct dice dice;
     struct striker strikers[FAULT_KINDS];
     struct list troubles;
+    struct storm storm;
     /* How many troubles cut each direction, or weigh on each node. */
     unsigned cuts[PLAN_NODES_MAX + 1][PLAN_NODES_MAX + 1];
     bool stopped;
@@ -387,10 +406,207 @@ static void wipe(struct nemesis *m, enum plan_fault f)
     if (!may_damage(m, n) || m->run->plan.nodes < 3)
         return;
     struck(m, f);
+    if (PLANTED(WIPED_DISK_WITH_OLD_ID)) {
+        node_wipe(n);
+        return;
+    }
     struct history_note note = {.fact = HISTORY_WIPED, .node = n->id, .group = 1};
     enum status st = history_note(m->run->history, run_now(m->run), &note);
     ASSERT(st == ST_OK);
     node_lose(n, "its disk is gone");
+}
+
+/* --- storms --- */
+
+enum storm_way { STORM_ALONE, STORM_WITH_OTHERS, STORM_KILL, STORM_POWER, STORM_NAP, STORM_WAYS };
+enum { STORM_PATIENCE = 8 /* election timeouts */, CALM_MS = 30000, CALM_LOOK_MS = 20 };
+
+static void storm_cut(struct nemesis *m, uint64_t mask)
+{
+    struct storm *s = &m->storm;
+    if (s->mask)
+        cut_groups(m, s->mask, -1);
+    if (mask)
+        cut_groups(m, mask, 1);
+    s->mask = mask;
+}
+
+static void storm_over(struct nemesis *m)
+{
+    if (!m->storm.on)
+        return;
+    run_say(m->run, "storm", "is over");
+    sim_queue_drop(sim_world_queue(m->run->world), &m->storm.next);
+    storm_cut(m, 0);
+    m->storm.on = false;
+}
+
+/* It alone, or with others, as long as they are no majority. */
+static uint64_t storm_side(struct storm *s, const struct run *r, unsigned leader, bool others)
+{
+    uint64_t mask = UINT64_C(1) << leader;
+    for (unsigned k = 1; others && k < (r->plan.nodes + 1) / 2; k++)
+        mask |= UINT64_C(1) << (1 + dice_below(&s->dice, r->plan.nodes));
+    return mask;
+}
+
+static void storm_strike(struct nemesis *m)
+{
+    struct storm *s = &m->storm;
+    struct run *r = m->run;
+    struct node *n = &r->nodes[s->leader];
+    uint64_t election = r->plan.election_ms * MS, ns;
+    unsigned way;
+    do
+        way = (unsigned)dice_below(&s->dice, STORM_WAYS);
+    while (!(s->ways >> way & 1));
+    struck(m, FAULT_STORM);
+    if (way == STORM_ALONE || way == STORM_WITH_OTHERS) {
+        uint64_t mask = storm_side(s, r, s->leader, way == STORM_WITH_OTHERS);
+        run_say(r, "storm", "cuts off node %u%s; who was before comes back", s->leader,
+                mask & (mask - 1) ? " and others" : "");
+        storm_cut(m, mask);
+        return;
+    }
+    if (dice_one_in(&s->dice, 2))
+        storm_cut(m, 0);
+    if (way == STORM_NAP && sim_machine_runs(n->machine)) {
+        ns = election * dice_between(&s->dice, 80, 250) / 100;
+        run_say(r, "storm", "node %u sleeps %llu ms", s->leader, (unsigned long long)(ns / MS));
+        sim_machine_pause(n->machine, run_now(r) + ns);
+        trouble_begin(m, ns, resume)->a = n->id;
+    } else if (way != STORM_NAP && may_go_down(m, n)) {
+        run_say(r, "storm", "node %u %s", s->leader,
+                way == STORM_POWER ? "loses power" : "is killed");
+        node_kill(n, way == STORM_POWER ? SIM_CRASH_POWER : SIM_CRASH_PROCESS_ONLY);
+        node_start_after(n, 1 * MS + dice_below(&s->dice, 2 * election));
+    }
+}
+
+static void storm_event(struct nemesis *m, void (*fn)(void *nemesis), uint64_t ns)
+{
+    m->storm.next.fn = fn;
+    m->storm.next.arg = m;
+    sim_queue_add(sim_world_queue(m->run->world), &m->storm.next, run_now(m->run) + ns);
+}
+
+/* --- calms --- */
+
+/* Of those that can: everybody follows one leader in one term, and has applied up to `index`. */
+static bool all_keep_up(const struct run *r, uint64_t index)
+{
+    struct store_role first = {0}, role;
+    for (unsigned i = 1; i <= r->plan.nodes; i++) {
+        const struct node *n = &r->nodes[i];
+        if (n->state == NODE_LOST || (n->rotten && !node_usable(n)))
+            continue;
+        if (!node_usable(n))
+            return false;
+        store_role(n->store, &role);
+        if (!first.term)
+            first = role;
+        if (role.leader == 0 || role.leader != first.leader || role.term != first.term ||
+            role.applied < index)
+            return false;
+    }
+    return true;
+}
+
+static void calm_look(void *nemesis)
+{
+    struct nemesis *m = nemesis;
+    struct run *r = m->run;
+    struct store_role role;
+    if (all_keep_up(r, m->storm.index)) {
+        run_say(r, "calm", "is over: everybody keeps up");
+        m->storm.calm = false;
+        return;
+    }
+    if (run_now(r) < m->storm.until) {
+        storm_event(m, calm_look, CALM_LOOK_MS * MS);
+        return;
+    }
+    m->storm.calm = false;
+    for (unsigned i = 1; i <= r->plan.nodes; i++)
+        if (node_usable(&r->nodes[i])) {
+            store_role(r->nodes[i].store, &role);
+            run_say(r, node_name(&r->nodes[i]), "term %llu leader %llu commit %llu applied %llu",
+                    (unsigned long long)role.term, (unsigned long long)role.leader,
+                    (unsigned long long)role.commit, (unsigned long long)role.applied);
+        }
+    run_fail(r, "not everybody follows one leader and has applied entry %llu after %d ms of calm",
+             (unsigned long long)m->storm.index, CALM_MS);
+}
+
+static void calm(struct nemesis *m)
+{
+    struct run *r = m->run;
+    struct store_role role;
+    nemesis_heal(r, false);
+    m->storm.calm = true;
+    m->storm.index = 0;
+    m->storm.until = run_now(r) + CALM_MS * MS;
+    for (unsigned i = 1; i <= r->plan.nodes; i++)
+        if (node_usable(&r->nodes[i])) {
+            store_role(r->nodes[i].store, &role);
+            if (role.commit > m->storm.index)
+                m->storm.index = role.commit;
+        }
+    storm_event(m, calm_look, CALM_LOOK_MS * MS);
+}
+
+static void storm_ends(void *nemesis)
+{
+    struct nemesis *m = nemesis;
+    storm_over(m);
+    if (dice_one_in(&m->storm.dice, 2))
+        calm(m);
+}
+
+static void storm_turn(void *nemesis)
+{
+    struct nemesis *m = nemesis;
+    struct storm *s = &m->storm;
+    uint64_t election = m->run->plan.election_ms * MS;
+    if (s->strikes)
+        storm_strike(m);
+    else
+        storm_cut(m, 0);
+    s->strikes = false;
+    if (--s->left > 0)
+        storm_event(m, storm_turn, STORM_PATIENCE * election);
+    else
+        storm_event(m, storm_ends, dice_below(&s->dice, 4 * election));
+}
+
+/* It falls from at once, over when its first entry may be committed, to after many. */
+static void storm_aims(struct nemesis *m, unsigned node, uint64_t term)
+{
+    struct storm *s = &m->storm;
+    s->term = term;
+    s->leader = node;
+    s->strikes = true;
+    storm_event(m, storm_turn, dice_below(&s->dice, UINT64_C(50000) << dice_below(&s->dice, 13)));
+}
+
+void nemesis_sees_leader(struct run *r, unsigned node, uint64_t term)
+{
+    struct nemesis *m = r->nemesis;
+    if (m && m->storm.on && m->storm.left > 0 && term > m->storm.term)
+        storm_aims(m, node, term);
+}
+
+static void storm(struct nemesis *m, enum plan_fault f)
+{
+    struct storm *s = &m->storm;
+    (void)f; /* each strike counts */
+    if (s->on || s->calm)
+        return;
+    s->on = true;
+    s->left = 3 + (unsigned)dice_below(&s->dice, 10);
+    s->ways = 1 + (unsigned)dice_below(&s->dice, (1u << STORM_WAYS) - 1);
+    run_say(m->run, "storm", "begins: %u strikes", s->left);
+    storm_aims(m, m->run->leader_node ? m->run->leader_node : 1, m->run->leader_term);
 }
 
 /* --- when --- */
@@ -415,12 +631,14 @@ static void strike(void *striker)
         [FAULT_SLOW_DISK] = disk,
         [FAULT_ROT] = rot,
         [FAULT_WIPE] = wipe,
+        [FAULT_STORM] = storm,
     };
     struct striker *s = striker;
     struct nemesis *m = s->nemesis;
     if (m->stopped)
         return;
-    how[s->fault](m, s->fault);
+    if (!m->storm.calm)
+        how[s->fault](m, s->fault);
     uint64_t every = m->run->plan.every_ms[s->fault];
     uint64_t in_ms = every / 4 + dice_below(&m->dice, every * 3 / 2 + 1);
     sim_queue_add(sim_world_queue(m->run->world), &s->next, run_now(m->run) + in_ms * MS);
@@ -430,6 +648,7 @@ void nemesis_start(struct run *r)
 {
     struct nemesis *m = sim_zalloc(sizeof *m);
     *m = (struct nemesis){.run = r, .dice = dice_fork(r->plan.seed, 'x')};
+    m->storm.dice = dice_fork(r->plan.seed, 'y' << 8);
     list_init(&m->troubles);
     r->nemesis = m;
     for (unsigned f = 0; f < FAULT_KINDS; f++) {
@@ -449,6 +668,9 @@ void nemesis_stop(struct run *r)
 
 static void end_troubles(struct nemesis *m)
 {
+    storm_over(m);
+    sim_queue_drop(sim_world_queue(m->run->world), &m->storm.next);
+    m->storm.calm = false;
     while (!list_empty(&m->troubles))
         trouble_over(container_of(m->troubles.next, struct trouble, node));
 }
@@ -505,6 +727,7 @@ void nemesis_free(struct run *r)
     struct sim_queue *q = sim_world_queue(r->world);
     for (unsigned f = 0; f < FAULT_KINDS; f++)
         sim_queue_drop(q, &m->strikers[f].next);
+    sim_queue_drop(q, &m->storm.next);
     while (!list_empty(&m->troubles)) {
         struct trouble *t = container_of(m->troubles.next, struct trouble, node);
         list_remove(&t->node);

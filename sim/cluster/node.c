@@ -23,6 +23,7 @@ static bool send_bundle(void *arg, uint64_t to_node, struct bytes bundle)
 {
     struct node *n = arg;
     run_digest(n->run, 's' << 8 | n->id, bundle.len);
+    node_speaks(n);
     promises_note(n, to_node, bundle);
     sim_net_send(sim_world_net(n->run->world), n->id, (unsigned)to_node, bundle);
     return true;
@@ -235,6 +236,38 @@ void node_lose(struct node *n, const char *why)
     n->rotten = true;
 }
 
+/* The folder and all in it, for good. */
+static void erase(struct env *e, const char *path)
+{
+    struct buf names = BUF_INIT;
+    if (env_list(e, path, &names, NULL) != ST_OK) {
+        (void)env_unlink(e, path, NULL);
+    } else {
+        for (size_t at = 0; at < names.len; at += strlen((const char *)names.data + at) + 1) {
+            char inside[300];
+            (void)snprintf(inside, sizeof inside, "%s/%s", path, (const char *)names.data + at);
+            erase(e, inside);
+        }
+        (void)env_sync_dir(e, path, NULL);
+        (void)env_rmdir(e, path, NULL);
+    }
+    buf_deinit(&names);
+}
+
+void node_wipe(struct node *n)
+{
+    struct env *disk = sim_machine_env(n->machine);
+    static const struct sim_faults none;
+    run_say(n->run, node_name(n), "gets an empty disk");
+    if (sim_machine_runs(n->machine))
+        node_kill(n, SIM_CRASH_POWER);
+    sim_set_faults(disk, &none);
+    erase(disk, "/data");
+    (void)env_sync_dir(disk, "/", NULL);
+    sim_set_faults(disk, &n->faults);
+    node_start_after(n, 100 * MS);
+}
+
 void node_receive(struct node *n, unsigned from, struct bytes bundle)
 {
     if (n->state != NODE_UP || n->inbox_bytes + bundle.len > INBOX_BYTES_MAX)
@@ -273,23 +306,51 @@ static void watch_role(struct node *n)
     ASSERT(st == ST_OK);
 }
 
-/* Raft's own invariants over all replicas that live, against all that was seen of them before. */
-static void check_raft(struct run *r)
+/* NULL: it has none now. */
+static struct raft *raft_of(const struct node *n)
 {
-    struct raft *replicas[PLAN_NODES_MAX + 1];
+    union {
+        const struct raft *in;
+        struct raft *out;
+    } raft = {.in = node_usable(n) ? store_raft(n->store) : NULL};
+    return raft.out; /* only looked at */
+}
+
+/* Raft's own invariants over replicas, against all that was seen before; then whether what is
+ * committed is safe among those whose disks were not tampered with. */
+static void check_raft(struct run *r, struct raft *const *replicas, size_t n)
+{
+    struct raft *sound[PLAN_NODES_MAX];
     struct err err;
-    size_t n = 0;
+    size_t k = 0;
     err_init(&err);
-    for (unsigned i = 1; i <= r->plan.nodes; i++) {
-        union {
-            const struct raft *in;
-            struct raft *out;
-        } raft = {.in = node_usable(&r->nodes[i]) ? store_raft(r->nodes[i].store) : NULL};
-        if (raft.in)
-            replicas[n++] = raft.out; /* only looked at */
-    }
-    if (n && raft_check(r->raft_checker, replicas, n, &err) != ST_OK)
+    for (unsigned i = 1; i <= r->plan.nodes; i++)
+        sound[k++] = r->nodes[i].rotten ? NULL : raft_of(&r->nodes[i]);
+    enum status st = raft_check(r->raft_checker, replicas, n, &err);
+    if (st == ST_OK)
+        st = raft_check_electable(r->raft_checker, sound, k, &err);
+    if (st != ST_OK)
         run_fail(r, "raft: %s", err.detail);
+}
+
+void node_speaks(struct node *n)
+{
+    struct raft *raft = raft_of(n);
+    struct raft_status now;
+    if (!raft)
+        return;
+    raft_status(raft, &now);
+    if (now.role == RAFT_LEADER && now.term != n->spoke_as_leader) {
+        n->spoke_as_leader = now.term;
+        nemesis_sees_leader(n->run, n->id, now.term);
+    }
+    if (now.commit == n->seen_commit && now.term == n->seen_term)
+        return;
+    n->seen_commit = now.commit;
+    n->seen_term = now.term;
+    struct sim_heap *heap = sim_heap_enter(NULL); /* what the checker remembers is no process's */
+    check_raft(n->run, &raft, 1);
+    sim_heap_enter(heap);
 }
 
 void node_watch(struct run *r)
@@ -297,5 +358,8 @@ void node_watch(struct run *r)
     for (unsigned i = 1; i <= r->plan.nodes; i++)
         if (node_usable(&r->nodes[i]))
             watch_role(&r->nodes[i]);
-    check_raft(r);
+    struct raft *replicas[PLAN_NODES_MAX];
+    for (unsigned i = 0; i < r->plan.nodes; i++)
+        replicas[i] = raft_of(&r->nodes[i + 1]);
+    check_raft(r, replicas, r->plan.nodes);
 }

@@ -28,8 +28,9 @@ enum { PLAN_NODES_MAX = 5 };
     X(READ_ERROR, "read-error")                                                                    \
     X(DISK_FULL, "disk-full")                                                                      \
     X(SLOW_DISK, "slow-disk")                                                                      \
-    X(ROT, "rot")   /* a bit of the log flips while the process is down */                         \
-    X(WIPE, "wipe") /* a disk is gone: its node never comes back */
+    X(ROT, "rot")     /* a bit of the log flips while the process is down */                       \
+    X(WIPE, "wipe")   /* a disk is gone: its node never comes back */                              \
+    X(STORM, "storm") /* one leader after the other falls, each soon after it was elected */
 
 enum plan_fault {
 #define X(name, text) FAULT_##name,

@@ -38,6 +38,7 @@ struct node {
     struct sim_machine *machine;
     enum node_state state;
     struct store *store; /* of the process that runs */
+    struct peers *peers; /* its links: plan.streams */
     struct env_event wake_tick, wake_inbox;
     struct list inbox, taking;
     size_t inbox_bytes;
@@ -46,8 +47,9 @@ struct node {
     bool cut_off;                 /* phase 2 leaves it out */
     uint64_t led_term;            /* the last in which it was seen to lead */
     unsigned failed_opens;
-    unsigned acks_left;       /* until one is looked at again */
-    struct sim_faults faults; /* its disk's present mood */
+    uint64_t seen_commit, seen_term, spoke_as_leader; /* when it spoke last; its last term as one */
+    unsigned acks_left;                               /* until one is looked at again */
+    struct sim_faults faults;                         /* its disk's present mood */
 
     struct collection *collections[8]; /* of the process, by enum work; NULL: not looked up yet */
 };
@@ -98,10 +100,14 @@ void node_start_after(struct node *n, uint64_t ns);
 void node_kill(struct node *n, enum sim_crash how);  /* not from its own round */
 void node_die_soon(struct node *n, const char *why); /* from its own round too */
 void node_lose(struct node *n, const char *why);     /* kills it if it runs; for ever */
+void node_wipe(struct node *n); /* its disk is empty, and it comes back as who it was */
 void node_receive(struct node *n, unsigned from, struct bytes bundle);
 bool node_usable(const struct node *n); /* UP */
 const char *node_name(const struct node *n);
 void node_watch(struct run *r); /* notes who leads, holds raft's invariants */
+/* It is about to send: holds raft's invariants when it committed something, for what it committed a
+ * moment ago may be lost before the next look. In its own round. */
+void node_speaks(struct node *n);
 
 /* --- streams.c: plan.streams --- */
 enum status streams_open(struct node *n, struct store_transport *ret, struct err *err);
@@ -125,6 +131,7 @@ void nemesis_start(struct run *r);
 void nemesis_stop(struct run *r); /* no new faults; those under way end by nemesis_heal */
 /* Ends every fault, and leaves out a minority for good when `majority`. */
 void nemesis_heal(struct run *r, bool majority);
+void nemesis_sees_leader(struct run *r, unsigned node, uint64_t term); /* it has just begun */
 void nemesis_free(struct run *r);
 
 /* --- promises.c --- */

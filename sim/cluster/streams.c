@@ -25,11 +25,18 @@ static void changed(void *arg, uint64_t other, bool up)
         store_unreachable(node->store, other);
 }
 
+static bool send(void *arg, uint64_t to_node, struct bytes bundle)
+{
+    struct node *node = arg;
+    node_speaks(node);
+    promises_note(node, to_node, bundle);
+    return peers_send(node->peers, to_node, bundle);
+}
+
 enum status streams_open(struct node *n, struct store_transport *ret, struct err *err)
 {
     const struct plan *p = &n->run->plan;
     struct peer_node nodes[PLAN_NODES_MAX];
-    struct peers *peers;
     struct net_addr here;
     for (unsigned i = 1; i <= p->nodes; i++) {
         nodes[i - 1].id = i;
@@ -44,12 +51,12 @@ enum status streams_open(struct node *n, struct store_transport *ret, struct err
                              .changed = changed,
                              .arg = n};
     struct reactors *g = sim_machine_reactors(n->machine);
-    enum status st = peers_new(sim_machine_env(n->machine), g, &o, &peers, err);
+    enum status st = peers_new(sim_machine_env(n->machine), g, &o, &n->peers, err);
     if (!st)
-        st = peers_listen(peers, &here, NULL, NULL, err);
+        st = peers_listen(n->peers, &here, NULL, NULL, err);
     if (!st)
-        st = peers_start(peers, err);
+        st = peers_start(n->peers, err);
     if (!st)
-        *ret = (struct store_transport){peers_send, peers};
+        *ret = (struct store_transport){send, n};
     return st;
 }

@@ -38,7 +38,7 @@ void points_begin(uint64_t seed, bool on)
         /* By name, so that a new point leaves the others' luck as it was. */
         struct dice d = dice_fork(seed, name_hash(points_name(i)));
         if (on && dice_one_in(&d, 3))
-            now.one_in[i] = (uint32_t)dice_between(&d, 2, 50);
+            now.one_in[i] = dice_one_in(&d, 3) ? 2 : (uint32_t)dice_between(&d, 2, 50);
     }
 }
 

@@ -5,6 +5,16 @@
  * the program (tests/integration/house holds the binaries to that). Never: more than one bug at a
  * time. Threads:  chosen before main, by the environment variable VARVE_PLANTED_BUG; read by any.
  *
+ * Two that had been here are no bugs, and were replaced. That half of the copies commit in a group of
+ * even size (HALF_IS_MAJORITY) breaks nothing as long as elections need more than half: any half
+ * meets any majority (Howard, Malkhi, Spiegelman, OPODIS '16), and reads are confirmed alike. That a
+ * change of members waits for an entry of the leader's term (CHANGE_BEFORE_TERM_COMMIT) is needed
+ * where changes are by one server at a time; here the voters before a change take part in deciding
+ * it, whoever proposes it. LEADER_COUNTS_UNSYNCED makes no difference in a store, whose rounds end
+ * with the sync before any answer is heard: Raft alone hears answers meanwhile. And what needs
+ * several elections in one order (LOG_JUDGED_BY_LENGTH, OLD_TERM_BY_COUNTING, HIGHER_TERM_IGNORED)
+ * clusters reach in less than one of a few hundred seeds, Raft alone in a few.
+ *
  * They were planted without regard to what the simulator looks for. tools/hunt-planted runs the
  * default swarm of varve-sim against each, and for those that a static cluster cannot reach, the
  * random tests of Raft alone. docs/testing.md says how to add one.
@@ -23,13 +33,13 @@
     X(VOTE_BEFORE_SYNC, sim, "a vote leaves before it is durable")                                 \
     X(VOTES_TWICE, sim, "one vote is given to everybody who asks in a term")                       \
     X(LOG_NOT_JUDGED, sim, "a vote is given whatever the candidate's log holds")                   \
-    X(LOG_JUDGED_BY_LENGTH, sim, "a candidate's log is judged by its length and not its terms")    \
+    X(LOG_JUDGED_BY_LENGTH, raft, "a candidate's log is judged by its length and not its terms")   \
     X(HALF_ELECTS, sim, "half of the votes are enough to lead")                                    \
-    X(HIGHER_TERM_IGNORED, sim, "a leader does not step down when answers have a higher term")     \
-    X(OLD_TERM_BY_COUNTING, sim, "an entry of an earlier term is committed by counting copies")    \
-    X(HALF_IS_MAJORITY, sim, "in a group of even size half of the copies commit")                  \
+    X(HIGHER_TERM_IGNORED, raft, "a leader does not step down when answers have a higher term")    \
+    X(OLD_TERM_BY_COUNTING, raft, "an entry of an earlier term is committed by counting copies")   \
+    X(HALF_COMMITS, sim, "half of the copies, rounded down, are enough to commit")                 \
     X(ACK_BEFORE_SYNC, sim, "a follower acknowledges entries before they are durable")             \
-    X(LEADER_COUNTS_UNSYNCED, sim, "the leader counts its own copy before it is durable")          \
+    X(LEADER_COUNTS_UNSYNCED, raft, "the leader counts its own copy before it is durable")         \
     X(SYNC_SKIPPED, sim, "the log is not synced and said to be")                                   \
     X(COMMIT_UNVERIFIED, sim, "a follower believes a commit index beyond what it compared")        \
     X(STALE_APPEND_TRUNCATES, sim, "an append that comes late cuts off what came after it")        \
@@ -59,9 +69,12 @@
     X(CODEC_LOSES_REJECT, sim, "a refused append arrives as an acknowledged one")                  \
     X(LEARNER_COUNTED, raft, "a learner's copy counts for a commit")                               \
     X(JOINT_LEFT_EARLY, raft, "a joint configuration is decided by the new voters alone")          \
-    X(CHANGE_BEFORE_TERM_COMMIT, raft, "a change starts before anything of the term is committed") \
+    X(CHANGE_WHILE_CHANGING, raft, "a change starts while the last one is not committed")          \
     X(SNAPSHOT_OVER_NEWER, raft, "a snapshot is installed over what is applied already")           \
-    X(COMPACTED_ONE_TOO_FAR, raft, "compaction forgets the term of the entry that it ends with")
+    X(COMPACTED_ONE_TOO_FAR, raft, "compaction forgets the term of the entry that it ends with")   \
+    X(TRANSFER_TO_LAGGING, raft, "leadership is handed to a voter that lacks some of the log")     \
+    X(QUOTA_LEAKS, sim, "the last entry of a commit never gives its quota back")                   \
+    X(WIPED_DISK_WITH_OLD_ID, sim, "who runs the nodes gives an empty disk to an old number")
 
 enum planted {
     PLANTED_NONE,

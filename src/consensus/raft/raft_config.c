@@ -219,7 +219,7 @@ static uint64_t majority_of(struct raft *r, uint8_t flag, bool rounds)
     }
     if (n == 0)
         return flag == RAFT_VOTER_OLD ? UINT64_MAX : 0;
-    return PLANTED(HALF_IS_MAJORITY) ? v[(n - 1) / 2] : v[n / 2];
+    return PLANTED(HALF_COMMITS) && n > 1 ? v[n / 2 - 1] : v[n / 2];
 }
 
 static uint64_t both(struct raft *r, bool rounds)
@@ -327,8 +327,9 @@ void raft__conf_committed(struct raft *r)
     if (r->role != RAFT_LEADER || r->conf_index > r->commit || r->commit < r->term_start)
         return;
     if (raft_conf_joint(&r->conf)) {
-        /* Without memory now, the next commit tries again. */
-        if (r->conf.auto_leave && leave_joint(r) == ST_OK)
+        /* Without memory now, the next tick tries again; and while leadership is handed over nothing is
+         * appended that the next leader would not have: it leaves as well. */
+        if (r->conf.auto_leave && !r->transfer_to && leave_joint(r) == ST_OK)
             raft__touch(r);
         return;
     }
@@ -341,11 +342,11 @@ static enum status may_change(struct raft *r, struct err *err)
     if (r->role != RAFT_LEADER || r->transfer_to || r->resign)
         return err_set(err, ST_PRECONDITION_FAILED, "group %llu: not leading",
                        (unsigned long long)r->group);
-    if (r->commit < r->term_start && !PLANTED(CHANGE_BEFORE_TERM_COMMIT))
+    if (r->commit < r->term_start)
         return err_set(err, ST_PRECONDITION_FAILED,
                        "group %llu: nothing of this term is committed yet",
                        (unsigned long long)r->group);
-    if (r->conf_index > r->commit)
+    if (r->conf_index > r->commit && !PLANTED(CHANGE_WHILE_CHANGING))
         return err_set(err, ST_PRECONDITION_FAILED, "group %llu: a change is under way",
                        (unsigned long long)r->group);
     return ST_OK;

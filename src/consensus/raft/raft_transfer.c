@@ -6,6 +6,8 @@
  */
 #include "consensus/raft/raft_internal.h"
 
+#include "base/planted.h"
+
 void raft__transfer_stop(struct raft *r)
 {
     r->transfer_to = 0;
@@ -17,7 +19,7 @@ void raft__transfer_progress(struct raft *r)
     if (r->role != RAFT_LEADER || !r->transfer_to || r->transfer_sent)
         return;
     struct raft__peer *p = raft__peer(r, r->transfer_to);
-    if (!p || p->match != r->log.last)
+    if (!p || (p->match != r->log.last && !PLANTED(TRANSFER_TO_LAGGING)))
         return;
     r->transfer_sent = raft__send(r, RAFT_MSG_TIMEOUT_NOW, p->replica, p->store, false) != NULL;
 }
