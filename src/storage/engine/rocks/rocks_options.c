@@ -8,8 +8,8 @@ enum {
      * bits one of a hundred such questions read a block for nothing, at 14 one of a thousand. */
     LIVE_BLOOM_BITS = 14,
     BLOOM_BITS = 10,
-    LIVE_BLOCK = 16 << 10,
-    PAST_BLOCK = 40 << 10, /* so that zstd sees some twenty versions of a 2 KiB record at once */
+    LIVE_BLOCK = 4 << 10,
+    PAST_BLOCK = 32 << 10, /* so that zstd sees some sixteen versions of a 2 KiB record at once */
     WHEN_BLOCK = 32 << 10,
     META_BLOCK = 8 << 10,
     CACHE_SHARD = 4 << 20,
