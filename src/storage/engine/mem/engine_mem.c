@@ -168,8 +168,11 @@ static void stats(struct engine *engine, struct engine_stats *ret)
     struct engine_snapshot *s = mem__current((struct mem_engine *)engine);
     uint64_t bytes[ENGINE_FAMILIES] = {0};
     for (int f = 0; f < ENGINE_FAMILIES; f++) {
-        for (size_t i = 0; i < s->rows[f].n; i++)
-            bytes[f] += s->rows[f].list[i]->key_len + s->rows[f].list[i]->value_len;
+        for (size_t r = 0; r < s->rows[f].n_runs; r++)
+            for (size_t i = 0; i < s->rows[f].run[r]->n; i++) {
+                const struct mem_row *row = s->rows[f].run[r]->row[i];
+                bytes[f] += row->key_len + row->value_len;
+            }
     }
     *ret = (struct engine_stats){.live_rows = s->rows[ENGINE_LIVE].n - s->view.n_marks,
                                  .past_rows = s->rows[ENGINE_PAST].n,

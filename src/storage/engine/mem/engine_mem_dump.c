@@ -3,16 +3,27 @@
 #include "storage/engine/mem/engine_mem_internal.h"
 
 #define MAGIC "VARVEMEM"
-enum { FORMAT = 1, HEAD_BYTES = 12, TRAILER_BYTES = 13, END = 0xff };
+enum { FORMAT = 1, HEAD_BYTES = 12, ROW_HEAD_BYTES = 9, TRAILER_BYTES = 13, END = 0xff };
+
+static uint8_t *put_le32(uint8_t *to, size_t v)
+{
+    for (int i = 0; i < 4; i++)
+        *to++ = (uint8_t)(v >> 8 * i);
+    return to;
+}
 
 static enum status add_row(struct buf *b, uint8_t family, const struct mem_row *r)
 {
-    enum status st = buf_append_u8(b, family);
-    if (st == ST_OK)
-        st = buf_append_le32(b, (uint32_t)r->key_len);
-    if (st == ST_OK)
-        st = buf_append_le32(b, (uint32_t)r->value_len);
-    return st == ST_OK ? buf_append(b, r->data, r->key_len + r->value_len) : st;
+    size_t len = r->key_len + r->value_len;
+    enum status st = buf_reserve(b, ROW_HEAD_BYTES + len);
+    if (st != ST_OK)
+        return st;
+    uint8_t *to = b->data + b->len;
+    *to++ = family;
+    to = put_le32(put_le32(to, r->key_len), r->value_len);
+    memcpy(to, r->data, len);
+    b->len += ROW_HEAD_BYTES + len;
+    return ST_OK;
 }
 
 enum status mem__dump(struct env *env, const char *path, const struct engine_snapshot *s,
@@ -24,8 +35,9 @@ enum status mem__dump(struct env *env, const char *path, const struct engine_sna
     if (st == ST_OK)
         st = buf_append_le32(&b, FORMAT);
     for (int f = 0; f < ENGINE_FAMILIES; f++) {
-        for (size_t i = 0; st == ST_OK && i < s->rows[f].n; i++, n++)
-            st = add_row(&b, (uint8_t)f, s->rows[f].list[i]);
+        for (size_t r = 0; st == ST_OK && r < s->rows[f].n_runs; r++)
+            for (size_t i = 0; st == ST_OK && i < s->rows[f].run[r]->n; i++, n++)
+                st = add_row(&b, (uint8_t)f, s->rows[f].run[r]->row[i]);
     }
     if (st == ST_OK)
         st = buf_append_u8(&b, END);
@@ -47,23 +59,23 @@ static enum status corrupt(const char *path, size_t offset, const char *why, str
 }
 
 static enum status load_row(const char *path, size_t offset, struct reader *r, uint8_t family,
-                            struct engine_snapshot *s, struct err *err)
+                            struct mem_change *rows, struct err *err)
 {
     uint32_t key_len, value_len;
     struct bytes key, value;
     if (family >= ENGINE_FAMILIES || !read_le32(r, &key_len) || !read_le32(r, &value_len) ||
         !read_bytes(r, key_len, &key) || !read_bytes(r, value_len, &value))
         return corrupt(path, offset, "malformed row", err);
-    struct mem_rows *rows = &s->rows[family];
-    if (rows->n && bytes_cmp(mem_row_key(rows->list[rows->n - 1]), key) >= 0)
+    struct mem_change *c = &rows[family];
+    if (c->n && bytes_cmp(mem_row_key(c->row[c->n - 1]), key) >= 0)
         return corrupt(path, offset, "rows out of order", err);
     struct mem_row *row = mem__row_new(key, value);
-    if (!row || mem__rows_add(rows, row) != ST_OK)
+    if (!row || mem__change_add(c, row, false) != ST_OK)
         return err_set(err, ST_NO_MEMORY, "%s", path);
     return ST_OK;
 }
 
-static enum status load(const char *path, struct bytes content, struct engine_snapshot *s,
+static enum status load(const char *path, struct bytes content, struct mem_change *rows,
                         struct err *err)
 {
     struct reader r = reader_of(content), tail;
@@ -87,7 +99,7 @@ static enum status load(const char *path, struct bytes content, struct engine_sn
             return corrupt(path, offset, "no end", err);
         if (family == END)
             break;
-        enum status st = load_row(path, offset, &r, family, s, err);
+        enum status st = load_row(path, offset, &r, family, rows, err);
         if (st != ST_OK)
             return st;
         n++;
@@ -100,9 +112,16 @@ static enum status load(const char *path, struct bytes content, struct engine_sn
 enum status mem__load(struct env *env, const char *path, struct engine_snapshot *s, struct err *err)
 {
     struct buf content = BUF_INIT;
+    struct mem_change rows[ENGINE_FAMILIES] = {0};
     enum status st = env_read_file(env, path, SIZE_MAX / 4, &content, err);
     if (st == ST_OK)
-        st = load(path, buf_bytes(&content), s, err);
+        st = load(path, buf_bytes(&content), rows, err);
+    for (int f = 0; f < ENGINE_FAMILIES; f++) {
+        struct mem_rows none = {0};
+        if (st == ST_OK && mem__rows_merge(&none, &rows[f], &s->rows[f]) != ST_OK)
+            st = err_set(err, ST_NO_MEMORY, "%s", path);
+        mem__change_deinit(&rows[f]);
+    }
     buf_deinit(&content);
     return st;
 }

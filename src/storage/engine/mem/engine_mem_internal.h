@@ -22,9 +22,39 @@ static inline struct bytes mem_row_value(const struct mem_row *r)
     return (struct bytes){r->data + r->key_len, r->value_len};
 }
 
+/* Rows in the order of their keys, in runs that states share: a commit copies only those runs in
+ * which something changes. */
+enum { MEM_RUN = 64 };
+struct mem_run {
+    _Atomic uint64_t refs;
+    size_t n; /* > 0 */
+    struct mem_row *row[MEM_RUN];
+};
 struct mem_rows {
-    struct mem_row **list;
+    struct mem_run **run;
+    size_t n_runs, cap, n; /* n: rows in all */
+};
+struct mem_at { /* the end: {n_runs, 0} */
+    size_t run, i;
+};
+static inline struct mem_row *mem_row_at(const struct mem_rows *l, struct mem_at at)
+{
+    return l->run[at.run]->row[at.i];
+}
+static inline bool mem_at_before(struct mem_at a, struct mem_at b)
+{
+    return a.run != b.run ? a.run < b.run : a.i < b.i;
+}
+static inline struct mem_at mem_at_end(const struct mem_rows *l)
+{
+    return (struct mem_at){l->n_runs, 0};
+}
+
+/* What a commit puts and removes: rows of one family, in key order. */
+struct mem_change {
+    struct mem_row **row;
     size_t n, cap;
+    struct buf removes; /* one byte a row: 1 = remove it */
 };
 
 /* A state is a view with its rows, shared by count; what the contract calls a snapshot. */
@@ -50,11 +80,16 @@ struct mem_row *mem__row_new(struct bytes key,
                              struct bytes value); /* NULL: no memory; one reference */
 struct mem_row *mem__row_ref(struct mem_row *r);
 void mem__row_unref(struct mem_row *r);
-/* Takes over the reference, also on failure. */
-enum status mem__rows_add(struct mem_rows *l, struct mem_row *r) WARN_UNUSED;
 void mem__rows_deinit(struct mem_rows *l);
 /* The first row with a key >= `key`. */
-size_t mem__rows_find(const struct mem_rows *l, struct bytes key);
+struct mem_at mem__rows_find(const struct mem_rows *l, struct bytes key);
+/* `old` with the change. *ret is to be deinitialised, also on failure. */
+enum status mem__rows_merge(const struct mem_rows *old, const struct mem_change *change,
+                            struct mem_rows *ret) WARN_UNUSED;
+/* Takes over the reference, also on failure. */
+enum status mem__change_add(struct mem_change *c, struct mem_row *r, bool remove) WARN_UNUSED;
+void mem__change_clear(struct mem_change *c);
+void mem__change_deinit(struct mem_change *c);
 
 struct engine_snapshot *mem__state_new(void); /* NULL: no memory */
 struct engine_snapshot *mem__state_ref(struct engine_snapshot *s);
@@ -68,6 +103,7 @@ void mem__sink_free(struct engine_sink *s);
 
 enum status mem__dump(struct env *env, const char *path, const struct engine_snapshot *s,
                       struct err *err) WARN_UNUSED;
+/* `s` is new. */
 enum status mem__load(struct env *env, const char *path, struct engine_snapshot *s,
                       struct err *err) WARN_UNUSED;
 

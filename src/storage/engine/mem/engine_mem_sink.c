@@ -8,24 +8,19 @@
 struct sink {
     struct engine_sink base;
     struct mem_engine *e;
-    struct mem_rows given[ENGINE_FAMILIES];
-    struct buf removes[ENGINE_FAMILIES]; /* one byte a row: 1 = remove it */
+    struct mem_change given[ENGINE_FAMILIES];
 };
 
 static enum status add(struct engine_sink *base, enum engine_family f, struct bytes key,
                        struct bytes value, bool remove, struct err *err)
 {
     struct sink *s = (struct sink *)base;
-    struct mem_rows *given = &s->given[f];
-    ASSERT(given->n == 0 || bytes_cmp(mem_row_key(given->list[given->n - 1]), key) < 0);
+    struct mem_change *given = &s->given[f];
+    ASSERT(given->n == 0 || bytes_cmp(mem_row_key(given->row[given->n - 1]), key) < 0);
     struct mem_row *r = mem__row_new(key, value);
     if (!r)
         return err_set(err, ST_NO_MEMORY, "mem: a row of %zu bytes", key.len + value.len);
-    if (buf_append_u8(&s->removes[f], remove) != ST_OK) {
-        mem__row_unref(r);
-        return err_set(err, ST_NO_MEMORY, "mem: rows");
-    }
-    if (mem__rows_add(given, r) != ST_OK)
+    if (mem__change_add(given, r, remove) != ST_OK)
         return err_set(err, ST_NO_MEMORY, "mem: rows");
     return ST_OK;
 }
@@ -42,32 +37,6 @@ static enum status sink_del(struct engine_sink *s, enum engine_family f, struct 
     return add(s, f, key, BYTES_EMPTY, true, err);
 }
 
-static enum status merge(const struct mem_rows *old, const struct mem_rows *given,
-                         const uint8_t *remove, struct mem_rows *ret)
-{
-    size_t i = 0, j = 0;
-    while (i < old->n || j < given->n) {
-        int c = i == old->n     ? 1
-                : j == given->n ? -1
-                                : bytes_cmp(mem_row_key(old->list[i]), mem_row_key(given->list[j]));
-        struct mem_row *row = c < 0 ? old->list[i] : given->list[j];
-        bool keep = c < 0 || !remove[j];
-        i += c <= 0;
-        j += c >= 0;
-        if (keep && mem__rows_add(ret, mem__row_ref(row)) != ST_OK)
-            return ST_NO_MEMORY;
-    }
-    return ST_OK;
-}
-
-static void clear(struct sink *s)
-{
-    for (int f = 0; f < ENGINE_FAMILIES; f++) {
-        mem__rows_deinit(&s->given[f]);
-        buf_clear(&s->removes[f]);
-    }
-}
-
 static enum status sink_commit(struct engine_sink *base, struct err *err)
 {
     struct sink *s = (struct sink *)base;
@@ -77,7 +46,7 @@ static enum status sink_commit(struct engine_sink *base, struct err *err)
     if (!after)
         st = ST_NO_MEMORY;
     for (int f = 0; st == ST_OK && f < ENGINE_FAMILIES; f++)
-        st = merge(&before->rows[f], &s->given[f], s->removes[f].data, &after->rows[f]);
+        st = mem__rows_merge(&before->rows[f], &s->given[f], &after->rows[f]);
     if (st == ST_NO_MEMORY)
         err_set(err, st, "mem: a new state");
     if (st == ST_OK)
@@ -85,7 +54,8 @@ static enum status sink_commit(struct engine_sink *base, struct err *err)
     if (st == ST_OK)
         st = mem__dump(e->env, e->path, after, err);
     mem__state_unref(before);
-    clear(s);
+    for (int f = 0; f < ENGINE_FAMILIES; f++)
+        mem__change_clear(&s->given[f]);
     if (st != ST_OK) {
         mem__state_unref(after);
         return st;
@@ -115,9 +85,8 @@ void mem__sink_free(struct engine_sink *base)
     struct sink *s = (struct sink *)base;
     if (!s)
         return;
-    clear(s);
     for (int f = 0; f < ENGINE_FAMILIES; f++)
-        buf_deinit(&s->removes[f]);
+        mem__change_deinit(&s->given[f]);
     mem_free(s);
 }
 

@@ -3,106 +3,53 @@
 #include "base/assert.h"
 #include "storage/engine/mem/engine_mem_internal.h"
 
-struct mem_row *mem__row_new(struct bytes key, struct bytes value)
-{
-    struct mem_row *r = mem_alloc(sizeof(*r) + key.len + value.len);
-    if (!r)
-        return NULL;
-    r->refs = 1;
-    r->key_len = key.len;
-    r->value_len = value.len;
-    if (key.len)
-        memcpy(r->data, key.data, key.len);
-    if (value.len)
-        memcpy(r->data + key.len, value.data, value.len);
-    return r;
-}
-
-struct mem_row *mem__row_ref(struct mem_row *r)
-{
-    atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
-    return r;
-}
-
-void mem__row_unref(struct mem_row *r)
-{
-    if (r && atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) == 1)
-        mem_free(r);
-}
-
-enum status mem__rows_add(struct mem_rows *l, struct mem_row *r)
-{
-    if (l->n == l->cap) {
-        size_t cap = l->cap ? l->cap * 2 : 64;
-        struct mem_row **list = mem_realloc(l->list, cap * sizeof(struct mem_row *));
-        if (!list) {
-            mem__row_unref(r);
-            return ST_NO_MEMORY;
-        }
-        l->list = list;
-        l->cap = cap;
-    }
-    l->list[l->n++] = r;
-    return ST_OK;
-}
-
-void mem__rows_deinit(struct mem_rows *l)
-{
-    for (size_t i = 0; i < l->n; i++)
-        mem__row_unref(l->list[i]);
-    mem_free(l->list);
-    *l = (struct mem_rows){0};
-}
-
-size_t mem__rows_find(const struct mem_rows *l, struct bytes key)
-{
-    size_t lo = 0, hi = l->n;
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        if (bytes_cmp(mem_row_key(l->list[mid]), key) < 0)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
 /* Rows lo .. hi-1 are what the cursor sees; `at` == hi: the end. */
 struct cursor {
     struct engine_cursor base;
     struct engine_snapshot *s;
     const struct mem_rows *rows;
-    size_t lo, hi, at;
+    struct mem_at lo, hi, at;
 };
 
 static enum status settle(struct cursor *c, bool valid)
 {
     c->base.valid = valid;
     if (valid) {
-        c->base.key = mem_row_key(c->rows->list[c->at]);
-        c->base.value = mem_row_value(c->rows->list[c->at]);
+        const struct mem_row *row = mem_row_at(c->rows, c->at);
+        c->base.key = mem_row_key(row);
+        c->base.value = mem_row_value(row);
     }
     return ST_OK;
+}
+
+/* false: there is nothing before, and the cursor is not valid any more. */
+static bool step_back(struct cursor *c)
+{
+    if (!mem_at_before(c->lo, c->at))
+        return false;
+    if (c->at.i > 0)
+        c->at.i--;
+    else
+        c->at = (struct mem_at){c->at.run - 1, c->rows->run[c->at.run - 1]->n - 1};
+    return true;
 }
 
 static enum status cursor_seek(struct engine_cursor *base, struct bytes key, struct err *err)
 {
     struct cursor *c = (struct cursor *)base;
     (void)err;
-    size_t at = mem__rows_find(c->rows, key);
-    c->at = at < c->lo ? c->lo : at;
-    return settle(c, c->at < c->hi);
+    struct mem_at at = mem__rows_find(c->rows, key);
+    c->at = mem_at_before(at, c->lo) ? c->lo : at;
+    return settle(c, mem_at_before(c->at, c->hi));
 }
 
 static enum status cursor_seek_before(struct engine_cursor *base, struct bytes key, struct err *err)
 {
     struct cursor *c = (struct cursor *)base;
     (void)err;
-    size_t at = key.len ? mem__rows_find(c->rows, key) : c->rows->n;
-    if (at > c->hi)
-        at = c->hi;
-    c->at = at - 1; /* wraps when there is none; not valid then */
-    return settle(c, at > c->lo);
+    struct mem_at at = key.len ? mem__rows_find(c->rows, key) : mem_at_end(c->rows);
+    c->at = mem_at_before(c->hi, at) ? c->hi : at;
+    return settle(c, step_back(c));
 }
 
 static enum status cursor_next(struct engine_cursor *base, struct err *err)
@@ -110,8 +57,9 @@ static enum status cursor_next(struct engine_cursor *base, struct err *err)
     struct cursor *c = (struct cursor *)base;
     (void)err;
     ASSERT(base->valid);
-    c->at++;
-    return settle(c, c->at < c->hi);
+    if (++c->at.i == c->rows->run[c->at.run]->n)
+        c->at = (struct mem_at){c->at.run + 1, 0};
+    return settle(c, mem_at_before(c->at, c->hi));
 }
 
 static enum status cursor_prev(struct engine_cursor *base, struct err *err)
@@ -119,9 +67,7 @@ static enum status cursor_prev(struct engine_cursor *base, struct err *err)
     struct cursor *c = (struct cursor *)base;
     (void)err;
     ASSERT(base->valid);
-    bool more = c->at > c->lo;
-    c->at--;
-    return settle(c, more);
+    return settle(c, step_back(c));
 }
 
 static void cursor_close(struct engine_cursor *base)
@@ -147,9 +93,10 @@ static enum status view_cursor(struct engine_view *v, enum engine_family f, unsi
     c->base.key = c->base.value = BYTES_EMPTY;
     c->s = mem__state_ref(s);
     c->rows = &s->rows[f];
-    c->lo = in && in->lower.len ? mem__rows_find(c->rows, in->lower) : 0;
-    c->hi = in && in->upper.len ? mem__rows_find(c->rows, in->upper) : c->rows->n;
-    if (c->hi < c->lo)
+    if (in && in->lower.len)
+        c->lo = mem__rows_find(c->rows, in->lower);
+    c->hi = in && in->upper.len ? mem__rows_find(c->rows, in->upper) : mem_at_end(c->rows);
+    if (mem_at_before(c->hi, c->lo))
         c->hi = c->lo;
     *ret = &c->base;
     return ST_OK;
@@ -160,17 +107,25 @@ static void release_row(void *handle)
     mem__row_unref(handle);
 }
 
+/* NULL: none has that key. */
+static struct mem_row *row_of(const struct mem_rows *rows, struct bytes key)
+{
+    struct mem_at at = mem__rows_find(rows, key);
+    struct mem_row *row = at.run < rows->n_runs ? mem_row_at(rows, at) : NULL;
+    return row && bytes_eq(mem_row_key(row), key) ? row : NULL;
+}
+
 static enum status view_row(struct engine_view *v, enum engine_family f, struct bytes key,
                             unsigned flags, struct bytes *ret, struct engine_pin *ret_pin,
                             struct err *err)
 {
     struct engine_snapshot *s = (struct engine_snapshot *)v;
     (void)flags, (void)err;
-    size_t at = mem__rows_find(&s->rows[f], key);
-    if (at == s->rows[f].n || !bytes_eq(mem_row_key(s->rows[f].list[at]), key))
+    struct mem_row *row = row_of(&s->rows[f], key);
+    if (!row)
         return ST_NOT_FOUND;
-    *ret = mem_row_value(s->rows[f].list[at]);
-    *ret_pin = (struct engine_pin){release_row, mem__row_ref(s->rows[f].list[at])};
+    *ret = mem_row_value(row);
+    *ret_pin = (struct engine_pin){release_row, mem__row_ref(row)};
     return ST_OK;
 }
 
@@ -189,9 +144,8 @@ static enum status lookup_rows(struct engine_lookup *base, struct bytes *ret, si
     size_t n = l->n < ENGINE_LOOKUP_MAX ? l->n : ENGINE_LOOKUP_MAX;
     (void)err;
     for (size_t i = 0; i < n; i++) {
-        size_t at = mem__rows_find(rows, l->keys[i]);
-        bool found = at < rows->n && bytes_eq(mem_row_key(rows->list[at]), l->keys[i]);
-        ret[i] = found ? mem_row_value(rows->list[at]) : (struct bytes){0};
+        const struct mem_row *row = row_of(rows, l->keys[i]);
+        ret[i] = row ? mem_row_value(row) : (struct bytes){0};
     }
     l->keys += n;
     l->n -= n;
