@@ -16,6 +16,9 @@ enum { JOBS_MAX = 64, SEED_CPU_S = 120 };
 /* The real clock, past the wrapping that keeps simulated processes from it. */
 int __real_clock_gettime(clockid_t id, struct timespec *ts);
 
+/* In a build that counts lines (tools/sim-coverage): writes the counts, which _exit does not. */
+void __gcov_dump(void) __attribute__((weak));
+
 static double now_s(void)
 {
     struct timespec ts;
@@ -55,6 +58,8 @@ static void child(const struct ask *a, uint64_t seed, int to)
             _exit(3);
         at += (size_t)n;
     }
+    if (__gcov_dump)
+        __gcov_dump();
     _exit(0);
 }
 
