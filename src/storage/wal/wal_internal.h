@@ -250,10 +250,11 @@ void wal__load_deinit(struct wal__load *l);
  * missing. */
 enum status wal__load_check(const char *dir, const struct wal__load *l, uint64_t low,
                             struct err *err);
-/* Does a segment with a damaged header hold groups that vouch for something synced beyond all sound
- * segments? CORRUPT. Groups that vouch for nothing there are a tail, or were dropped once before.
- */
-enum status wal__load_check_bad(const char *dir, const struct wal__load *l, struct err *err);
+/* Does a segment with a damaged header, or one that calls itself a spare (its new header was written
+ * elsewhere by a disk that lies, or never), hold groups that vouch for something synced beyond all
+ * live segments? CORRUPT. Groups that vouch for nothing there are a tail, or were dropped once
+ * before. */
+enum status wal__load_check_hidden(const char *dir, const struct wal__load *l, struct err *err);
 enum status wal__recover(struct wal *w, wal_replay_fn replay, void *arg, struct err *err);
 
 #endif

@@ -135,21 +135,47 @@ enum status wal__load_check(const char *dir, const struct wal__load *l, uint64_t
         missing, l->live.v[0]->slot);
 }
 
-enum status wal__load_check_bad(const char *dir, const struct wal__load *l, struct err *err)
+static enum status check_hidden(struct wal__window *win, const char *dir, const struct wal__seg *s,
+                                uint64_t newest, const char *header, struct err *err)
+{
+    struct wal_group_header g;
+    uint64_t off;
+    enum status st =
+        wal__find_group(win, s->file, NULL, newest, WAL_SEG_PAGE, s->h.bytes, &off, &g, err);
+    if (st == ST_OK && off < s->h.bytes)
+        st = err_set(err, ST_CORRUPT,
+                     "log %s/%08u.seg, offset 0, range 0: the header %s, groups of epoch %llu lie "
+                     "behind it",
+                     dir, s->slot, header, (unsigned long long)g.epoch);
+    return st;
+}
+
+/* Where a spare's first group is of a newer epoch than the log, its header may have been written and
+ * never have arrived. Only then is it worth reading. */
+static enum status begins_newer(const struct wal__seg *s, uint64_t newest, bool *ret,
+                                struct err *err)
+{
+    uint8_t first[WAL_GROUP_HEADER];
+    struct wal_group_header g;
+    size_t got;
+    enum status st = env_pread(s->file, WAL_SEG_PAGE, first, sizeof first, &got, err);
+    *ret = st == ST_OK && got == sizeof first && wal__group_decode(first, &g) && g.epoch > newest &&
+           g.offset == WAL_SEG_PAGE;
+    return st;
+}
+
+enum status wal__load_check_hidden(const char *dir, const struct wal__load *l, struct err *err)
 {
     uint64_t newest = l->live.n ? l->live.v[l->live.n - 1]->h.epoch : 0;
     struct wal__window win = {0};
     enum status st = ST_OK;
-    for (size_t i = 0; st == ST_OK && i < l->bad.n; i++) {
-        struct wal__seg *s = l->bad.v[i];
-        struct wal_group_header g;
-        uint64_t off;
-        st = wal__find_group(&win, s->file, NULL, newest, WAL_SEG_PAGE, s->h.bytes, &off, &g, err);
-        if (st == ST_OK && off < s->h.bytes)
-            st = err_set(err, ST_CORRUPT,
-                         "log %s/%08u.seg, offset 0, range 0: the header is damaged, groups of "
-                         "epoch %llu lie behind it",
-                         dir, s->slot, (unsigned long long)g.epoch);
+    for (size_t i = 0; st == ST_OK && i < l->bad.n; i++)
+        st = check_hidden(&win, dir, l->bad.v[i], newest, "is damaged", err);
+    for (size_t i = 0; st == ST_OK && i < l->spare.n; i++) {
+        bool newer;
+        st = begins_newer(l->spare.v[i], newest, &newer, err);
+        if (st == ST_OK && newer)
+            st = check_hidden(&win, dir, l->spare.v[i], newest, "calls it a spare", err);
     }
     wal__window_deinit(&win);
     return st;
@@ -379,7 +405,7 @@ enum status wal__recover(struct wal *w, wal_replay_fn replay, void *arg, struct 
         .until = {UINT64_MAX, 0}, .on_group = replay_group, .on_rot = stop_at_rot, .arg = &rp};
     enum status st = wal__load_dir(w->env, w->dir, w->o.read_only, &l, err);
     if (st == ST_OK)
-        st = wal__load_check_bad(w->dir, &l, err);
+        st = wal__load_check_hidden(w->dir, &l, err);
     if (st != ST_OK)
         goto out;
     /* Truncations reach back into the segments read so far, and wal__note looks for those in the

@@ -124,7 +124,7 @@ static enum status check_missing(struct verify *v, const struct wal__load *l, ui
     err_init(&why);
     enum status st = wal__load_check(v->dir, l, low, &why);
     if (st == ST_OK)
-        st = wal__load_check_bad(v->dir, l, &why);
+        st = wal__load_check_hidden(v->dir, l, &why);
     if (st == ST_CORRUPT) {
         uint32_t slot = l->bad.n ? l->bad.v[0]->slot : l->live.n ? l->live.v[0]->slot : 0;
         return found(v, slot, 0, 0, why.detail);
