@@ -72,7 +72,9 @@ static size_t put_update(struct replicas *rs, struct replica__open *o, size_t at
     return at;
 }
 
-/* Durable when it returns; done again, should the append behind it fail, it does no harm. */
+/* Durable when it returns; done again, should the append behind it fail, it does no harm. A place that
+ * is damaged beyond its payload cannot be mended, now or later: trying on would keep the node silent
+ * for ever, so it ends, and opening says what is wrong with the log. */
 static enum status mend(struct replicas *rs, const struct replica__open *o, struct err *err)
 {
     uint8_t room[REPLICA_CONF_BYTES_MAX];
@@ -82,6 +84,8 @@ static enum status mend(struct replicas *rs, const struct replica__open *o, stru
         replica_record_of(&o->u.repaired[i], o->r->range, room, &rec);
         st = wal_repair(rs->wal, &rec, err);
     }
+    if (st == ST_CORRUPT)
+        rs->broken = ST_POISONED;
     return st;
 }
 
