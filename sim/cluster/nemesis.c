@@ -416,6 +416,35 @@ static void wipe(struct nemesis *m, enum plan_fault f)
     node_lose(n, "its disk is gone");
 }
 
+/* Writes land elsewhere for a while. What follows them in the log tells; of the last thing that was
+ * written nothing can, and a node that dies so is given up (node_kill). */
+static void misdirect(struct nemesis *m, enum plan_fault f)
+{
+    struct node *n = leader_or_any(m);
+    if (!may_damage(m, n) || !node_usable(n))
+        return;
+    struck(m, f);
+    n->rotten = true;
+    n->faults.misdirect_ppm = (uint32_t)dice_between(&m->dice, 1000, 50000);
+    run_say(m->run, node_name(n), "its disk puts writes in other places");
+    mood(n);
+    trouble_begin(m, lasts(m), disk_well)->a = n->id;
+}
+
+/* Reads of a process that runs; nothing is lost by it, so it may strike anybody. What a process
+ * reads when it begins is believed (node_kill ends it). */
+static void stale_read(struct nemesis *m, enum plan_fault f)
+{
+    struct node *n = leader_or_any(m);
+    if (!node_usable(n))
+        return;
+    struck(m, f);
+    n->faults.stale_read_ppm = (uint32_t)dice_between(&m->dice, 10000, 500000);
+    run_say(m->run, node_name(n), "its disk shows what was there before");
+    mood(n);
+    trouble_begin(m, 3 * lasts(m), disk_well)->a = n->id;
+}
+
 /* --- storms --- */
 
 enum storm_way { STORM_ALONE, STORM_WITH_OTHERS, STORM_KILL, STORM_POWER, STORM_NAP, STORM_WAYS };
@@ -632,6 +661,8 @@ static void strike(void *striker)
         [FAULT_ROT] = rot,
         [FAULT_WIPE] = wipe,
         [FAULT_STORM] = storm,
+        [FAULT_MISDIRECT] = misdirect,
+        [FAULT_STALE_READ] = stale_read,
     };
     struct striker *s = striker;
     struct nemesis *m = s->nemesis;

@@ -17,6 +17,13 @@ bool node_usable(const struct node *n)
     return n->state == NODE_UP;
 }
 
+/* A misdirected write is found by a mark behind it: the next group's, once that is synced. */
+bool node_lied(const struct node *n)
+{
+    enum { SYNCS = 8 }; /* a roll and the making of a spare among them */
+    return sim_syncs_since_lie(sim_machine_env(n->machine)) < SYNCS;
+}
+
 /* --- what runs in the process --- */
 
 static bool send_bundle(void *arg, uint64_t to_node, struct bytes bundle)
@@ -153,7 +160,9 @@ void node_init(struct run *r, unsigned id)
 {
     struct node *n = &r->nodes[id];
     *n = (struct node){.run = r, .id = id, .state = NODE_DOWN};
-    n->machine = sim_machine_new(r->world, id, &(struct sim_options){.op_ns = 2000});
+    n->machine = sim_machine_new(
+        r->world, id,
+        &(struct sim_options){.op_ns = 2000, .keeps_older = r->plan.every_ms[FAULT_STALE_READ]});
     n->start = (struct sim_event){.fn = on_start, .arg = n};
     n->dies = (struct sim_event){.fn = on_dies, .arg = n};
     n->faults.sync_ns = (uint64_t)r->plan.sync_us * 1000;
@@ -199,6 +208,19 @@ static void drop_inbox(struct node *n)
     n->inbox_bytes = 0;
 }
 
+/* Its disk lied about the last that was written, which nobody can know: an empty end of a log looks
+ * as it must. It would forget what it acknowledged, so the atlas counts the disk as gone. */
+static void give_up(struct node *n)
+{
+    run_say(n->run, node_name(n), "its disk lied at the end: it never comes back");
+    sim_host_power(sim_machine_host(n->machine), false);
+    n->state = NODE_LOST;
+    n->rotten = true;
+    struct history_note note = {.fact = HISTORY_WIPED, .node = n->id, .group = 1};
+    enum status st = history_note(n->run->history, run_now(n->run), &note);
+    ASSERT(st == ST_OK);
+}
+
 void node_kill(struct node *n, enum sim_crash how)
 {
     struct run *r = n->run;
@@ -213,6 +235,10 @@ void node_kill(struct node *n, enum sim_crash how)
     drop_inbox(n);
     clients_node_died(r, n);
     watchers_node_died(r, n);
+    n->faults.stale_read_ppm = 0;
+    sim_set_faults(sim_machine_env(n->machine), &n->faults);
+    if (node_lied(n))
+        give_up(n);
 }
 
 void node_die_soon(struct node *n, const char *why)

@@ -34,6 +34,7 @@ static const struct {
     {FAULT_DRIFT, 5000, 3, 1},      {FAULT_WRITE_ERROR, 6000, 4, 1}, {FAULT_SYNC_ERROR, 6000, 4, 1},
     {FAULT_READ_ERROR, 8000, 5, 1}, {FAULT_DISK_FULL, 6000, 4, 1},   {FAULT_SLOW_DISK, 4000, 3, 1},
     {FAULT_ROT, 8000, 6, 3},        {FAULT_WIPE, 15000, 8, 3},       {FAULT_STORM, 0, 0, 2},
+    {FAULT_MISDIRECT, 10000, 0, 3}, {FAULT_STALE_READ, 6000, 0, 1},
 };
 _Static_assert(sizeof kinds / sizeof *kinds == FAULT_KINDS, "every kind has its chance");
 
@@ -66,6 +67,16 @@ static void draw_faults(struct plan *p, struct dice *d)
         any |= p->every_ms[changes[i]] > 0;
     if (!any)
         p->every_ms[changes[dice_below(d, 4)]] = 3000;
+}
+
+/* By luck of its own, so that older seeds stay what they were. */
+static void draw_lies(struct plan *p)
+{
+    struct dice d = dice_fork(p->seed, 'l');
+    for (size_t i = FAULT_MISDIRECT; i <= FAULT_STALE_READ; i++)
+        if (dice_one_in(&d, 6) && p->nodes >= kinds[i].nodes)
+            p->every_ms[kinds[i].fault] =
+                (uint32_t)(kinds[i].often_ms * dice_between(&d, 50, 200) / 100);
 }
 
 static void draw_link(struct plan *p, struct dice *d)
@@ -131,6 +142,7 @@ void plan_draw(struct plan *p, uint64_t seed)
     draw_link(p, &d);
     draw_faults(p, &d);
     draw_storms(p, seed);
+    draw_lies(p);
     p->keys = (unsigned)PICK(&d, 3, 10, 40);
     p->value_bytes = (unsigned)PICK(&d, 16, 100, 1000, 6000);
     for (size_t i = 0; i < sizeof p->weight / sizeof *p->weight; i++)
@@ -168,6 +180,7 @@ static const struct scenario scenarios[] = {
      5},
     {"rot", {FAULT_ROT, FAULT_WIPE, FAULT_POWER}, 3},
     {"storms", {FAULT_STORM}, 1},
+    {"lies", {FAULT_MISDIRECT, FAULT_STALE_READ, FAULT_POWER, FAULT_KILL}, 4},
 };
 
 bool plan_scenario(struct plan *p, const char *name)
@@ -184,7 +197,7 @@ bool plan_scenario(struct plan *p, const char *name)
 
 const char *plan_scenarios(void)
 {
-    return "quiet\nkills\npower\npartitions\npauses\nnetwork\ndisks\nrot\nstorms\n";
+    return "quiet\nkills\npower\npartitions\npauses\nnetwork\ndisks\nrot\nstorms\nlies\n";
 }
 
 enum status plan_text(const struct plan *p, struct buf *out)

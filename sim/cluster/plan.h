@@ -30,7 +30,9 @@ enum { PLAN_NODES_MAX = 5 };
     X(SLOW_DISK, "slow-disk")                                                                      \
     X(ROT, "rot")     /* a bit of the log flips while the process is down */                       \
     X(WIPE, "wipe")   /* a disk is gone: its node never comes back */                              \
-    X(STORM, "storm") /* one leader after the other falls, each soon after it was elected */
+    X(STORM, "storm") /* one leader after the other falls, each soon after it was elected */       \
+    X(MISDIRECT, "misdirect")   /* writes land in another place of their file */                   \
+    X(STALE_READ, "stale-read") /* reads show what was there before */
 
 enum plan_fault {
 #define X(name, text) FAULT_##name,

@@ -91,7 +91,7 @@ static void note(struct node *n, struct history_note note)
 static void look(struct node *n, const struct raft_msg *m, bool vote)
 {
     struct durable d;
-    if (!read_durable(n, &d))
+    if (node_lied(n) || !read_durable(n, &d))
         return;
     note(n, (struct history_note){.fact = HISTORY_DURABLE,
                                   .group = m->group,

@@ -103,6 +103,8 @@ void node_lose(struct node *n, const char *why);     /* kills it if it runs; for
 void node_wipe(struct node *n); /* its disk is empty, and it comes back as who it was */
 void node_receive(struct node *n, unsigned from, struct bytes bundle);
 bool node_usable(const struct node *n); /* UP */
+/* Its disk put something elsewhere, so short ago that nothing behind it shows that. */
+bool node_lied(const struct node *n);
 const char *node_name(const struct node *n);
 void node_watch(struct run *r); /* notes who leads, holds raft's invariants */
 /* It is about to send: holds raft's invariants when it committed something, for what it committed a

@@ -278,6 +278,19 @@ static enum status check_direct(const struct sim_handle *h, uint64_t off, const 
                    h->path);
 }
 
+/* One page of what was read becomes what it was. */
+static void show_stale(const struct sim_handle *h, uint64_t off, uint8_t *out, size_t len)
+{
+    const struct sim_inode *f = h->inode;
+    const struct sim_image *img = h->sim->options.keeps_older ? &f->older : &f->durable;
+    uint64_t first = off / SIM_PAGE, last = (off + len - 1) / SIM_PAGE;
+    uint64_t page = first + sim__below(&h->sim->fault_rng, last - first + 1);
+    uint64_t from = page == first ? off : page * SIM_PAGE;
+    uint64_t to = page == last ? off + len : (page + 1) * SIM_PAGE;
+    memset(out + (from - off), 0, (size_t)(to - from));
+    (void)sim__image_read(img, from, out + (from - off), (size_t)(to - from));
+}
+
 static enum status sim_pread(struct env_file *file, uint64_t off, void *out, size_t len,
                              size_t *ret_len, struct err *err)
 {
@@ -291,8 +304,9 @@ static enum status sim_pread(struct env_file *file, uint64_t off, void *out, siz
         return err_set(err, ST_INVALID_ARGUMENT, "read %s: beyond any file", h->path);
     if (unlucky(h->sim, h->sim->faults.read_eio_ppm))
         return err_set(err, ST_IO_ERROR, "read %s: simulated: input/output error", h->path);
-    bool stale = unlucky(h->sim, h->sim->faults.stale_read_ppm);
-    *ret_len = sim__image_read(stale ? &h->inode->durable : &h->inode->now, off, out, len);
+    *ret_len = sim__image_read(&h->inode->now, off, out, len);
+    if (*ret_len > 0 && unlucky(h->sim, h->sim->faults.stale_read_ppm))
+        show_stale(h, off, out, *ret_len);
     return ST_OK;
 }
 
@@ -310,6 +324,13 @@ static uint64_t misdirected(struct sim_handle *h, uint64_t off)
     uint64_t pages = h->inode->now.size / SIM_PAGE;
     if (pages < 2 || !unlucky(s, s->faults.misdirect_ppm))
         return off;
+    const char *end = strrchr(h->path, '/');
+    size_t len = end ? (size_t)(end - h->path) : 0;
+    ASSERT(len < sizeof s->lie_dir);
+    memcpy(s->lie_dir, h->path, len);
+    s->lie_dir[len] = 0;
+    s->lies++;
+    s->syncs_since_lie = 0;
     return sim__below(&s->fault_rng, pages) * SIM_PAGE + off % SIM_PAGE;
 }
 
@@ -386,6 +407,14 @@ static enum status sim_pwritev(struct env_file *file, uint64_t off, const struct
     return st;
 }
 
+static void synced(const struct sim_handle *h)
+{
+    struct sim *s = h->sim;
+    size_t len = strlen(s->lie_dir);
+    if (s->lies && !strncmp(h->path, s->lie_dir, len) && h->path[len] == '/')
+        s->syncs_since_lie++;
+}
+
 static enum status sim_sync(struct env_file *file, struct err *err)
 {
     struct sim_handle *h = handle_of(file);
@@ -398,7 +427,9 @@ static enum status sim_sync(struct env_file *file, struct err *err)
     if (st)
         sim__file_sync_failed(h->inode);
     else
-        sim__file_sync(h->inode);
+        sim__file_sync(h->inode, h->sim->options.keeps_older);
+    if (!st)
+        synced(h);
     return st;
 }
 
@@ -702,6 +733,11 @@ void sim_set_wall_ms(struct env *e, uint64_t ms)
 uint64_t sim_ops(struct env *e)
 {
     return sim_of(e)->ops;
+}
+
+uint64_t sim_syncs_since_lie(struct env *e)
+{
+    return sim_of(e)->lies ? sim_of(e)->syncs_since_lie : UINT64_MAX;
 }
 
 static void recount_space(struct sim *s)

@@ -18,6 +18,7 @@ struct sim_options {
     uint64_t start_ms;       /* wall clock at the start; 0 = 2026-01-01T00:00:00Z */
     uint32_t op_ns;          /* virtual time an operation takes; 0 = 1000 */
     unsigned max_open_files; /* 0 = unlimited; past it open answers TOO_MANY_FILES */
+    bool keeps_older;        /* stale reads show pages as they were before their last sync */
 };
 
 struct env *sim_env_new(const struct sim_options *o);
@@ -34,8 +35,8 @@ struct sim_faults {
     bool partial_on_error;   /* a failed write may leave any prefix of itself */
     uint64_t fail_after_ops; /* when nonzero: the nth disk operation from now and all later ones
                                 answer IO_ERROR */
-    /* Disks that lie, which checksums must find: a read shows what the last sync left and not what
-     * was written since; a write lands on another page of the same file. */
+    /* Disks that lie, which checksums must find: a read shows one of its pages as the last sync (or
+     * with keeps_older the one before) left it; a write lands on another page of the same file. */
     uint32_t stale_read_ppm, misdirect_ppm;
     uint64_t sync_ns; /* what a sync takes, over op_ns */
     uint32_t slow_ppm;
@@ -49,6 +50,9 @@ void sim_set_wall_ms(struct env *e,
 /* The monotonic clock goes on to `ns`; nothing when it is further already. */
 void sim_advance_to_ns(struct env *e, uint64_t ns);
 uint64_t sim_ops(struct env *e); /* disk operations so far */
+/* How often files of the folder in which a write was last misdirected were synced since, well;
+ * UINT64_MAX: none was. While that is little nothing on the disk can tell the lie. */
+uint64_t sim_syncs_since_lie(struct env *e);
 
 /* The machine dies: all files are closed (open handles answer CLOSED, locks are gone), and what was
  * not synced is kept, lost or torn. `torn_bytes` is the atomic unit (512 or 4096): of each

@@ -224,7 +224,7 @@ void sim__file_truncate(struct sim_inode *f, uint64_t size)
     f->flat_valid = false;
 }
 
-void sim__file_sync(struct sim_inode *f)
+void sim__file_sync(struct sim_inode *f, bool keeps_older)
 {
     bool doomed = false;
     list_foreach (it, &f->ops) {
@@ -234,6 +234,10 @@ void sim__file_sync(struct sim_inode *f)
     }
     if (doomed)
         return; /* a crash sorts out what the doomed ones leave; until then all stays listed */
+    if (keeps_older && f->truncated)
+        sim__image_copy(&f->older, &f->durable);
+    else if (keeps_older && f->dirty_to > 0)
+        image_share(&f->older, &f->durable, f->dirty_from, f->dirty_to);
     if (f->truncated)
         sim__image_copy(&f->durable, &f->now);
     else if (f->dirty_to > 0)
@@ -375,5 +379,6 @@ void sim__file_deinit(struct sim_inode *f)
     ops_clear(f);
     sim__image_deinit(&f->now);
     sim__image_deinit(&f->durable);
+    sim__image_deinit(&f->older);
     free(f->flat);
 }

@@ -59,7 +59,7 @@ struct sim_entries {
 struct sim_inode {
     struct list link; /* of all inodes, in order of birth */
     bool folder, marked;
-    struct sim_image now, durable;
+    struct sim_image now, durable, older; /* older: keeps_older; pages before their last sync */
     struct list ops;
     bool truncated;              /* since the last sync */
     size_t dirty_from, dirty_to; /* pages written since the last sync */
@@ -105,6 +105,8 @@ struct sim {
     struct sim_inode *root;
     unsigned open_files, unnamed; /* inodes that lost their name since the last sweep */
     uint64_t used_bytes;
+    char lie_dir[SIM_NAME_MAX]; /* where a write was misdirected last */
+    uint64_t lies, syncs_since_lie;
     uint8_t *gather; /* scratch for writes of several parts */
     size_t gather_cap;
 };
@@ -131,7 +133,7 @@ uint64_t sim__image_hash(const struct sim_image *img, uint64_t seed);
 /* A file's write, remembered as not synced; of its sync, good or bad; of the machine's death. */
 void sim__file_write(struct sim_inode *f, uint64_t off, const uint8_t *data, size_t len);
 void sim__file_truncate(struct sim_inode *f, uint64_t size);
-void sim__file_sync(struct sim_inode *f);
+void sim__file_sync(struct sim_inode *f, bool keeps_older);
 void sim__file_sync_failed(struct sim_inode *f);
 void sim__file_crash(struct sim_inode *f, struct sim_rng *rng, uint32_t torn_bytes);
 void sim__file_flip(struct sim_inode *f, uint64_t off, unsigned bit);
