@@ -64,6 +64,8 @@ static enum status open_store(struct node *n, struct err *err)
         .absent_misses = 50,
         .absent_slice = 20,
         .no_thread = true,
+        .applied = same_applied,
+        .applied_arg = n,
         .cluster = p->nodes > 1 ? &cluster : NULL,
     };
     return store_open(sim_machine_env(n->machine), "/data", &o, &n->store, err);

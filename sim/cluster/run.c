@@ -112,6 +112,7 @@ static void run_deinit(struct run *r, struct history **ret_history)
     sim_world_free(r->world);
     sim_free(r->nodes);
     sim_free(r->versions);
+    sim_free(r->applied);
     log_set_sink(NULL, NULL);
     log_configure(LOG_INFO, LOG_HUMAN);
     if (ret_history)

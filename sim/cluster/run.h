@@ -77,6 +77,8 @@ struct run {
     uint64_t *versions; /* of acknowledged writes: for reads of the past */
     size_t n_versions, cap_versions;
     uint32_t next_history_client;
+    struct applied *applied; /* by index: the digest of what was applied there, and by whom first */
+    size_t cap_applied;
 };
 
 static inline uint64_t run_now(const struct run *r)
@@ -139,6 +141,11 @@ void nemesis_free(struct run *r);
 /* --- promises.c --- */
 /* A bundle leaves: notes the votes and some of the acknowledgements in it, beside what is durable. */
 void promises_note(struct node *n, uint64_t to_node, struct bytes bundle);
+
+/* --- same.c --- */
+/* What replicas apply at one index is the same, whoever applies it, when, and how often: for
+ * store_options.applied, with a node as its argument. */
+void same_applied(void *node, const struct raft_entry *e);
 
 /* --- judge.c --- */
 /* The nodes that take part are equal byte for byte, and tell the history its end. Runs the world on

@@ -11,8 +11,8 @@ extern const struct buggify_point __start_varve_points[] __attribute__((weak));
 extern const struct buggify_point __stop_varve_points[] __attribute__((weak));
 
 static struct {
-    struct dice dice;
-    uint32_t one_in[POINTS_MAX]; /* 0: not active */
+    struct dice dice[POINTS_MAX]; /* each its own, by name: a new point leaves the others' luck */
+    uint32_t one_in[POINTS_MAX];  /* 0: not active */
     uint64_t passed[POINTS_MAX], fired[POINTS_MAX];
 } now;
 
@@ -33,12 +33,11 @@ static uint64_t name_hash(const char *name)
 void points_begin(uint64_t seed, bool on)
 {
     memset(&now, 0, sizeof now);
-    now.dice = dice_fork(seed, 'b');
     for (size_t i = 0; i < points_count(); i++) {
-        /* By name, so that a new point leaves the others' luck as it was. */
-        struct dice d = dice_fork(seed, name_hash(points_name(i)));
-        if (on && dice_one_in(&d, 3))
-            now.one_in[i] = dice_one_in(&d, 3) ? 2 : (uint32_t)dice_between(&d, 2, 50);
+        struct dice *d = &now.dice[i];
+        *d = dice_fork(seed, name_hash(points_name(i)));
+        if (on && dice_one_in(d, 3))
+            now.one_in[i] = dice_one_in(d, 3) ? 2 : (uint32_t)dice_between(d, 2, 50);
     }
 }
 
@@ -69,7 +68,7 @@ bool buggify_hook(const struct buggify_point *p)
     if (i >= POINTS_MAX)
         return false;
     now.passed[i]++;
-    if (p->probe || now.one_in[i] == 0 || !dice_one_in(&now.dice, now.one_in[i]))
+    if (p->probe || now.one_in[i] == 0 || !dice_one_in(&now.dice[i], now.one_in[i]))
         return false;
     now.fired[i]++;
     return true;

@@ -1,5 +1,6 @@
 #include "node/range/replica_internal.h"
 
+#include "base/buggify.h"
 #include "base/planted.h"
 
 /* The open updates as records of one group of the log, which is there as a whole or not at all:
@@ -84,8 +85,10 @@ static enum status mend(struct replicas *rs, const struct replica__open *o, stru
         replica_record_of(&o->u.repaired[i], o->r->range, room, &rec);
         st = wal_repair(rs->wal, &rec, err);
     }
-    if (st == ST_CORRUPT)
+    if (st == ST_CORRUPT) {
+        PROBE("range: a log cannot be mended");
         rs->broken = ST_POISONED;
+    }
     return st;
 }
 

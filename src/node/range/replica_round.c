@@ -1,5 +1,7 @@
 #include "node/range/replica_internal.h"
 
+#include "base/buggify.h"
+
 /* ---- taking updates ---- */
 
 static void take_updates(struct replicas *rs)
@@ -87,8 +89,8 @@ static void answer_reads(struct replicas *rs, struct replica__open *o)
 /* Old entries, for peers that are behind or to be applied. */
 static void fetch(struct replica *r, const struct raft_fetch *f)
 {
-    enum status st =
-        wal_read_entries(r->owner->wal, r->range, f->from, f->to, f->max_bytes, &r->read, NULL);
+    size_t max = BUGGIFY("range: old entries are read one by one") ? 1 : f->max_bytes;
+    enum status st = wal_read_entries(r->owner->wal, r->range, f->from, f->to, max, &r->read, NULL);
     size_t n = st == ST_OK || st == ST_CORRUPT ? r->read.n : 0;
     if (n > r->cap_fetched) {
         struct raft_entry *v = mem_realloc(r->fetched, n * sizeof *v);
@@ -164,6 +166,7 @@ static void not_logged(struct replicas *rs)
 {
     for (size_t i = 0; i < rs->n_open; i++)
         if (!rs->open[i].r->alone) {
+            PROBE("range: a round waits for the log");
             rs->stalled = true;
             return;
         }

@@ -19,10 +19,12 @@ static void on_applied(void *arg, const struct entry_op *op, const struct record
     store__wrote(s, route_collection(op->key));
 }
 
-static void note_applied(struct store *s, const struct raft_entry *last)
+static void note_applied(struct store *s, const struct raft_entry *e, size_t n)
 {
-    s->range.term = last->term;
-    atomic_store_explicit(&s->applied_index, last->index, memory_order_relaxed);
+    s->range.term = e[n - 1].term;
+    atomic_store_explicit(&s->applied_index, e[n - 1].index, memory_order_relaxed);
+    for (size_t i = 0; s->o.applied && i < n; i++)
+        s->o.applied(s->o.applied_arg, &e[i]);
 }
 
 enum status store__apply(struct store *s, const struct raft_entry *e, struct bytes payload,
@@ -34,7 +36,7 @@ enum status store__apply(struct store *s, const struct raft_entry *e, struct byt
     if (st == ST_OK)
         st = range_put(&s->range, owner, table, &s->scratch, on_applied, s, err);
     if (st == ST_OK)
-        note_applied(s, e);
+        note_applied(s, e, 1);
     return st;
 }
 
@@ -117,7 +119,7 @@ static enum status put_gathered(struct run *u, struct err *err)
         }
         return st;
     }
-    note_applied(s, &u->next[n - 1]);
+    note_applied(s, u->next, n);
     move_all(&u->gathered, &u->done);
     went_in(u, n);
     return ST_OK;

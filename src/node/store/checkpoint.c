@@ -1,5 +1,6 @@
 #include "node/store/cluster.h"
 
+#include "base/buggify.h"
 #include "base/env/fiber.h"
 #include "base/log.h"
 #include "base/planted.h"
@@ -180,6 +181,7 @@ bool store__has_room(struct store *s)
 {
     struct view *v = store__view(s);
     bool room = table_bytes(v->active) < s->o.table_bytes || !v->frozen;
+    room = room && !(v->frozen && BUGGIFY("store: a write waits for the drain"));
     view_unref(v);
     return room;
 }
@@ -190,8 +192,12 @@ void store__make_room_beside(struct store *s)
     size_t bytes = table_bytes(v->active);
     bool frozen = v->frozen != NULL;
     view_unref(v);
-    if (bytes < s->o.table_bytes || (frozen && bytes < 2 * s->o.table_bytes))
+    bool early =
+        bytes > s->o.table_bytes / 2 && !frozen && BUGGIFY("store: a table is frozen early");
+    if ((bytes < s->o.table_bytes && !early) || (frozen && bytes < 2 * s->o.table_bytes))
         return;
+    if (frozen)
+        PROBE("store: who drives drains, for the table is twice its size");
     struct err err;
     err_init(&err);
     enum status st = frozen ? drain_for_room(s, &err) : ST_OK;
@@ -344,11 +350,14 @@ static uint64_t tick_drain(struct store *s)
     store__tidy(s, true);
     if (s->cluster && cluster_snapshot_due(s) && !atomic_load(&s->replaying))
         cluster_snapshot_work(s);
+    if (checkpoint_due(s, env_mono_ns(s->env)) && BUGGIFY("store: a drain comes late"))
+        return TICK_MS;
     if (checkpoint_due(s, env_mono_ns(s->env))) {
         /* A frozen table is the common case: then the active one goes on filling. */
         enum status st = has_frozen(s) ? drain_locking(s, &err) : store__drain_all(s, &err);
         if (st != ST_OK) {
             complain(s, "checkpoint failed; it will be tried again", &err);
+            PROBE("store: a checkpoint fails");
             return RETRY_MS;
         }
     }

@@ -1,6 +1,7 @@
 #include "node/store/cluster.h"
 
 #include "base/alloc.h"
+#include "base/buggify.h"
 #include "base/env/fiber.h"
 #include "base/log.h"
 #include "base/planted.h"
@@ -138,6 +139,8 @@ static void note_failure(struct store *s, enum status st, const struct err *err)
 {
     struct cluster *c = s->cluster;
     if (st == ST_OK) {
+        if (c->stall.status != ST_OK)
+            PROBE("store: the log takes something again");
         err_init(&c->stall);
         return;
     }
@@ -263,7 +266,8 @@ static enum status queue_bundle(struct store *s, uint64_t from_node, struct byte
     if (bundle.len)
         memcpy(m->data, bundle.data, bundle.len);
     env_mutex_lock(&s->queue_lock);
-    bool full = c->inbox_bytes > 0 && c->inbox_bytes + m->len > STORE_INBOX_BYTES;
+    bool full = c->inbox_bytes > 0 && (c->inbox_bytes + m->len > STORE_INBOX_BYTES ||
+                                       BUGGIFY("store: the inbox is full"));
     if (!full) {
         c->inbox_bytes += m->len;
         list_push_back(&c->inbox, &m->node);

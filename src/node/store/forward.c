@@ -2,6 +2,7 @@
 #include "node/store/forward_codec.h"
 
 #include "base/alloc.h"
+#include "base/buggify.h"
 #include "base/log.h"
 #include "base/planted.h"
 #include <stdio.h>
@@ -81,6 +82,8 @@ enum status cluster_forward(struct store *s, struct proposal *p)
     enum status st = encode(s, p, &c->scratch);
     if (st == ST_OK)
         st = replicas_say(s->replicas, p->to_node, CLUSTER_FORWARD, buf_bytes(&c->scratch));
+    if (st == ST_OK && BUGGIFY("store: a forward is sent twice"))
+        st = replicas_say(s->replicas, p->to_node, CLUSTER_FORWARD, buf_bytes(&c->scratch));
     if (c->scratch.cap > 1024 * 1024)
         buf_deinit(&c->scratch);
     if (st == ST_OK)
@@ -103,6 +106,8 @@ void cluster_tell(struct store *s, struct proposal *p)
     struct cluster_peer *peer = cluster_peer(s, m->from);
     if (peer && p->st == ST_OK)
         peer->waits = true;
+    if (BUGGIFY("store: the answer to a forward is lost"))
+        return;
     buf_clear(&c->scratch);
     if (forward_encode_answer(&c->scratch, &a) != ST_OK ||
         replicas_say(s->replicas, m->from, CLUSTER_ANSWER, buf_bytes(&c->scratch)) != ST_OK)
@@ -213,7 +218,8 @@ static void on_forward(struct store *s, struct cluster_peer *peer, struct bytes 
     m->w.request_id = f.request_id;
     raft_status(replica_raft(s->replica), &c->now);
     enum status st = ST_OK;
-    if (c->now.role != RAFT_LEADER || c->now.term != f.term)
+    if (c->now.role != RAFT_LEADER || c->now.term != f.term ||
+        BUGGIFY("store: a forward is refused"))
         st = err_set(&m->p.err, ST_UNAVAILABLE, "node %llu does not lead",
                      (unsigned long long)c->o.node);
     if (st == ST_OK)
@@ -243,6 +249,8 @@ static void on_answer(struct store *s, const struct cluster_peer *peer, struct b
         if (p->number != a.number || p->to_node != peer->node)
             continue;
         list_remove(&p->node);
+        if (p->n_older)
+            PROBE("store: a forward that was sent again is answered");
         if (a.status == ST_UNAVAILABLE) { /* surely not done: the next leader may do it */
             if (!p->w->request_id.len)
                 p->number = 0;

@@ -1,5 +1,7 @@
 #include "node/store/request.h"
 
+#include "base/buggify.h"
+
 enum { FORMAT = 1 };
 
 struct bytes request_key(struct bytes id, uint8_t out[STORE_ROUTE_BYTES + STORE_REQUEST_ID_MAX])
@@ -60,6 +62,7 @@ enum request_seen store__request_seen(struct view *v, struct proposal *list, str
         seen = REQUEST_FAILED;
     engine_pin_release(&pin);
     if (seen == REQUEST_DONE) {
+        PROBE("store: a request is known already");
         p->w->version = rec.version;
         p->w->duplicate = true;
     } else if (seen == REQUEST_OTHER) {

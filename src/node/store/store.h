@@ -92,6 +92,10 @@ struct store_options {
     uint32_t absent_misses, absent_slice;
     bool read_only, must_exist;
     bool no_thread; /* no housekeeping threads (the simulator calls store_tick) */
+    /* For checkers: told of each entry that has been applied, also while the log is replayed; by who
+     * applies, who must not be held up. NULL: nobody. */
+    void (*applied)(void *arg, const struct raft_entry *e);
+    void *applied_arg;
     /* Copied; NULL: alone. With one, `sync` must be ALWAYS, and read_only must not be set. */
     const struct store_cluster *cluster;
 };

@@ -2,6 +2,7 @@
 #include "node/store/forward_codec.h"
 #include "node/store/request.h"
 
+#include "base/buggify.h"
 #include "base/planted.h"
 
 #include <inttypes.h>
@@ -43,6 +44,7 @@ void cluster_lost(struct store *s, struct proposal *p)
         cluster_answer(s, p, ST_UNAVAILABLE);
         return;
     }
+    PROBE("store: a write is proposed again after its leader fell");
     list_remove(&p->node); /* it may be tried again: it is surely not done */
     list_push_back(&s->cluster->queued, &p->node);
 }

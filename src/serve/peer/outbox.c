@@ -2,6 +2,7 @@
 #include "serve/peer/peer_internal.h"
 
 #include "base/alloc.h"
+#include "base/buggify.h"
 
 enum status outbox__init(struct outbox *o, size_t max_bytes)
 {
@@ -21,7 +22,8 @@ bool outbox__push(struct outbox *o, struct blob *b)
 {
     size_t room = b->len > SMALL_BUNDLE ? o->max_bytes - o->max_bytes / 8 : o->max_bytes;
     size_t slots = b->len > SMALL_BUNDLE ? OUTBOX_SLOTS - OUTBOX_SLOTS / 8 : OUTBOX_SLOTS;
-    if (o->n && (o->n >= slots || o->bytes >= room || b->len > room - o->bytes))
+    if (o->n && (o->n >= slots || o->bytes >= room || b->len > room - o->bytes ||
+                 BUGGIFY("peer: an outbox is full")))
         return false;
     o->ring[(o->at + o->n++) % OUTBOX_SLOTS] = b;
     o->bytes += b->len;

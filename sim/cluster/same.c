@@ -1,0 +1,37 @@
+/* Replicas are equal at equal applied index, all along the run: the first to apply an index says what
+ * was applied there, and every other, and every replay after a restart, is held against it. What
+ * became of it in tables and engines is compared at the end (judge.c). */
+#include "sim/cluster/run.h"
+
+#include "base/hash.h"
+
+#include <string.h>
+
+struct applied {
+    uint64_t digest; /* 0: nobody yet */
+    unsigned node;
+};
+
+static uint64_t digest_of(const struct raft_entry *e)
+{
+    uint64_t fixed[3] = {e->index, e->term, e->kind};
+    uint64_t d = hash_xxh64(fixed, sizeof fixed, e->payload.len);
+    return hash_xxh64(e->payload.data, e->payload.len, d) | 1;
+}
+
+void same_applied(void *node, const struct raft_entry *e)
+{
+    const struct node *n = node;
+    struct run *r = n->run;
+    size_t had = r->cap_applied;
+    r->applied = sim_grow(r->applied, &r->cap_applied, (size_t)e->index + 1, sizeof *r->applied);
+    if (r->cap_applied > had)
+        memset(r->applied + had, 0, (r->cap_applied - had) * sizeof *r->applied);
+    struct applied *first = &r->applied[e->index];
+    uint64_t digest = digest_of(e);
+    if (first->digest == 0)
+        *first = (struct applied){digest, n->id};
+    else if (first->digest != digest)
+        run_fail(r, "%s applies something else at index %llu than %s did", node_name(n),
+                 (unsigned long long)e->index, node_name(&r->nodes[first->node]));
+}
