@@ -1,6 +1,8 @@
 /* Clients: their fibers, their wandering, and what they record. */
 #include "sim/cluster/clients.h"
 
+#include "base/hash.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -200,32 +202,52 @@ static enum store_require_what require_of(enum history_require r)
     return STORE_REQUIRE_VERSION;
 }
 
+struct request {
+    char id[40];
+    struct bytes name; /* empty: none */
+    struct store_request made;
+};
+
 static void remember_version(struct run *r, uint64_t version)
 {
     r->versions = sim_grow(r->versions, &r->cap_versions, r->n_versions + 1, sizeof *r->versions);
     r->versions[r->n_versions++] = version;
 }
 
+/* Some writes carry a request id: an op of their own that says which request they are. */
+static void name_request(struct client *c, struct request *q, const struct entry_op *ops, size_t n)
+{
+    uint8_t digest[STORE_DIGEST_BYTES] = {0};
+    uint64_t h = c->number;
+    int len =
+        snprintf(q->id, sizeof q->id, "client %u.%llu", c->number, (unsigned long long)c->serial++);
+    q->name = BYTES(q->id, (size_t)len);
+    for (size_t i = 0; i < n; i++)
+        h = hash_xxh64(ops[i].value.data, ops[i].value.len, h + ops[i].kind);
+    memcpy(digest, &h, sizeof h);
+    store_request_op(q->name, digest, env_now_ms(sim_machine_env(c->node->machine)), &q->made);
+}
+
 /* Proposes; a write with a request id whose outcome is unknown is sent again and again, and one
  * that was done is now and then sent once more, for nothing. */
 static enum status propose(struct client *c, struct store_write *w, struct err *err)
 {
-    char id[40];
-    if (dice_one_in(&c->dice, 4)) {
-        int n =
-            snprintf(id, sizeof id, "client %u.%llu", c->number, (unsigned long long)c->serial++);
-        w->request_id = BYTES(id, (size_t)n);
-    }
     enum status st = store_propose(c->node->store, w, err);
+    if (st == ST_INVALID_ARGUMENT)
+        run_fail(c->run, "a write is refused: %s", err->detail);
     if (w->request_id.len == 0)
         return st;
+    bool unknown = st == ST_UNKNOWN_OUTCOME;
     for (int i = 0; i < 5 && st == ST_UNKNOWN_OUTCOME; i++)
         st = store_propose(c->node->store, w, err);
+    if (unknown && st != ST_OK)
+        return ST_UNKNOWN_OUTCOME; /* that it was not done now says nothing of before */
     if (st == ST_OK && dice_one_in(&c->dice, 8)) {
         struct version first = w->version;
         enum status again = store_propose(c->node->store, w, err);
         if (again == ST_OK && (!w->duplicate || version_cmp(w->version, first) != 0))
-            run_fail(c->run, "request %s was done twice: as %llx and as %llx", id,
+            run_fail(c->run, "request %.*s was done twice: as %llx and as %llx",
+                     (int)w->request_id.len, (const char *)w->request_id.data,
                      (unsigned long long)first.hlc, (unsigned long long)w->version.hlc);
         w->version = first;
     }
@@ -236,7 +258,8 @@ enum status work_propose(struct client *c, struct collection *col, const struct 
                          size_t n, uint64_t *ret_version, size_t *ret_failed, uint64_t *ret_present,
                          struct err *err)
 {
-    struct entry_op ops[BATCH_MAX];
+    struct entry_op ops[BATCH_MAX + 1];
+    struct request request = {.name = BYTES_EMPTY};
     struct store_require requires[BATCH_MAX];
     uint8_t routes[BATCH_MAX][STORE_ROUTE_BYTES + KEY_MAX];
     size_t which[BATCH_MAX], n_requires = 0, n_ops = 0;
@@ -252,8 +275,15 @@ enum status work_propose(struct client *c, struct collection *col, const struct 
             ops[n_ops++] = (struct entry_op){
                 .key = key, .kind = w[i].remove ? RECORD_DELETE : RECORD_PUT, .value = w[i].value};
     }
-    struct store_write sw = {
-        .requires = requires, .n_requires = n_requires, .collections = &col, .n_collections = 1};
+    if (n_ops > 0 && dice_one_in(&c->dice, 4)) {
+        name_request(c, &request, ops, n_ops);
+        ops[n_ops++] = request.made.op;
+    }
+    struct store_write sw = {.request_id = request.name,
+                             .requires = requires,
+                             .n_requires = n_requires,
+                             .collections = &col,
+                             .n_collections = 1};
     enum status st = entry_encode(ops, n_ops, BYTES_EMPTY, &sw.entry, err);
     if (st == ST_OK)
         st = propose(c, &sw, err);
