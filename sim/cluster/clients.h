@@ -69,6 +69,9 @@ enum status work_propose(struct client *c, struct collection *col, const struct 
                          size_t n, uint64_t *ret_version, size_t *ret_failed, uint64_t *ret_present,
                          struct err *err);
 
+/* What the GET steps showed as of `at`, once more by a scan or by history: it has to be the same. */
+void work_look_again(struct client *c, const struct collection *col, struct version at);
+
 /* The workloads: one operation each, recorded. */
 void work_register(struct client *c);
 void work_list(struct client *c);

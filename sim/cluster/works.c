@@ -79,6 +79,8 @@ static void reg_snapshot(struct client *c)
         st = work_barrier(c, &at, &err);
     for (size_t i = 0; i < c->n && !st; i++)
         st = work_get(c, col, &c->steps[i], at, &err);
+    if (!st)
+        work_look_again(c, col, at);
     op_done(c, st);
 }
 
