@@ -203,6 +203,7 @@ void run_whole(const struct plan *p, const struct run_options *o, struct run_res
     nemesis_start(&r);
     phase_busy(&r);
     nemesis_stop(&r);
+    points_rest();
     if (!run_failed(&r)) {
         nemesis_heal(&r, true);
         phase_progress(&r);

@@ -41,6 +41,11 @@ void points_begin(uint64_t seed, bool on)
     }
 }
 
+void points_rest(void)
+{
+    memset(now.one_in, 0, sizeof now.one_in);
+}
+
 const char *points_name(size_t i)
 {
     return __start_varve_points[i].name;

@@ -15,6 +15,8 @@ enum { POINTS_MAX = 256 };
 
 /* A run begins. `on` false: no point fires, all are counted. */
 void points_begin(uint64_t seed, bool on);
+/* From now on nothing is made likely: some points lose messages, which health does not. */
+void points_rest(void);
 size_t points_count(void); /* of this program, at most POINTS_MAX */
 const char *points_name(size_t i);
 bool points_is_probe(size_t i);
