@@ -203,7 +203,7 @@ static void draw_mix(struct test_rng *r, struct mix *m)
     m->cut = m->cut > 1 ? m->cut - 1 : 0;
     m->heal += 1;
     m->checkpoint *= 3;
-    m->deposed = m->deposed == 3; /* a step of a thousand steps */
+    m->deposed = m->deposed >= 2; /* a step of a thousand steps */
 }
 
 /* Lazy: the newest first, so that some messages arrive long after their time. */
@@ -229,8 +229,66 @@ static bool deliver_one(struct cluster *c, uint64_t store, bool to_it)
     return false;
 }
 
-/* A leader asks who follows it, is cut off, is replaced without knowing it, is asked for a read, and
- * only then hears the answers from before. */
+static void work(struct node *n)
+{
+    while (node_update(n))
+        ;
+    node_sync(n, SIZE_MAX);
+    node_apply(n);
+}
+
+/* The others replace a leader that is cut off and does not know it. */
+static void replace(struct cluster *c, const struct node *l)
+{
+    for (unsigned k = 0; k < 600; k++) {
+        struct node *n = any(c);
+        if (n == l)
+            continue;
+        if (k % 4 == 0)
+            node_tick(n, 15);
+        work(n);
+        (void)deliver_one(c, l->store, false);
+        if (n->up && status_of(n).role == RAFT_LEADER && test_rng_chance(&c->rng, 1, 8))
+            (void)node_propose(n, NULL);
+        cluster_check(c);
+    }
+}
+
+/* Who was replaced comes back while its successor is away, with a log that is longer than the others'
+ * and older, and wants their votes. */
+static void come_back(struct cluster *c, struct node *l)
+{
+    struct node *successor = cluster_leader(c);
+    if (!successor || successor == l || !l->up)
+        return;
+    cluster_isolate(c, l->store, false);
+    cluster_isolate(c, successor->store, true);
+    /* Nobody sticks to the successor or hears of it any more. (A step of more than half an election
+     * timeout would count as a pause of the node itself.) */
+    for (unsigned k = 0; k < 2; k++)
+        for (unsigned s = 1; s <= c->n; s++)
+            if (s != successor->store)
+                node_tick(&c->nodes[s], c->o.election_ms / 2);
+    while (c->n_net)
+        net_drop(c, c->n_net - 1);
+    for (unsigned k = 0; k < 12; k++) {
+        if (status_of(l).role == RAFT_FOLLOWER)
+            tried(raft_campaign(l->r));
+        work(l);
+        for (unsigned i = 0; i < 20 && deliver_one(c, successor->store, false); i++)
+            work(any(c));
+        for (unsigned s = 1; s <= c->n; s++)
+            if (s != successor->store)
+                work(&c->nodes[s]);
+        node_tick(l, 5);
+        cluster_check(c);
+    }
+    if (test_rng_chance(&c->rng, 1, 2))
+        cluster_isolate(c, successor->store, false);
+}
+
+/* A leader asks who follows it, is cut off, perhaps while its clients go on writing, is replaced without
+ * knowing it, is asked for a read, and only then hears the answers from before. */
 static void deposed(struct cluster *c)
 {
     struct node *l = any_leader(c);
@@ -242,30 +300,19 @@ static void deposed(struct cluster *c)
             if (s != l->store)
                 (void)node_update(&c->nodes[s]);
     cluster_isolate(c, l->store, true);
-    for (unsigned k = 0; k < 800; k++) {
-        struct node *n = any(c);
-        if (n == l)
-            continue;
-        if (k % 4 == 0)
-            node_tick(n, 15);
-        while (node_update(n))
-            ;
-        node_sync(n, SIZE_MAX);
-        node_apply(n);
-        (void)deliver_one(c, l->store, false);
-        if (n->up && status_of(n).role == RAFT_LEADER && test_rng_chance(&c->rng, 1, 8))
-            (void)node_propose(n, NULL);
-        cluster_check(c);
-    }
+    bool writes = test_rng_chance(&c->rng, 1, 2);
+    for (uint64_t k = writes ? test_rng_below(&c->rng, 100) : 0; k > 0; k--)
+        (void)node_propose(l, NULL);
+    work(l);
+    replace(c, l);
     (void)node_read(l);
     (void)node_update(l);
     while (deliver_one(c, l->store, true))
         ;
-    while (node_update(l))
-        ;
-    node_sync(l, SIZE_MAX);
-    node_apply(l);
-    if (test_rng_chance(&c->rng, 1, 2))
+    work(l);
+    if (writes)
+        come_back(c, l);
+    else if (test_rng_chance(&c->rng, 1, 2))
         cluster_isolate(c, l->store, false);
 }
 
