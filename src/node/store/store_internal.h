@@ -74,6 +74,7 @@ struct proposal {
     uint64_t number, to_node, to_incarnation; /* as it was forwarded last; number 0: never */
     uint64_t sent_ns;
     uint64_t n_older, older[8]; /* numbers before, to the same leader */
+    bool sent_before;           /* a copy under an earlier number, which may have been done */
     struct remote *remote;      /* it is another node's; NULL: it waits here */
     struct env_event done;
 };
