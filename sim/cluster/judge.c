@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SAME_MS = 60000 };
+enum { SAME_MS = 60000, QUIET_MS = 2000 };
 
 /* --- a replica's whole content, every version of everything --- */
 
@@ -133,14 +133,32 @@ static void fail_unsettled(struct run *r)
     run_fail(r, "the replicas are not equal within %d ms of quiet%s", SAME_MS, text);
 }
 
+/* Settled, and at the same index as a while before: a write whose outcome is unknown may still be on its
+ * way, from a node that was cut off, and what it changes belongs to the final history. */
+static bool quiet(struct run *r, uint64_t *ret_applied)
+{
+    uint64_t applied = 0, last = 0, since = 0, until = run_now(r) + SAME_MS * MS;
+    for (; run_now(r) < until && !run_failed(r); sim_world_run(r->world, run_now(r) + 20 * MS)) {
+        if (!settled(r, &applied))
+            continue;
+        if (since && applied == last && run_now(r) - since >= QUIET_MS * MS) {
+            *ret_applied = applied;
+            return true;
+        }
+        if (!since || applied != last)
+            since = run_now(r);
+        last = applied;
+    }
+    return false;
+}
+
 bool judge_replicas(struct run *r)
 {
-    uint64_t applied = 0, until = run_now(r) + SAME_MS * MS;
-    while (!settled(r, &applied) && run_now(r) < until && !run_failed(r))
-        sim_world_run(r->world, run_now(r) + 20 * MS);
+    uint64_t applied = 0;
+    bool same = quiet(r, &applied);
     if (run_failed(r))
         return false;
-    if (!settled(r, &applied)) {
+    if (!same) {
         fail_unsettled(r);
         return false;
     }
