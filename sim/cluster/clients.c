@@ -333,7 +333,8 @@ static void client_fiber(void *client)
 {
     struct client *c = client;
     uint64_t bursts = 1 + dice_below(&c->dice, 2 * BURST);
-    for (uint64_t i = 0; i < bursts && !c->run->stop_clients && node_usable(c->node); i++) {
+    for (uint64_t i = 0; i < bursts && !c->run->stop_clients && node_usable(c->node) &&
+                         !c->node->stopping; i++) {
         uint64_t failed = c->run->result->failed;
         one_operation(c);
         if (failed != c->run->result->failed)
@@ -352,7 +353,7 @@ static void hop(void *client)
     if (c->running || r->stop_clients)
         return;
     c->node = &r->nodes[1 + dice_below(&c->dice, r->plan.nodes)];
-    if (!node_usable(c->node) || c->node->cut_off ||
+    if (!node_serves(c->node) ||
         !sim_machine_spawn(c->node->machine, client_fiber, c)) {
         plan_hop(c, 20 * MS);
         return;
@@ -409,6 +410,15 @@ bool clients_idle(const struct run *r)
         if (r->clients[i].running)
             return false;
     return true;
+}
+
+bool clients_at(const struct node *n)
+{
+    const struct run *r = n->run;
+    for (unsigned i = 0; i < r->plan.clients; i++)
+        if (r->clients[i].running && r->clients[i].node == n)
+            return true;
+    return false;
 }
 
 unsigned clients_active_since(const struct run *r, uint64_t ns)

@@ -45,7 +45,7 @@ struct storm {
 
 struct nemesis {
     struct run *run;
-    struct dice dice;
+    struct dice dice, stops;
     struct striker strikers[FAULT_KINDS];
     struct list troubles;
     struct storm storm;
@@ -97,7 +97,8 @@ static unsigned count_state(const struct run *r, bool without_process)
 {
     unsigned n = 0;
     for (unsigned i = 1; i <= r->plan.nodes; i++)
-        n += without_process ? !sim_machine_runs(r->nodes[i].machine) : r->nodes[i].rotten;
+        n += without_process ? !sim_machine_runs(r->nodes[i].machine) || r->nodes[i].stopping
+                             : r->nodes[i].rotten;
     return n;
 }
 
@@ -116,7 +117,7 @@ static struct node *leader_or_any(struct nemesis *m)
 
 static bool may_go_down(struct nemesis *m, const struct node *n)
 {
-    return sim_machine_runs(n->machine) && count_state(m->run, true) < m->run->plan.down_max;
+    return sim_machine_runs(n->machine) && !n->stopping && count_state(m->run, true) < m->run->plan.down_max;
 }
 
 /* --- processes --- */
@@ -132,6 +133,21 @@ static void kill_one(struct nemesis *m, enum plan_fault f)
     run_say(m->run, node_name(n), power ? "loses power" : "is killed");
     node_kill(n, power ? SIM_CRASH_POWER : SIM_CRASH_PROCESS_ONLY);
     node_start_after(n, ns);
+}
+
+/* As whoever watches over processes does to make one anew: SIGTERM, and back. */
+static void stop_one(struct nemesis *m, enum plan_fault f)
+{
+    struct run *r = m->run;
+    unsigned id = 1 + (unsigned)dice_below(&m->stops, r->plan.nodes);
+    if (r->leader_node && dice_one_in(&m->stops, 2))
+        id = r->leader_node;
+    struct node *n = &r->nodes[id];
+    uint64_t ns = (1 + dice_tail(&m->stops, r->plan.outage_ms)) * MS;
+    if (!may_go_down(m, n) || !node_stop(n, ns))
+        return;
+    struck(m, f);
+    run_say(r, node_name(n), "is told to stop");
 }
 
 /* The whole room goes dark. */
@@ -663,6 +679,7 @@ static void strike(void *striker)
         [FAULT_STORM] = storm,
         [FAULT_MISDIRECT] = misdirect,
         [FAULT_STALE_READ] = stale_read,
+        [FAULT_STOP] = stop_one,
     };
     struct striker *s = striker;
     struct nemesis *m = s->nemesis;
@@ -679,6 +696,7 @@ void nemesis_start(struct run *r)
 {
     struct nemesis *m = sim_zalloc(sizeof *m);
     *m = (struct nemesis){.run = r, .dice = dice_fork(r->plan.seed, 'x')};
+    m->stops = dice_fork(r->plan.seed, 'h' << 8);
     m->storm.dice = dice_fork(r->plan.seed, 'y' << 8);
     list_init(&m->troubles);
     r->nemesis = m;

@@ -1,6 +1,8 @@
 /* A node: the process that opens a store on its disk, keeps house, and takes bundles in. */
 #include "sim/cluster/run.h"
 
+#include "serve/peer/peer.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +17,11 @@ const char *node_name(const struct node *n)
 bool node_usable(const struct node *n)
 {
     return n->state == NODE_UP;
+}
+
+bool node_serves(const struct node *n)
+{
+    return node_usable(n) && !n->stopping && !n->cut_off;
 }
 
 /* A misdirected write is found by a mark behind it: the next group's, once that is synced. */
@@ -75,7 +82,8 @@ static void take_in(void *node)
 {
     struct node *n = node;
     struct err err;
-    for (;;) {
+    n->fibers++;
+    while (!n->closing) {
         while (!list_empty(&n->inbox)) {
             struct parcel *p = container_of(n->inbox.next, struct parcel, node);
             list_remove(&p->node);
@@ -89,8 +97,9 @@ static void take_in(void *node)
                 run_fail(n->run, "%s refuses a bundle: %s", node_name(n), err.detail);
         }
         env_event_init(&n->wake_inbox);
-        (void)env_wait(&n->wake_inbox, UINT64_MAX);
+        (void)env_wait(&n->wake_inbox, n->closing ? 0 : UINT64_MAX);
     }
+    n->fibers--;
 }
 
 /* Costly: asked only when the store has nothing to do. */
@@ -121,10 +130,11 @@ static void live(void *node)
     }
     n->state = NODE_UP;
     n->failed_opens = 0;
+    n->fibers++;
     run_say(n->run, node_name(n), "is up");
     if (!sim_machine_spawn(n->machine, take_in, n))
         run_fail(n->run, "%s has no fiber for its inbox", node_name(n));
-    for (;;) {
+    while (!n->closing) {
         uint64_t ms = store_tick(n->store);
         if (ms == UINT64_MAX && is_poisoned(n->store)) {
             node_die_soon(n, "is poisoned");
@@ -134,6 +144,75 @@ static void live(void *node)
         env_event_init(&n->wake_tick);
         (void)env_wait(&n->wake_tick, (ms ? ms : 1) * MS);
     }
+    n->fibers--;
+}
+
+/* --- a clean stop, as by SIGTERM: those who ask are let go, then the lead is, then the folder --- */
+
+enum { STOP_LOOK_MS = 1, STOP_MS = 5000 };
+
+static void sleep_ms(uint64_t ms)
+{
+    struct env_event never;
+    env_event_init(&never);
+    (void)env_wait(&never, ms * MS);
+}
+
+/* Whether a fault of this run may keep it from being closed well. */
+static bool disks_fail(const struct plan *p)
+{
+    static const enum plan_fault of[] = {FAULT_WRITE_ERROR, FAULT_SYNC_ERROR, FAULT_READ_ERROR,
+                                         FAULT_DISK_FULL,   FAULT_ROT,        FAULT_MISDIRECT,
+                                         FAULT_STALE_READ};
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+        if (p->every_ms[of[i]])
+            return true;
+    return false;
+}
+
+static void let_go(struct node *n)
+{
+    n->closing = true;
+    n->state = NODE_OPENING; /* nobody looks at its store any more */
+    env_event_set(&n->wake_inbox);
+    env_event_set(&n->wake_tick);
+    if (n->peers)
+        peers_stop(n->peers);
+    while (n->fibers)
+        sleep_ms(STOP_LOOK_MS);
+}
+
+static void stop(void *node)
+{
+    struct node *n = node;
+    struct err err;
+    err_init(&err);
+    for (int i = 0; clients_at(n) || watchers_at(n); i++) {
+        if (i > STOP_MS / STOP_LOOK_MS) {
+            node_die_soon(n, "is not let go in time");
+            return;
+        }
+        sleep_ms(STOP_LOOK_MS);
+    }
+    enum status st = store_hand_over(n->store, 2 * (uint64_t)n->run->plan.election_ms, &err);
+    run_say(n->run, node_name(n), "stops: hands over: %s", status_name(st));
+    let_go(n);
+    struct store *s = n->store;
+    n->store = NULL;
+    st = store_close(s, &err);
+    if (st != ST_OK && !disks_fail(&n->run->plan))
+        run_fail(n->run, "%s does not close well: %s: %s", node_name(n), status_name(st),
+                 err.detail);
+    node_die_soon(n, st ? "closed its folder badly" : "closed its folder");
+}
+
+bool node_stop(struct node *n, uint64_t away_ns)
+{
+    if (!node_serves(n) || !sim_machine_spawn(n->machine, stop, n))
+        return false;
+    n->stopping = true;
+    n->away_ns = away_ns;
+    return true;
 }
 
 /* --- its life, from outside --- */
@@ -151,6 +230,10 @@ static void on_dies(void *node)
         node_kill(n, SIM_CRASH_PROCESS_ONLY);
     if (lost) {
         n->state = NODE_LOST;
+        return;
+    }
+    if (n->away_ns) { /* it was asked to stop */
+        node_start_after(n, n->away_ns);
         return;
     }
     /* Whoever watches over processes tries again, later each time. */
@@ -180,6 +263,10 @@ void node_start(struct node *n)
     sim_queue_drop(sim_world_queue(n->run->world), &n->start);
     n->state = NODE_OPENING;
     n->store = NULL;
+    n->peers = NULL;
+    n->fibers = 0;
+    n->stopping = n->closing = false;
+    n->away_ns = 0;
     memset(n->collections, 0, sizeof n->collections);
     env_event_init(&n->wake_tick);
     env_event_init(&n->wake_inbox);
@@ -228,7 +315,7 @@ void node_kill(struct node *n, enum sim_crash how)
     struct run *r = n->run;
     ASSERT(sim_machine_runs(n->machine));
     run_digest(r, 'k' << 8 | n->id, how);
-    if (n->store && r->raft_checker && r->plan.nodes > 1)
+    if ((n->store || n->closing) && r->raft_checker && r->plan.nodes > 1)
         raft_check_restarted(r->raft_checker, n->id, 0);
     n->state = NODE_DOWN;
     n->store = NULL;

@@ -35,6 +35,7 @@ static const struct {
     {FAULT_READ_ERROR, 8000, 5, 1}, {FAULT_DISK_FULL, 6000, 4, 1},   {FAULT_SLOW_DISK, 4000, 3, 1},
     {FAULT_ROT, 8000, 6, 3},        {FAULT_WIPE, 15000, 8, 3},       {FAULT_STORM, 0, 0, 2},
     {FAULT_MISDIRECT, 10000, 0, 3}, {FAULT_STALE_READ, 6000, 0, 1},
+    {FAULT_STOP, 3000, 0, 1},
 };
 _Static_assert(sizeof kinds / sizeof *kinds == FAULT_KINDS, "every kind has its chance");
 
@@ -122,6 +123,13 @@ static void draw_storms(struct plan *p, uint64_t seed)
         p->every_ms[FAULT_STORM] = (uint32_t)dice_between(&apart, 2000, 8000);
 }
 
+static void draw_stops(struct plan *p, uint64_t seed)
+{
+    struct dice apart = dice_fork(seed, 'h');
+    if (dice_one_in(&apart, 3))
+        p->every_ms[FAULT_STOP] = (uint32_t)dice_between(&apart, 1500, 6000);
+}
+
 void plan_draw(struct plan *p, uint64_t seed)
 {
     struct dice d = dice_fork(seed, 'p');
@@ -143,6 +151,7 @@ void plan_draw(struct plan *p, uint64_t seed)
     draw_faults(p, &d);
     draw_storms(p, seed);
     draw_lies(p);
+    draw_stops(p, seed);
     p->keys = (unsigned)PICK(&d, 3, 10, 40);
     p->value_bytes = (unsigned)PICK(&d, 16, 100, 1000, 6000);
     for (size_t i = 0; i < sizeof p->weight / sizeof *p->weight; i++)
@@ -180,6 +189,7 @@ static const struct scenario scenarios[] = {
      5},
     {"rot", {FAULT_ROT, FAULT_WIPE, FAULT_POWER}, 3},
     {"storms", {FAULT_STORM}, 1},
+    {"stops", {FAULT_STOP, FAULT_KILL, FAULT_ISOLATE}, 3},
     {"lies", {FAULT_MISDIRECT, FAULT_STALE_READ, FAULT_POWER, FAULT_KILL}, 4},
 };
 
@@ -197,7 +207,7 @@ bool plan_scenario(struct plan *p, const char *name)
 
 const char *plan_scenarios(void)
 {
-    return "quiet\nkills\npower\npartitions\npauses\nnetwork\ndisks\nrot\nstorms\nlies\n";
+    return "quiet\nkills\npower\npartitions\npauses\nnetwork\ndisks\nrot\nstorms\nstops\nlies\n";
 }
 
 enum status plan_text(const struct plan *p, struct buf *out)

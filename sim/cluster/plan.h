@@ -32,7 +32,8 @@ enum { PLAN_NODES_MAX = 5 };
     X(WIPE, "wipe")   /* a disk is gone: its node never comes back */                              \
     X(STORM, "storm") /* one leader after the other falls, each soon after it was elected */       \
     X(MISDIRECT, "misdirect")   /* writes land in another place of their file */                   \
-    X(STALE_READ, "stale-read") /* reads show what was there before */
+    X(STALE_READ, "stale-read") /* reads show what was there before */                             \
+    X(STOP, "stop")             /* SIGTERM: hands over, closes its folder, comes back */
 
 enum plan_fault {
 #define X(name, text) FAULT_##name,

@@ -43,6 +43,9 @@ struct node {
     struct list inbox, taking;
     size_t inbox_bytes;
     struct sim_event start, dies; /* to come */
+    bool stopping, closing;       /* cleanly: serves no new clients; its fibers are to end */
+    unsigned fibers;              /* of its own that may be in a call of its store */
+    uint64_t away_ns;             /* how long it stays away after that */
     bool rotten;                  /* something of its disk was damaged: the atlas counts it */
     bool cut_off;                 /* phase 2 leaves it out */
     uint64_t led_term;            /* the last in which it was seen to lead */
@@ -105,6 +108,9 @@ void node_lose(struct node *n, const char *why);     /* kills it if it runs; for
 void node_wipe(struct node *n); /* its disk is empty, and it comes back as who it was */
 void node_receive(struct node *n, unsigned from, struct bytes bundle);
 bool node_usable(const struct node *n); /* UP */
+bool node_serves(const struct node *n); /* and takes clients */
+/* Begins a clean stop; it comes back so long after. false: not now. */
+bool node_stop(struct node *n, uint64_t away_ns);
 /* Its disk put something elsewhere, so short ago that nothing behind it shows that. */
 bool node_lied(const struct node *n);
 const char *node_name(const struct node *n);
@@ -122,6 +128,7 @@ void clients_start(struct run *r);
 void clients_free(struct run *r);
 void clients_node_died(struct run *r, const struct node *n);
 bool clients_idle(const struct run *r);
+bool clients_at(const struct node *n); /* some are in a call there */
 /* How many have completed an operation since `ns`. */
 unsigned clients_active_since(const struct run *r, uint64_t ns);
 
@@ -129,6 +136,7 @@ unsigned clients_active_since(const struct run *r, uint64_t ns);
 void watchers_start(struct run *r);
 void watchers_free(struct run *r);
 void watchers_node_died(struct run *r, const struct node *n);
+bool watchers_at(const struct node *n);
 
 /* --- nemesis.c --- */
 void nemesis_start(struct run *r);

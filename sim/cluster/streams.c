@@ -10,9 +10,12 @@ static enum status receive(void *arg, uint64_t from, const struct bytes *bundles
 {
     struct node *node = arg;
     *ret_taken = 0;
-    if (!node->store) /* it is still being opened */
-        return err_set(err, ST_OVERLOADED, "the store is not open yet");
-    return store_receive_all(node->store, from, bundles, n, ret_taken, err);
+    if (!node->store || node->closing) /* it is still being opened, or already closed */
+        return err_set(err, ST_OVERLOADED, "the store is not open");
+    node->fibers++;
+    enum status st = store_receive_all(node->store, from, bundles, n, ret_taken, err);
+    node->fibers--;
+    return st;
 }
 
 static void changed(void *arg, uint64_t other, bool up)

@@ -78,7 +78,7 @@ static void follow(struct watcher *w, struct feed *f)
     struct err err;
     struct feed_row row;
     err_init(&err);
-    for (int rows = 0; rows < ROWS_A_VISIT && node_usable(w->node);) {
+    for (int rows = 0; rows < ROWS_A_VISIT && node_usable(w->node) && !w->node->stopping;) {
         struct version visible = store_visible(w->node->store);
         int got = feed_next(f, &row, &err);
         if (got < 0) {
@@ -122,7 +122,7 @@ static void hop(void *watcher)
     if (w->running || r->stop_watchers)
         return;
     w->node = &r->nodes[1 + dice_below(&w->dice, r->plan.nodes)];
-    if (!node_usable(w->node) || w->node->cut_off ||
+    if (!node_serves(w->node) ||
         !sim_machine_spawn(w->node->machine, watcher_fiber, w)) {
         plan_hop(w, 50 * MS);
         return;
@@ -157,4 +157,13 @@ void watchers_node_died(struct run *r, const struct node *n)
             plan_hop(w, 50 * MS);
         }
     }
+}
+
+bool watchers_at(const struct node *n)
+{
+    const struct run *r = n->run;
+    for (unsigned i = 0; i < r->plan.watchers; i++)
+        if (r->watchers[i].running && r->watchers[i].node == n)
+            return true;
+    return false;
 }
