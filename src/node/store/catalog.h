@@ -2,6 +2,7 @@
  * readable as of any time.
  *
  *   "c/" name        descriptor of a collection; deleted when it is dropped
+ *   "g"              empty: written anew with each horizon that is raised and each snapshot made
  *   "h/" id (u32 BE) horizons of a collection; never deleted
  *   "i"              u32 BE: the highest id given out
  *   "n/" id (u32 BE) the name of an id; never deleted, so that the past of dropped collections
@@ -15,6 +16,7 @@
 #include "node/store/store_internal.h"
 
 #define CATALOG_COLLECTION "c/"
+#define CATALOG_GUARD      "g"
 #define CATALOG_HORIZON    "h/"
 #define CATALOG_LAST_ID    "i"
 #define CATALOG_NAME       "n/"
@@ -50,8 +52,19 @@ enum status catalog_key(struct buf *out, const char *prefix, struct bytes rest) 
 enum status store__catalog_write(struct store *s, struct entry_op *ops, size_t n,
                                  struct bytes writer, const struct store_require *req, size_t n_req,
                                  struct err *err) WARN_UNUSED;
-/* Raises (never lowers) a collection's horizons; the caller holds catalog.lock. */
+/* What lets one node raise a horizon while another makes a snapshot: whoever does either takes it
+ * first, looks then at what it depends on, and writes it with what follows from that. So of two that
+ * did not see each other the later one gets PRECONDITION_FAILED. `key` is the guard's own, to be freed
+ * by buf_deinit. The caller holds catalog.lock. */
+struct guard {
+    struct buf key;
+    struct store_require as_seen;
+};
+enum status store__guard_take(struct store *s, struct guard *ret, struct err *err) WARN_UNUSED;
+/* Raises (never lowers) a collection's horizons; the caller holds catalog.lock. PRECONDITION_FAILED:
+ * a snapshot was made, or another horizon raised, since the guard was taken; what did that is seen
+ * here after a barrier. */
 enum status store__raise_horizons(struct store *s, struct collection *c, const struct horizons *h,
-                                  struct err *err) WARN_UNUSED;
+                                  const struct guard *g, struct err *err) WARN_UNUSED;
 
 #endif

@@ -65,28 +65,56 @@ enum status store_collection_find(struct store *s, struct bytes name, struct col
     return ST_OK;
 }
 
+/* That a record is still as it is here, with its value; absent: an empty one. */
+static enum status require_as_seen(struct store *s, struct bytes key, struct store_require *ret,
+                                   struct buf *value, struct bytes *ret_value, struct err *err)
+{
+    struct record rec;
+    *ret = (struct store_require){.key = key, .what = STORE_REQUIRE_ABSENT};
+    *ret_value = BYTES_EMPTY;
+    enum status st = store_get(s, key, VERSION_NONE, value, &rec, err);
+    if (st == ST_OK) {
+        *ret = (struct store_require){key, STORE_REQUIRE_VERSION, rec.version};
+        *ret_value = rec.value;
+    }
+    return st == ST_NOT_FOUND ? ST_OK : st;
+}
+
 /* What holds of the record of the highest id as it is here: another node may give out the same one
  * meanwhile. */
 static enum status require_last_id(struct store *s, struct bytes key, struct store_require *ret,
                                    uint32_t *ret_id, struct err *err)
 {
-    struct buf value = BUF_INIT;
-    struct record rec;
+    struct buf buf = BUF_INIT;
+    struct bytes value;
     uint32_t id = STORE_FIRST_ID - 1;
-    *ret = (struct store_require){.key = key, .what = STORE_REQUIRE_ABSENT};
-    enum status st = store_get(s, key, VERSION_NONE, &value, &rec, err);
-    if (st == ST_OK) {
-        struct reader r = reader_of(rec.value);
-        *ret = (struct store_require){key, STORE_REQUIRE_VERSION, rec.version};
-        if (!read_be32(&r, &id))
-            st = err_set(err, ST_CORRUPT, "%s: the catalog's highest id does not decode", s->dir);
-    }
-    buf_deinit(&value);
-    if (st == ST_NOT_FOUND)
-        st = ST_OK;
+    enum status st = require_as_seen(s, key, ret, &buf, &value, err);
+    struct reader r = reader_of(value);
+    if (st == ST_OK && ret->what != STORE_REQUIRE_ABSENT && !read_be32(&r, &id))
+        st = err_set(err, ST_CORRUPT, "%s: the catalog's highest id does not decode", s->dir);
+    buf_deinit(&buf);
     if (st == ST_OK)
         *ret_id = id;
     return st;
+}
+
+enum status store__guard_take(struct store *s, struct guard *ret, struct err *err)
+{
+    struct buf buf = BUF_INIT;
+    struct bytes value;
+    *ret = (struct guard){.key = BUF_INIT};
+    enum status st = catalog_key(&ret->key, CATALOG_GUARD, BYTES_EMPTY);
+    if (st != ST_OK)
+        err_set(err, st, "no memory for the catalog's guard");
+    else
+        st = require_as_seen(s, buf_bytes(&ret->key), &ret->as_seen, &buf, &value, err);
+    buf_deinit(&buf);
+    return st;
+}
+
+static struct entry_op guard_op(const struct guard *g)
+{
+    return (struct entry_op){.key = buf_bytes(&g->key), .kind = RECORD_PUT, .value = BYTES_EMPTY};
 }
 
 static enum status create(struct store *s, struct bytes name, struct bytes writer, struct err *err)
@@ -161,6 +189,15 @@ enum status store_collection_open(struct store *s, struct bytes name, struct byt
     return st;
 }
 
+static enum status decode_descriptor(struct store *s, struct bytes name, struct bytes value,
+                                     struct descriptor *ret, struct err *err)
+{
+    if (descriptor_decode(value, ret))
+        return ST_OK;
+    return err_set(err, ST_CORRUPT, "%s: the descriptor of collection %.*s does not decode", s->dir,
+                   (int)name.len, (const char *)name.data);
+}
+
 /* The descriptor of a name at a time (none = the present). */
 static enum status read_descriptor(struct store *s, struct bytes name, struct version at,
                                    struct descriptor *ret, struct err *err)
@@ -172,9 +209,8 @@ static enum status read_descriptor(struct store *s, struct bytes name, struct ve
         st = err_set(err, st, "no memory to look up a collection");
     else if ((st = store_get(s, buf_bytes(&key), at, &value, &rec, err)) == ST_NOT_FOUND)
         st = no_collection(name, err);
-    if (st == ST_OK && !descriptor_decode(rec.value, ret))
-        st = err_set(err, ST_CORRUPT, "%s: the descriptor of collection %.*s does not decode",
-                     s->dir, (int)name.len, (const char *)name.data);
+    if (st == ST_OK)
+        st = decode_descriptor(s, name, rec.value, ret, err);
     buf_deinit(&key);
     buf_deinit(&value);
     return st;
@@ -231,30 +267,55 @@ enum status store_settings_get(struct store *s, struct bytes name, struct collec
     return st;
 }
 
-enum status store_settings_set(struct store *s, struct bytes name,
-                               const struct collection_settings *v, struct err *err)
+/* Only while the descriptor is what it was: another node may have dropped the collection, which must
+ * not come back by this, or have made one of the name anew, with another id. */
+static enum status try_settings(struct store *s, struct bytes name,
+                                const struct collection_settings *v, struct err *err)
 {
-    struct buf key = BUF_INIT, value = BUF_INIT;
+    struct buf key = BUF_INIT, value = BUF_INIT, buf = BUF_INIT;
+    struct store_require same;
+    struct bytes now;
     struct descriptor d;
-    env_lock_take(&s->catalog.lock);
-    enum status st = read_descriptor(s, name, VERSION_NONE, &d, err);
+    enum status st = catalog_key(&key, CATALOG_COLLECTION, name);
+    if (st != ST_OK)
+        err_set(err, st, "no memory to change a collection");
+    else
+        st = require_as_seen(s, buf_bytes(&key), &same, &buf, &now, err);
+    if (st == ST_OK && same.what == STORE_REQUIRE_ABSENT)
+        st = no_collection(name, err);
+    else if (st == ST_OK)
+        st = decode_descriptor(s, name, now, &d, err);
     if (st == ST_OK) {
         d.settings = *v;
-        if (catalog_key(&key, CATALOG_COLLECTION, name) != ST_OK ||
-            descriptor_encode(&value, &d) != ST_OK)
+        if (descriptor_encode(&value, &d) != ST_OK)
             st = err_set(err, ST_NO_MEMORY, "no memory to change a collection");
     }
     struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)};
     if (st == ST_OK)
-        st = store__catalog_write(s, &op, 1, BYTES_EMPTY, NULL, 0, err);
-    env_lock_give(&s->catalog.lock);
+        st = store__catalog_write(s, &op, 1, BYTES_EMPTY, &same, 1, err);
     buf_deinit(&key);
     buf_deinit(&value);
+    buf_deinit(&buf);
+    return st;
+}
+
+enum status store_settings_set(struct store *s, struct bytes name,
+                               const struct collection_settings *v, struct err *err)
+{
+    enum status st;
+    env_lock_take(&s->catalog.lock);
+    while ((st = try_settings(s, name, v, err)) == ST_PRECONDITION_FAILED) {
+        /* Another node was faster. What it did is seen here after: */
+        st = store_barrier(s, STORE_PROPOSE_TIMEOUT_MS, err);
+        if (st != ST_OK)
+            break;
+    }
+    env_lock_give(&s->catalog.lock);
     return st;
 }
 
 enum status store__raise_horizons(struct store *s, struct collection *c, const struct horizons *h,
-                                  struct err *err)
+                                  const struct guard *g, struct err *err)
 {
     uint8_t id[4];
     struct buf key = BUF_INIT, value = BUF_INIT;
@@ -269,9 +330,10 @@ enum status store__raise_horizons(struct store *s, struct collection *c, const s
     if (catalog_key(&key, CATALOG_HORIZON, BYTES(id, sizeof(id))) != ST_OK ||
         horizons_encode(&value, &to) != ST_OK)
         st = err_set(err, ST_NO_MEMORY, "no memory to raise a horizon");
-    struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)};
+    struct entry_op ops[] = {
+        {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)}, guard_op(g)};
     if (st == ST_OK && higher)
-        st = store__catalog_write(s, &op, 1, BYTES_EMPTY, NULL, 0, err);
+        st = store__catalog_write(s, ops, 2, BYTES_EMPTY, &g->as_seen, 1, err);
     buf_deinit(&key);
     buf_deinit(&value);
     return st;
@@ -307,6 +369,34 @@ static enum status check_kept(struct store *s, struct version at, struct err *er
     return ST_OK;
 }
 
+static enum status create_snapshot(struct store *s, struct bytes name, struct version at,
+                                   const struct entry_op *op, struct err *err)
+{
+    for (;;) {
+        struct guard g;
+        struct version is;
+        enum status st = store__guard_take(s, &g, err);
+        if (st == ST_OK)
+            st = check_kept(s, at, err);
+        struct entry_op ops[] = {*op, guard_op(&g)};
+        struct store_require reqs[] = {{.key = op->key, .what = STORE_REQUIRE_ABSENT}, g.as_seen};
+        if (st == ST_OK)
+            st = store__catalog_write(s, ops, 2, BYTES_EMPTY, reqs, 2, err);
+        buf_deinit(&g.key);
+        if (st != ST_PRECONDITION_FAILED)
+            return st;
+        /* It is there, or another node has done something that this one had not seen. */
+        st = store_barrier(s, STORE_PROPOSE_TIMEOUT_MS, err);
+        if (st == ST_OK)
+            st = store_snapshot_find(s, name, &is, err);
+        if (st == ST_OK)
+            return err_set(err, ST_ALREADY_EXISTS, "a snapshot %.*s exists already", (int)name.len,
+                           (const char *)name.data);
+        if (st != ST_NOT_FOUND)
+            return st;
+    }
+}
+
 enum status store_snapshot_create(struct store *s, struct bytes name, struct version at,
                                   struct err *err)
 {
@@ -316,16 +406,10 @@ enum status store_snapshot_create(struct store *s, struct bytes name, struct ver
         (buf_append_be64(&value, at.hlc) != ST_OK || buf_append_be32(&value, at.origin) != ST_OK))
         st = err_set(err, ST_NO_MEMORY, "no memory for a snapshot");
     struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)};
-    struct store_require absent = {.key = buf_bytes(&key), .what = STORE_REQUIRE_ABSENT};
     env_lock_take(&s->catalog.lock);
     if (st == ST_OK)
-        st = check_kept(s, at, err);
-    if (st == ST_OK)
-        st = store__catalog_write(s, &op, 1, BYTES_EMPTY, &absent, 1, err);
+        st = create_snapshot(s, name, at, &op, err);
     env_lock_give(&s->catalog.lock);
-    if (st == ST_PRECONDITION_FAILED)
-        st = err_set(err, ST_ALREADY_EXISTS, "a snapshot %.*s exists already", (int)name.len,
-                     (const char *)name.data);
     buf_deinit(&key);
     buf_deinit(&value);
     return st;

@@ -143,6 +143,9 @@ void cluster_fail_all(struct store *s, enum status st, const char *why);
 void cluster_new_leader(struct store *s);
 
 void cluster_unknown(struct store *s, struct proposal *p, const char *why);
+/* It is refused with `st`, as its err says, without a look at whether an earlier copy of it was done:
+ * who sent one before, for the sake of its request id, does not know then. */
+void cluster_not_done(struct store *s, struct proposal *p, enum status st);
 
 /* snapshot.c: of replicas_calls */
 void cluster_snapshot_wanted(void *arg, struct replica *r, uint64_t index);

@@ -239,14 +239,6 @@ static void on_forward(struct store *s, struct cluster_peer *peer, struct bytes 
     cluster_answer(s, &m->p, st);
 }
 
-/* Whether the answer is one for every copy that was sent. A requirement that does not hold is looked
- * at after the request's id was, and so after what became of copies before; why a leader takes nothing
- * (its disk is full, it has no memory) says something of the last copy only. */
-static bool final_for_all(enum status st)
-{
-    return st == ST_OK || st == ST_PRECONDITION_FAILED;
-}
-
 static void on_answer(struct store *s, const struct cluster_peer *peer, struct bytes body)
 {
     struct cluster *c = s->cluster;
@@ -279,13 +271,7 @@ static void on_answer(struct store *s, const struct cluster_peer *peer, struct b
             return;
         }
         err_set(&p->err, a.status, "%.*s", (int)a.message.len, (const char *)a.message.data);
-        if (p->sent_before && !final_for_all(a.status)) {
-            PROBE("store: the second copy of a forward is refused, the first may be done");
-            struct err why = p->err;
-            cluster_unknown(s, p, why.detail);
-            return;
-        }
-        cluster_answer(s, p, a.status);
+        cluster_not_done(s, p, a.status);
         return;
     }
 }

@@ -126,31 +126,54 @@ static enum status oldest_snapshot(struct store *s, struct version *ret, struct 
 
 /* Decides what may go and says so in the log. The catalog is held meanwhile: a snapshot made between
  * the two would find its moment gone. */
-static enum status raise_horizons(struct store *s, struct collection *c, struct engine_vacuum *ev,
-                                  bool *ret_nothing, struct err *err)
+static enum status try_raise(struct store *s, struct collection *c, struct engine_vacuum *ev,
+                             bool *ret_nothing, struct err *err)
 {
+    struct guard g;
     uint64_t max_age = atomic_load(&c->max_age_ms), max_count = atomic_load(&c->max_count);
     uint64_t now_ms = env_now_ms(s->env);
     struct version held;
-    env_lock_take(&s->catalog.lock);
-    enum status st = oldest_snapshot(s, &held, err);
+    enum status st = store__guard_take(s, &g, err);
+    if (st == ST_OK)
+        st = oldest_snapshot(s, &held, err);
     struct version horizon = VERSION_NONE;
     if (max_age && max_age < now_ms)
         horizon = (struct version){version_at_ms(now_ms - max_age).hlc, 0};
-    if (st == ST_OK && !version_is_none(held) && version_cmp(held, horizon) < 0)
+    if (st != ST_OK)
+        goto out;
+    if (!version_is_none(held) && version_cmp(held, horizon) < 0)
         horizon = held;
     *ret_nothing = version_is_none(horizon) && max_count == 0;
     /* By count versions may go that are younger than the horizon: who follows changes from before
      * now may miss some. Where nothing was written for long the horizon is the later of the two. */
     struct horizons h = {horizon.hlc, horizon.hlc};
-    if (max_count && store_visible(s).hlc > h.feed_hlc)
-        h.feed_hlc = store_visible(s).hlc;
-    if (st == ST_OK && !*ret_nothing)
-        st = store__raise_horizons(s, c, &h, err);
-    env_lock_give(&s->catalog.lock);
+    struct version visible = store_visible(s);
+    if (max_count && visible.hlc > h.feed_hlc)
+        h.feed_hlc = visible.hlc;
+    if (!*ret_nothing)
+        st = store__raise_horizons(s, c, &h, &g, err);
     ev->horizon = horizon;
     ev->keep_count = max_count;
-    ev->hold = held;
+    /* A snapshot may be made from here on, of any moment since: nothing that is written later goes
+     * by count, nor what it replaces. */
+    ev->hold = version_is_none(held) || version_cmp(visible, held) < 0 ? visible : held;
+out:
+    buf_deinit(&g.key);
+    return st;
+}
+
+static enum status raise_horizons(struct store *s, struct collection *c, struct engine_vacuum *ev,
+                                  bool *ret_nothing, struct err *err)
+{
+    enum status st;
+    env_lock_take(&s->catalog.lock);
+    while ((st = try_raise(s, c, ev, ret_nothing, err)) == ST_PRECONDITION_FAILED) {
+        /* Another node made a snapshot, or raised a horizon. What it did is seen here after: */
+        st = store_barrier(s, STORE_PROPOSE_TIMEOUT_MS, err);
+        if (st != ST_OK)
+            break;
+    }
+    env_lock_give(&s->catalog.lock);
     return st;
 }
 

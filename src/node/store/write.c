@@ -31,6 +31,25 @@ static void no_leader(struct store *s, struct proposal *p)
     cluster_answer(s, p, ST_UNAVAILABLE);
 }
 
+/* Whether an answer is one for every copy that was sent. A requirement that does not hold is looked at
+ * after the request's id was, and so after what became of copies before; why nothing is taken (a disk
+ * is full, there is no memory) says something of the last copy only. */
+static bool final_for_all(enum status st)
+{
+    return st == ST_OK || st == ST_PRECONDITION_FAILED || st == ST_INVALID_ARGUMENT;
+}
+
+void cluster_not_done(struct store *s, struct proposal *p, enum status st)
+{
+    if (p->sent_before && !final_for_all(st)) {
+        PROBE("store: the second copy of a forward is refused, the first may be done");
+        struct err why = p->err;
+        cluster_unknown(s, p, why.detail);
+        return;
+    }
+    cluster_answer(s, p, st);
+}
+
 void cluster_unknown(struct store *s, struct proposal *p, const char *why)
 {
     err_set(&p->err, ST_UNKNOWN_OUTCOME, "%s: the write may or may not be done", why);
@@ -257,7 +276,10 @@ static bool take(struct store *s, struct view *v, struct proposal *p)
     enum request_seen seen = store__request_seen(v, NULL, p, now_ms);
     if (seen != REQUEST_NEW) {
         p->index = s->range.applied; /* where it is, or behind */
-        cluster_answer(s, p, seen == REQUEST_DONE ? ST_OK : p->st);
+        if (seen == REQUEST_DONE)
+            cluster_answer(s, p, ST_OK);
+        else
+            cluster_not_done(s, p, p->st);
         return true;
     }
     enum status st = check_moment(s, p, now_ms);
@@ -354,7 +376,7 @@ static void follow(struct store *s)
                         ? "the write is over the limit of %d bytes with its conditions"
                         : "no memory to forward a write of at most %d bytes",
                     REPLICA_BUNDLE_MAX);
-            cluster_answer(s, p, st);
+            cluster_not_done(s, p, st);
             continue;
         }
         list_remove(&p->node);
