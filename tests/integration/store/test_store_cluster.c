@@ -224,6 +224,58 @@ static void test_a_leader_hands_over(void **state)
     cw_deinit(&w);
 }
 
+static void keep_one(void *arg)
+{
+    struct ask *a = arg;
+    static const struct collection_settings one = {.max_count = 1};
+    a->st = store_settings_set(a->n->s, BYTES_STR(a->key), &one, &a->err);
+}
+
+static void vacuum(void *arg)
+{
+    struct ask *a = arg;
+    a->st = store_vacuum(a->n->s, BYTES_STR(a->key), NULL, NULL, NULL, &a->err);
+}
+
+static void name_it(void *arg)
+{
+    struct ask *a = arg;
+    a->st = store_snapshot_create(a->n->s, BYTES_STR(a->key), a->at, &a->err);
+}
+
+static void drop(void *arg)
+{
+    struct ask *a = arg;
+    a->st = store_collection_drop(a->n->s, BYTES_STR(a->key), BYTES_EMPTY, &a->err);
+}
+
+/* A node that has not seen yet what another one did to the catalog: no name for a moment that a vacuum
+ * took there, and no collection that comes back by its settings. */
+static void test_the_catalog_is_changed_as_seen(void **state)
+{
+    (void)state;
+    cw_init(&w, 6, 3);
+    cw_until(&w, cw_has_leader, 5000, "a leader");
+    cw_collection(&w);
+    uint64_t leader = cw_leader(&w), late = leader % 3 + 1;
+    const char *name = store_collection_name(w.node[leader].s, w.collection);
+    struct ask first = ask(put, leader, "k", VERSION_NONE);
+    assert_int_equal(ask(put, leader, "k", VERSION_NONE).st, ST_OK);
+    assert_int_equal(ask(keep_one, late, name, VERSION_NONE).st, ST_OK);
+    cw_until(&w, cw_converged, 2000, "all to have that");
+    w.cut[leader][late] = true;
+    assert_int_equal(ask(vacuum, leader, name, VERSION_NONE).st, ST_OK);
+    w.cut[leader][late] = false;
+    assert_int_equal(ask(name_it, late, "first", first.at).st, ST_BELOW_HORIZON);
+    cw_until(&w, cw_converged, 2000, "all to have that");
+    w.cut[leader][late] = true;
+    assert_int_equal(ask(drop, leader, name, VERSION_NONE).st, ST_OK);
+    w.cut[leader][late] = false;
+    assert_int_equal(ask(keep_one, late, name, VERSION_NONE).st, ST_NOT_FOUND);
+    assert_int_equal(ask(drop, leader, name, VERSION_NONE).st, ST_NOT_FOUND);
+    cw_deinit(&w);
+}
+
 static void test_moments_are_fixed_for_all(void **state)
 {
     (void)state;
@@ -367,6 +419,7 @@ int main(void)
         cmocka_unit_test(test_a_quiet_cluster_agrees),
         cmocka_unit_test(test_a_minority_says_so),
         cmocka_unit_test(test_a_leader_hands_over),
+        cmocka_unit_test(test_the_catalog_is_changed_as_seen),
         cmocka_unit_test(test_moments_are_fixed_for_all),
         cmocka_unit_test(test_a_folder_is_one_node_of_one_cluster),
         cmocka_unit_test(test_data_is_brought_along_by_the_first),
