@@ -333,8 +333,8 @@ static void client_fiber(void *client)
 {
     struct client *c = client;
     uint64_t bursts = 1 + dice_below(&c->dice, 2 * BURST);
-    for (uint64_t i = 0; i < bursts && !c->run->stop_clients && node_usable(c->node) &&
-                         !c->node->stopping; i++) {
+    for (uint64_t i = 0;
+         i < bursts && !c->run->stop_clients && node_usable(c->node) && !c->node->stopping; i++) {
         uint64_t failed = c->run->result->failed;
         one_operation(c);
         if (failed != c->run->result->failed)
@@ -353,8 +353,7 @@ static void hop(void *client)
     if (c->running || r->stop_clients)
         return;
     c->node = &r->nodes[1 + dice_below(&c->dice, r->plan.nodes)];
-    if (!node_serves(c->node) ||
-        !sim_machine_spawn(c->node->machine, client_fiber, c)) {
+    if (!node_serves(c->node) || !sim_machine_spawn(c->node->machine, client_fiber, c)) {
         plan_hop(c, 20 * MS);
         return;
     }

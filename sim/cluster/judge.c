@@ -20,6 +20,12 @@ struct export
     uint64_t digest, rows;
 };
 
+static uint32_t route_id(struct bytes key)
+{
+    return (uint32_t)key.data[0] << 24 | (uint32_t)key.data[1] << 16 | (uint32_t)key.data[2] << 8 |
+           key.data[3];
+}
+
 static enum status export_row(struct export *x, const struct store_row *row, uint32_t registers)
 {
     struct buf buf = BUF_INIT;
@@ -33,9 +39,7 @@ static enum status export_row(struct export *x, const struct store_row *row, uin
     x->digest = hash_xxh64(row->key.data, row->key.len, x->digest);
     x->digest = hash_xxh64(rec.value.data, rec.value.len, x->digest);
     x->rows++;
-    uint32_t id = (uint32_t)row->key.data[0] << 24 | (uint32_t)row->key.data[1] << 16 |
-                  (uint32_t)row->key.data[2] << 8 | row->key.data[3];
-    if (!st && x->tells && id == registers) {
+    if (!st && x->tells && route_id(row->key) == registers) {
         struct history_row r = {
             .verb = row->rec.kind == RECORD_DELETE ? HISTORY_DELETE : HISTORY_PUT,
             .version = row->rec.version.hlc,
@@ -49,6 +53,36 @@ static enum status export_row(struct export *x, const struct store_row *row, uin
     return st;
 }
 
+/* What the keeper has: the present alone, for each node removes the past by itself. */
+static enum status export_kept(struct export *x, uint32_t *ret_id)
+{
+    struct store *s = x->node->store;
+    struct collection *kept = NULL;
+    struct store_iter *it = NULL;
+    struct store_row row;
+    uint8_t lower[STORE_ROUTE_BYTES], upper[STORE_ROUTE_BYTES];
+    if (store_collection_find(s, BYTES_LIT("kept"), &kept, NULL) != ST_OK)
+        return ST_OK;
+    *ret_id = collection_id(kept);
+    for (int i = 0; i < STORE_ROUTE_BYTES; i++) {
+        lower[i] = (uint8_t)(*ret_id >> (24 - 8 * i));
+        upper[i] = (uint8_t)((*ret_id + 1) >> (24 - 8 * i));
+    }
+    struct store_scan q = {.in = {BYTES(lower, sizeof lower), BYTES(upper, sizeof upper)},
+                           .with_expired = true};
+    enum status st = store_scan(s, &q, &it, &x->err);
+    int got = 0;
+    while (!st && (got = store_iter_next(it, &row, &x->err)) > 0) {
+        uint64_t fixed[3] = {row.rec.version.hlc, row.rec.expires_ms, row.key.len};
+        x->digest = hash_xxh64(fixed, sizeof fixed, x->digest);
+        x->digest = hash_xxh64(row.key.data, row.key.len, x->digest);
+        x->digest = hash_xxh64(row.rec.value.data, row.rec.value.len, x->digest);
+        x->rows++;
+    }
+    store_iter_close(it);
+    return !st && got < 0 ? (enum status) - got : st;
+}
+
 static void export_fiber(void *export)
 {
     struct export *x = export;
@@ -57,17 +91,20 @@ static void export_fiber(void *export)
     struct store_row row;
     struct collection *registers = NULL;
     err_init(&x->err);
-    uint32_t id = 0;
+    uint32_t id = 0, kept = 0;
     if (store_collection_find(s, BYTES_LIT("register"), &registers, NULL) == ST_OK)
         id = collection_id(registers);
-    x->st = store_changes(s, BYTES_EMPTY, VERSION_NONE, BYTES_EMPTY, &it, &x->err);
-    while (!x->st) {
+    x->st = export_kept(x, &kept);
+    if (!x->st) /* the keeper's past is not the same everywhere: that of no other was removed */
+        x->st = store_changes(s, BYTES_LIT("register"), VERSION_NONE, BYTES_EMPTY, &it, &x->err);
+    while (it && !x->st) {
         int got = store_iter_next(it, &row, &x->err);
         if (got <= 0) {
             x->st = (enum status) - got;
             break;
         }
-        x->st = export_row(x, &row, id);
+        if (!kept || route_id(row.key) != kept)
+            x->st = export_row(x, &row, id);
     }
     if (it)
         store_iter_close(it);

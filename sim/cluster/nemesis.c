@@ -117,7 +117,8 @@ static struct node *leader_or_any(struct nemesis *m)
 
 static bool may_go_down(struct nemesis *m, const struct node *n)
 {
-    return sim_machine_runs(n->machine) && !n->stopping && count_state(m->run, true) < m->run->plan.down_max;
+    return sim_machine_runs(n->machine) && !n->stopping &&
+           count_state(m->run, true) < m->run->plan.down_max;
 }
 
 /* --- processes --- */
@@ -309,7 +310,9 @@ static void clock_jump(struct nemesis *m, enum plan_fault f)
     struck(m, f);
     run_say(m->run, node_name(n), "its clock leaps %llu ms %s", (unsigned long long)ms,
             back ? "back" : "ahead");
+    keeper_clock(m->run, n);
     sim_set_wall_ms(env, back ? now - ms : now + ms);
+    keeper_clock(m->run, n);
 }
 
 static void drift_over(struct nemesis *m, const struct trouble *t)

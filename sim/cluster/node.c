@@ -187,7 +187,7 @@ static void stop(void *node)
     struct node *n = node;
     struct err err;
     err_init(&err);
-    for (int i = 0; clients_at(n) || watchers_at(n); i++) {
+    for (int i = 0; clients_at(n) || watchers_at(n) || keeper_at(n->run, n); i++) {
         if (i > STOP_MS / STOP_LOOK_MS) {
             node_die_soon(n, "is not let go in time");
             return;
@@ -324,6 +324,7 @@ void node_kill(struct node *n, enum sim_crash how)
     drop_inbox(n);
     clients_node_died(r, n);
     watchers_node_died(r, n);
+    keeper_node_died(r, n);
     n->faults.stale_read_ppm = 0;
     sim_set_faults(sim_machine_env(n->machine), &n->faults);
     if (node_lied(n))

@@ -34,8 +34,7 @@ static const struct {
     {FAULT_DRIFT, 5000, 3, 1},      {FAULT_WRITE_ERROR, 6000, 4, 1}, {FAULT_SYNC_ERROR, 6000, 4, 1},
     {FAULT_READ_ERROR, 8000, 5, 1}, {FAULT_DISK_FULL, 6000, 4, 1},   {FAULT_SLOW_DISK, 4000, 3, 1},
     {FAULT_ROT, 8000, 6, 3},        {FAULT_WIPE, 15000, 8, 3},       {FAULT_STORM, 0, 0, 2},
-    {FAULT_MISDIRECT, 10000, 0, 3}, {FAULT_STALE_READ, 6000, 0, 1},
-    {FAULT_STOP, 3000, 0, 1},
+    {FAULT_MISDIRECT, 10000, 0, 3}, {FAULT_STALE_READ, 6000, 0, 1},  {FAULT_STOP, 3000, 0, 1},
 };
 _Static_assert(sizeof kinds / sizeof *kinds == FAULT_KINDS, "every kind has its chance");
 
@@ -152,6 +151,8 @@ void plan_draw(struct plan *p, uint64_t seed)
     draw_storms(p, seed);
     draw_lies(p);
     draw_stops(p, seed);
+    apart = dice_fork(seed, 'k');
+    p->keeper = dice_one_in(&apart, 2);
     p->keys = (unsigned)PICK(&d, 3, 10, 40);
     p->value_bytes = (unsigned)PICK(&d, 16, 100, 1000, 6000);
     for (size_t i = 0; i < sizeof p->weight / sizeof *p->weight; i++)

@@ -46,6 +46,7 @@ const char *plan_fault_name(enum plan_fault f);
 struct plan {
     uint64_t seed;
     unsigned nodes, clients, watchers;
+    bool keeper;                    /* somebody keeps house: names, retention, vacuum */
     bool buggify;                   /* rare paths are made likely */
     bool streams;                   /* nodes talk by serve/peer over streams, else by messages */
     uint64_t busy_ms, heal_ms;      /* phase 1; phase 2 at most */

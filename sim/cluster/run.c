@@ -108,6 +108,7 @@ static void run_deinit(struct run *r, struct history **ret_history)
             node_kill(&r->nodes[i], SIM_CRASH_PROCESS_ONLY);
     clients_free(r);
     watchers_free(r);
+    keeper_free(r);
     raft_checker_free(r->raft_checker);
     sim_world_free(r->world);
     sim_free(r->nodes);
@@ -170,9 +171,9 @@ static void stop_clients(struct run *r)
 {
     uint64_t until = run_now(r) + PROGRESS_MS * MS;
     r->stop_clients = true;
-    while (!clients_idle(r) && run_now(r) < until && !run_failed(r))
+    while ((!clients_idle(r) || keeper_at(r, NULL)) && run_now(r) < until && !run_failed(r))
         pass(r, run_now(r) + SLICE_MS * MS);
-    if (!clients_idle(r))
+    if (!clients_idle(r) || keeper_at(r, NULL))
         run_fail(r, "an operation has no end: a client waits for more than %d ms", PROGRESS_MS);
 }
 
@@ -199,6 +200,7 @@ void run_whole(const struct plan *p, const struct run_options *o, struct run_res
         node_start_after(&r.nodes[i], dice_below(&r.dice, 50 * MS));
     clients_start(&r);
     watchers_start(&r);
+    keeper_start(&r);
     phase_begin(&r);
     nemesis_start(&r);
     phase_busy(&r);

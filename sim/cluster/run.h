@@ -59,6 +59,7 @@ struct node {
 
 struct client;
 struct watcher;
+struct keeper;
 struct nemesis;
 
 struct run {
@@ -69,6 +70,7 @@ struct run {
     struct dice dice;
     struct client *clients;
     struct watcher *watchers;
+    struct keeper *keeper; /* NULL: none */
     struct nemesis *nemesis;
     struct history *history;
     struct raft_checker *raft_checker;
@@ -137,6 +139,13 @@ void watchers_start(struct run *r);
 void watchers_free(struct run *r);
 void watchers_node_died(struct run *r, const struct node *n);
 bool watchers_at(const struct node *n);
+
+/* --- keeper.c: plan.keeper --- */
+void keeper_start(struct run *r);
+void keeper_free(struct run *r);
+void keeper_node_died(struct run *r, const struct node *n);
+bool keeper_at(const struct run *r, const struct node *n); /* in a call there; NULL: anywhere */
+void keeper_clock(struct run *r, const struct node *n);    /* a clock leaps: before it, and after */
 
 /* --- nemesis.c --- */
 void nemesis_start(struct run *r);

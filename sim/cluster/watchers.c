@@ -122,8 +122,7 @@ static void hop(void *watcher)
     if (w->running || r->stop_watchers)
         return;
     w->node = &r->nodes[1 + dice_below(&w->dice, r->plan.nodes)];
-    if (!node_serves(w->node) ||
-        !sim_machine_spawn(w->node->machine, watcher_fiber, w)) {
+    if (!node_serves(w->node) || !sim_machine_spawn(w->node->machine, watcher_fiber, w)) {
         plan_hop(w, 50 * MS);
         return;
     }
