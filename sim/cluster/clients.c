@@ -333,8 +333,7 @@ static void client_fiber(void *client)
 {
     struct client *c = client;
     uint64_t bursts = 1 + dice_below(&c->dice, 2 * BURST);
-    for (uint64_t i = 0;
-         i < bursts && !c->run->stop_clients && node_usable(c->node) && !c->node->stopping; i++) {
+    for (uint64_t i = 0; i < bursts && !c->run->stop_clients && node_serves(c->node); i++) {
         uint64_t failed = c->run->result->failed;
         one_operation(c);
         if (failed != c->run->result->failed)
