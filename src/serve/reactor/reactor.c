@@ -37,7 +37,8 @@ static void resolve(struct reactor_options *o)
     set_default_ms(&o->send_timeout_ms, 30 * 1000);
     set_default_ms(&o->setup_timeout_ms, 10 * 1000);
     set_default_ms(&o->linger_ms, 2 * 1000);
-    set_default(&o->linger_bytes, (size_t)16 << 20);
+    /* More than a request may have (17 MiB), so that who sent a little too much reads why. */
+    set_default(&o->linger_bytes, (size_t)24 << 20);
 }
 
 static uint64_t clock_of(void *loop)

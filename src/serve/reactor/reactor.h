@@ -48,7 +48,7 @@ struct reactor_options {
     uint64_t linger_ms; /* conn_finish waits so long for the peer to close its side; 0: 2 s */
     const char *name;   /* of its threads, before their number; NULL: "reactor" */
     size_t
-        linger_bytes; /* and throws away so much of what it still sends, then cuts it; 0: 16 MiB */
+        linger_bytes; /* and throws away so much of what it still sends, then cuts it; 0: 24 MiB */
 };
 
 /* Counters are since the start. */
