@@ -106,6 +106,7 @@ enum status store__drain(struct store *s, struct err *err)
 
     s->persisted = mark;
     atomic_store(&s->persisted_index, mark.index);
+    atomic_store(&s->keep_log, false);
     if (!replaying && !s->cluster) /* a cluster's log may be wanted by peers: cluster_compact */
         wal_release(s->wal, RANGE_FIRST, mark.index);
     counter_add(s->m_checkpoints, 1);

@@ -334,7 +334,7 @@ void cluster_compact(struct store *s)
     struct wal_stats w;
     uint64_t mark = atomic_load(&s->persisted_index);
     wal_stats(s->wal, &w);
-    if (w.live_bytes <= s->o.log_bytes / 2)
+    if (w.live_bytes <= s->o.log_bytes / 2 || atomic_load(&s->keep_log))
         return;
     uint64_t hint = raft_compact_hint(replica_raft(s->replica));
     uint64_t to = w.live_bytes <= s->o.log_bytes && hint < mark ? hint : mark;

@@ -402,7 +402,7 @@ enum status store__recover(struct store *s, struct err *err)
     if (st == ST_OK) {
         s->assigned = s->range.newest;
         env_mutex_lock(&s->checkpoint_lock); /* a table may be draining still */
-        if (!s->cluster)
+        if (!s->cluster && !atomic_load(&s->keep_log))
             wal_release(s->wal, RANGE_FIRST, s->persisted.index);
         atomic_store(&s->replaying, false);
         env_mutex_unlock(&s->checkpoint_lock);

@@ -206,6 +206,7 @@ static enum status open_engine(struct store *s, struct err *err)
         atomic_store(&s->visible_hlc, s->persisted.version.hlc);
         atomic_store(&s->applied_index, s->persisted.index);
         atomic_store(&s->persisted_index, s->persisted.index);
+        atomic_store(&s->keep_log, s->engine->unsure);
         hlc_observe(&s->clock, s->persisted.version.hlc);
         st = store__catalog_load(s, err);
     }

@@ -201,6 +201,7 @@ struct store {
     struct list in_log; /* proposals that are in the log and not applied yet, by rising index */
     struct cluster *cluster;                         /* NULL: alone */
     _Atomic uint64_t applied_index, persisted_index; /* for statistics */
+    atomic_bool keep_log;                            /* until a drain is done: engine.unsure */
     _Atomic int poisoned;                            /* enum status; 0 = fine */
 
     /* checkpoints and housekeeping */

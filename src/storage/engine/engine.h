@@ -175,6 +175,9 @@ struct engine_ops {
 };
 struct engine {
     const struct engine_ops *ops;
+    /* Set by open: `persisted` tells what can be read, which a power cut may take back, for the disk was too
+     * full to make it durable. The log is not let go for its sake before a drain has answered OK. */
+    bool unsure;
 };
 
 /* A walk over the rows of an interval, for one thread at a time. */

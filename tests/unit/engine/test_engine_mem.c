@@ -59,6 +59,25 @@ static void what_it_opened_with_stays(void **state)
     assert_true(newer);
 }
 
+/* On a full disk it opens all the same, and says that it could not make sure. */
+static void a_full_disk_leaves_it_unsure(void **state)
+{
+    (void)state;
+    struct env *env = sim_env_new(&(struct sim_options){.seed = 1});
+    struct engine *e;
+    struct err err;
+    assert_int_equal(engine_mem_open(env, "/e", NULL, &e, &err), ST_OK);
+    assert_int_equal(drain_one(e, 1, &err), ST_OK);
+    assert_false(e->unsure);
+    e->ops->close(e);
+    sim_set_disk_bytes(env, 1);
+    assert_int_equal(engine_mem_open(env, "/e", NULL, &e, &err), ST_OK);
+    assert_true(e->unsure);
+    assert_int_equal(mark_of(e), 1);
+    e->ops->close(e);
+    sim_env_free(env);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -73,6 +92,7 @@ int main(void)
         cmocka_unit_test(suite_verify_planted),
         cmocka_unit_test(suite_verify_random),
         cmocka_unit_test(what_it_opened_with_stays),
+        cmocka_unit_test(a_full_disk_leaves_it_unsure),
     };
     return cmocka_run_group_tests_name("engine_mem", tests, suite_setup, NULL);
 }

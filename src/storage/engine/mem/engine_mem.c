@@ -240,8 +240,11 @@ enum status engine_mem_open(struct env *env, const char *dir, const struct engin
         st = mem__state_finish(e->current, err);
     /* What can be read need not be durable: the sync of whoever wrote it may have failed, and be why it
      * ended. Its mark lets logs go, so it is written again before it is believed. */
-    if (st == ST_OK && loaded == ST_OK && !e->read_only)
+    if (st == ST_OK && loaded == ST_OK && !e->read_only) {
         st = mem__dump(env, e->path, e->current, err);
+        e->base.unsure = st == ST_DISK_FULL;
+        st = st == ST_DISK_FULL ? ST_OK : st;
+    }
     if (st != ST_OK) {
         mem_close(&e->base);
         return st;
