@@ -765,6 +765,8 @@ void nemesis_heal(struct run *r, bool majority)
             sim_machine_poke(n->machine);
         else if (n->state == NODE_DOWN)
             node_start_after(n, 1 * MS);
+        if (n->stopping)
+            n->away_ns = 1 * MS; /* it is back as soon as it has stopped */
     }
     run_say(r, "world", "heals");
     if (majority)
