@@ -207,9 +207,9 @@ static double fio_rate(size_t group_bytes, uint64_t per_sync, double seconds)
     (void)snprintf(line, sizeof line,
                    "fio --name=floor --filename=%s/fio-floor --size=64m --bs=%zu --rw=write "
                    "--ioengine=psync --fdatasync=%" PRIu64
-                   " --overwrite=1 --allow_file_create=1 --runtime=%.2f "
+                   " --overwrite=1 --allow_file_create=1 --runtime=%.0fms "
                    "--time_based --minimal",
-                   folder, group_bytes, per_sync, seconds);
+                   folder, group_bytes, per_sync, seconds * 1000);
     FILE *f = popen(line, "r");
     if (!f || !fgets(out, sizeof out, f) || pclose(f) != 0)
         bench_die("fio did not run: %s", line);
