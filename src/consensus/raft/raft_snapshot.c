@@ -50,6 +50,17 @@ static void pause_peer(struct raft *r)
     }
 }
 
+/* From where on a snapshot helps: what the log has no more, or cannot read, must lie below it. One that ends
+ * before a rotten entry would bring its peer to that entry again and again. */
+static uint64_t snap_floor(const struct raft *r)
+{
+    uint64_t floor = r->log.compacted ? r->log.compacted : 1;
+    for (unsigned i = 0; i < r->n_bad; i++)
+        if (r->bad[i].index > floor && r->bad[i].index <= r->applied)
+            floor = r->bad[i].index;
+    return floor;
+}
+
 void raft_snapshot_made(struct raft *r, enum status st, const struct raft_snapshot *snap)
 {
     struct raft__snap_out *o = r->out;
@@ -59,8 +70,8 @@ void raft_snapshot_made(struct raft *r, enum status st, const struct raft_snapsh
         raft__touch(r);
         return;
     }
-    if (st != ST_OK || snap->id == 0 || snap->index < r->log.compacted ||
-        snap->index > r->applied || raft__conf_check(&snap->conf, NULL) != ST_OK) {
+    if (st != ST_OK || snap->id == 0 || snap->index < snap_floor(r) || snap->index > r->applied ||
+        raft__conf_check(&snap->conf, NULL) != ST_OK) {
         pause_peer(r);
         return;
     }
@@ -334,7 +345,7 @@ void raft__snap_update(struct raft *r, struct raft_update *u)
     r->drop_snapshot = 0;
     if (o && o->want_made && !o->asked_made) {
         o->asked_made = true;
-        u->want_snapshot = r->log.compacted ? r->log.compacted : 1;
+        u->want_snapshot = snap_floor(r);
     }
     if (o && o->want_chunk && !o->asked_chunk) {
         o->asked_chunk = true;
