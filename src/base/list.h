@@ -47,5 +47,14 @@ static inline void list_remove(struct list *n)
     n->next->prev = n->prev;
     n->prev = n->next = n;
 }
+/* All of `from` goes behind all of `to`, in order. */
+static inline void list_move_all(struct list *from, struct list *to)
+{
+    while (!list_empty(from)) {
+        struct list *n = from->next;
+        list_remove(n);
+        list_push_back(to, n);
+    }
+}
 
 #endif

@@ -87,15 +87,6 @@ struct run {
     struct list gathered, done;    /* whose they are */
 };
 
-static void move_all(struct list *from, struct list *to)
-{
-    while (!list_empty(from)) {
-        struct list *n = from->next;
-        list_remove(n);
-        list_push_back(to, n);
-    }
-}
-
 static void went_in(struct run *u, size_t n)
 {
     for (size_t i = 0; u->s->cluster && i < n; i++)
@@ -120,7 +111,7 @@ static enum status put_gathered(struct run *u, struct err *err)
         return st;
     }
     note_applied(s, u->next, n);
-    move_all(&u->gathered, &u->done);
+    list_move_all(&u->gathered, &u->done);
     went_in(u, n);
     return ST_OK;
 }

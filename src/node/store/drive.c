@@ -10,15 +10,6 @@ enum { GUEST_ROUNDS = 8 }; /* that one does who only brought something */
 
 /* ---- inputs ---- */
 
-static void move_all(struct list *from, struct list *to)
-{
-    while (!list_empty(from)) {
-        struct list *n = from->next;
-        list_remove(n);
-        list_push_back(to, n);
-    }
-}
-
 static bool anything_came(const struct cluster *c)
 {
     return !list_empty(&c->came) || !list_empty(&c->barriers) || !list_empty(&c->inbox);
@@ -45,9 +36,9 @@ static void take_inputs(struct store *s)
     uint64_t gone[RAFT_MEMBERS_MAX];
     list_init(&inbox);
     env_mutex_lock(&s->queue_lock);
-    move_all(&c->came, &c->queued);
-    move_all(&c->barriers, &c->reading);
-    move_all(&c->inbox, &inbox);
+    list_move_all(&c->came, &c->queued);
+    list_move_all(&c->barriers, &c->reading);
+    list_move_all(&c->inbox, &inbox);
     c->inbox_bytes = 0;
     size_t n = c->n_unreachable;
     memcpy(gone, c->unreachable, sizeof gone);

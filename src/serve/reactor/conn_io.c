@@ -364,20 +364,11 @@ const struct loop_conn_ops conn__loop_ops = {on_connect, on_recv, on_eof, on_dra
 
 /* --- between the loop's round and the fibers --- */
 
-static void move_all(struct list *from, struct list *to)
-{
-    list_init(to);
-    while (!list_empty(from)) {
-        struct list *first = from->next;
-        list_remove(first);
-        list_push_back(to, first);
-    }
-}
-
 void conn__attend(struct reactor *r)
 {
     struct list now;
-    move_all(&r->attention, &now);
+    list_init(&now);
+    list_move_all(&r->attention, &now);
     while (!list_empty(&now)) {
         struct conn *c = container_of(now.next, struct conn, attention);
         list_remove(&c->attention);
@@ -391,7 +382,8 @@ void conn__attend(struct reactor *r)
 void conn__make_output(struct reactor *r)
 {
     struct list now;
-    move_all(&r->output, &now);
+    list_init(&now);
+    list_move_all(&r->output, &now);
     while (!list_empty(&now)) {
         struct conn *c = container_of(now.next, struct conn, output);
         list_remove(&c->output);
