@@ -137,7 +137,7 @@ struct store_role {
 void store_role(struct store *s, struct store_role *ret);
 /* If this node leads, another one is to: before it stops, so that the others need not wait for an
  * election timeout. Writes that come meanwhile wait, and go to who leads then. OK also when it did not
- * lead. Errors: UNAVAILABLE (nobody took over in time; it may still happen), POISONED. */
+ * lead, or is the only node. Errors: UNAVAILABLE (nobody took over in time; it may still happen), POISONED. */
 enum status store_hand_over(struct store *s, uint64_t timeout_ms, struct err *err) WARN_UNUSED;
 /* A node has become unreachable: do not fill its queue. A hint, from any thread. */
 void store_unreachable(struct store *s, uint64_t node);

@@ -276,6 +276,18 @@ static void test_the_catalog_is_changed_as_seen(void **state)
     cw_deinit(&w);
 }
 
+static void test_the_only_node_has_nobody_to_hand_over_to(void **state)
+{
+    (void)state;
+    cw_init(&w, 5, 1);
+    cw_until(&w, cw_has_leader, 5000, "a leader");
+    uint64_t begun = w.now_ms;
+    assert_int_equal(hand_over_within(1, 400), ST_OK);
+    assert_true(w.now_ms - begun < 10);
+    assert_int_equal(cw_leader(&w), 1);
+    cw_deinit(&w);
+}
+
 static void test_moments_are_fixed_for_all(void **state)
 {
     (void)state;
@@ -419,6 +431,7 @@ int main(void)
         cmocka_unit_test(test_a_quiet_cluster_agrees),
         cmocka_unit_test(test_a_minority_says_so),
         cmocka_unit_test(test_a_leader_hands_over),
+        cmocka_unit_test(test_the_only_node_has_nobody_to_hand_over_to),
         cmocka_unit_test(test_the_catalog_is_changed_as_seen),
         cmocka_unit_test(test_moments_are_fixed_for_all),
         cmocka_unit_test(test_a_folder_is_one_node_of_one_cluster),
