@@ -104,6 +104,7 @@ struct cluster {
     bool cut[STORES_MAX + 1][STORES_MAX + 1];
     uint32_t loss, dup; /* per 1000 */
     bool no_fetch;      /* old entries cannot be read: peers need snapshots */
+    bool drained;       /* a snapshot is the last durable state, wherever that reaches far enough */
     bool delay;         /* completions wait until they are driven one by one */
     struct packet *net;
     size_t n_net, cap_net;

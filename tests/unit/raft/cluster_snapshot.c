@@ -17,12 +17,14 @@ static void snap_bytes(uint64_t index, uint64_t hash, uint8_t **ret, size_t *ret
 
 void snapshot_make(struct node *n)
 {
+    uint64_t want = n->want_made;
     n->want_made = 0;
     free(n->out_bytes);
     /* The state in memory, or the last one that is durable. */
     struct ckpt k = n->d.ckpt;
     struct raft_status s = status_of(n);
-    if (k.index < s.compacted || test_rng_chance(&n->c->rng, 1, 2))
+    if (k.index < want || k.index < s.compacted ||
+        (!n->c->drained && test_rng_chance(&n->c->rng, 1, 2)))
         k = (struct ckpt){n->applied, n->c->applied_term[n->applied], n->hash, n->conf};
     if (k.index > s.applied) /* raft has not been told yet */
         node_apply(n);

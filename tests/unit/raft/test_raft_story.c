@@ -688,6 +688,38 @@ static void a_snapshot_goes_on_where_it_stopped(void **state)
     end();
 }
 
+/* The leader cannot read an entry that its peer needs and that nobody else's log has any more: only a
+ * state that reaches over it helps, though the last one that was drained reaches as far as the leader's
+ * log begins. */
+static void a_snapshot_reaches_over_what_is_rotten(void **state)
+{
+    (void)state;
+    struct raft_options o = {.cache_bytes = 2048};
+    begin(3, 3, &o);
+    c->drained = true;
+    struct node *l = cluster_elect(c), *b = other(l, NULL), *a = other(l, b);
+    for (int i = 0; i < 10; i++)
+        put(l);
+    cluster_run(c, 50);
+    node_crash(b, 0);
+    while (status_of(l).compacted == 0)
+        node_checkpoint(l, true);
+    uint64_t last = 0, rotten = status_of(l).compacted + 1;
+    for (int i = 0; i < 60; i++) {
+        last = put(l);
+        cluster_run(c, 5);
+    }
+    while (status_of(a).compacted < rotten)
+        node_checkpoint(a, true);
+    assert_null(raft_entry_at(l->r, rotten));
+    assert_true(cluster_rot(c, l, rotten));
+    node_restart(b);
+    cluster_run(c, 2000);
+    assert_true(c->snapshots >= 1);
+    everyone_has(last);
+    end();
+}
+
 static void a_snapshot_does_not_replace_newer_entries(void **state)
 {
     (void)state;
@@ -1110,6 +1142,7 @@ int main(void)
         cmocka_unit_test(no_read_before_the_terms_first_commit),
         cmocka_unit_test(a_replica_that_was_away_gets_a_snapshot_in_chunks),
         cmocka_unit_test(a_snapshot_goes_on_where_it_stopped),
+        cmocka_unit_test(a_snapshot_reaches_over_what_is_rotten),
         cmocka_unit_test(a_snapshot_does_not_replace_newer_entries),
         cmocka_unit_test(a_snapshot_of_what_the_log_has_only_moves_the_commit),
         cmocka_unit_test(messages_of_and_for_replaced_replicas_are_refused),
