@@ -66,6 +66,7 @@ struct thread_family {
 };
 
 static _Thread_local struct thread_family *t_family;
+static _Thread_local unsigned t_member;
 
 struct thread_family *thread__family(void)
 {
@@ -77,8 +78,17 @@ void thread__join_family(struct thread_family *f)
 {
     unsigned i = f ? atomic_fetch_add(&f->n, 1) : MEMBERS_MAX;
     t_family = f;
+    t_member = i;
     if (i < MEMBERS_MAX)
         atomic_store(&f->tids[i], (pid_t)syscall(SYS_gettid));
+}
+
+/* Its number may be another thread's soon, of whatever process. */
+void thread__leave_family(void)
+{
+    if (t_family && t_member < MEMBERS_MAX)
+        atomic_store(&t_family->tids[t_member], 0);
+    t_family = NULL;
 }
 
 static void raise_all(struct thread_family *f)

@@ -135,6 +135,7 @@ static void *thread_main(void *p)
     pthread_setname_np(pthread_self(), start.name); /* for people only; nothing hangs on it */
     thread__join_family(start.family);
     start.fn(start.arg);
+    thread__leave_family();
     return NULL;
 }
 

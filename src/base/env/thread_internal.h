@@ -6,5 +6,7 @@ struct thread_family;
 struct thread_family *thread__family(void); /* the calling thread's; NULL: none */
 /* The calling thread belongs to it from now on; takes NULL. It lives as long as the thread. */
 void thread__join_family(struct thread_family *f);
+/* Before it ends. */
+void thread__leave_family(void);
 
 #endif
