@@ -38,9 +38,11 @@ static int reopen(struct remote_rows *r)
     if (pb_encode(r->request, &r->encoded) != ST_OK)
         return -(int)remote__no_memory(r->remote);
     q.message = buf_bytes(&r->encoded);
-    while ((st = client_stream_open(r->remote->client, &q, &r->stream, f)) != ST_OK)
-        if ((st = client_again(r->remote->client, &r->tries, CLIENT_READ, f)) != ST_OK)
+    while (client_stream_open(r->remote->client, &q, &r->stream, f) != ST_OK) {
+        st = client_again(r->remote->client, &r->tries, CLIENT_READ, f);
+        if (st != ST_OK)
             return -(int)st;
+    }
     return 1;
 }
 

@@ -121,7 +121,7 @@ enum status raft_encode(struct buf *out, const struct raft_msg *m)
     memcpy(p, snap, snap_len);
     p += snap_len;
     if (m->data.len)
-        p = put_bytes(p, m->data);
+        put_bytes(p, m->data);
     out->len += total;
     return ST_OK;
 }

@@ -232,7 +232,6 @@ enum status arg_write(struct http_call *c, struct command_options *ret) WARN_UNU
 enum status arg_request_id(struct http_call *c, struct command_options *ret) WARN_UNUSED;
 enum status arg_text(struct http_call *c, struct bytes b, const char **ret) WARN_UNUSED;
 enum status arg_consistency(struct http_call *c) WARN_UNUSED; /* which present c->db reads */
-enum status arg_consistency(struct http_call *c) WARN_UNUSED; /* which present c->db reads */
 enum status sync_parse(struct bytes text, enum store_sync *ret, struct err *err) WARN_UNUSED;
 /* If-Match and If-None-Match of a write. Both, lists and weak tags are refused. */
 enum status arg_condition(struct http_call *c, struct command_require *ret) WARN_UNUSED;

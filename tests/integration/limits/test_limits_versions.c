@@ -114,6 +114,14 @@ static void read_diff(struct world *w, const varve_version *versions, uint64_t n
     varve_free(text);
 }
 
+/* Every `step`th below `end`, and the last three. */
+static uint64_t next_sample(uint64_t i, uint64_t step, uint64_t end)
+{
+    if (i + step < end - 3)
+        return i + step;
+    return i < end - 3 ? end - 3 : i + 1;
+}
+
 static void cut_to_ten(struct world *w, const varve_version *versions, uint64_t n)
 {
     varve_retention r = {.max_count = KEEP};
@@ -122,7 +130,10 @@ static void cut_to_ten(struct world *w, const varve_version *versions, uint64_t 
     assert_ok(varve_vacuum(w->db, "c", NULL, NULL, &res));
     assert_int_equal(res.versions_removed, n - KEEP);
     fact(w, "vacuumed");
+    /* Before the compaction a read of what is gone walks over all that was removed above the floor
+     * (0.3 s under a million), so it is asked less often. */
     for (int pass = 0; pass < 2; pass++) {
+        uint64_t step = pass == 0 ? 50 * SAMPLE : SAMPLE;
         read_history(w, versions, n - KEEP, n);
         read_present(w, n);
         for (uint64_t i = n - KEEP; i < n; i++) {
@@ -130,7 +141,7 @@ static void cut_to_ten(struct world *w, const varve_version *versions, uint64_t 
             assert_ok(varve_get(w->db, "c", "one", 3, &at, w->v));
             expect_doc(w, i);
         }
-        for (uint64_t i = 0; i < n - KEEP; i += i + SAMPLE < n - KEEP ? SAMPLE : 1) {
+        for (uint64_t i = 0; i < n - KEEP; i = next_sample(i, step, n - KEEP)) {
             varve_at at = at_version(versions[i]);
             assert_fails(varve_get(w->db, "c", "one", 3, &at, w->v), VARVE_BELOW_HORIZON, "");
         }
