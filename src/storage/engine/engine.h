@@ -215,8 +215,8 @@ static inline void engine_iter_close(struct engine_iter *it)
         it->ops->close(it);
 }
 
-/* `mem`: rows in memory, written whole to DIR/mem.dump at each drain, for tests and the simulator.
- * */
+/* `mem`: rows in memory, written to DIR/mem.dump and the changes beside it at each drain, for tests and
+ * the simulator. */
 enum status engine_mem_open(struct env *env, const char *dir, const struct engine_options *o,
                             struct engine **ret, struct err *err) WARN_UNUSED;
 /* `rocks`: RocksDB. DIR is made when absent. Errors: CORRUPT names the file; FORMAT_NEWER;

@@ -123,13 +123,13 @@ static enum status copy(struct engine *engine, const char *dir, struct err *err)
     if (st == ST_OK && env_exists(e->env, path))
         st = err_set(err, ST_ALREADY_EXISTS, "%s is there already", path);
     if (st == ST_OK)
-        st = mem__dump(e->env, path, s, err);
+        st = mem__dump(e->env, path, (struct mem_file_id){.epoch = 1}, s, 0, NULL, err);
     mem__state_unref(s);
     mem_free(path);
     return st;
 }
 
-/* The file's checksum by loading it anew, then the rows in memory. */
+/* The files' checksums by loading them anew, then the rows in memory. */
 static enum status verify(struct engine *engine, uint64_t range,
                           void (*report)(void *arg, const struct engine_finding *f),
                           bool (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
@@ -138,13 +138,14 @@ static enum status verify(struct engine *engine, uint64_t range,
     struct mem_engine *e = (struct mem_engine *)engine;
     struct engine_snapshot *s = mem__current(e), *again = mem__state_new();
     struct engine_verify q = {.range = range, .report = report, .progress = progress, .arg = arg};
+    struct mem_files files;
     struct err own;
     err = err ? err : &own;
     enum status st = again ? ST_OK : err_set(err, ST_NO_MEMORY, "mem: verify");
     for (int f = 0; f < ENGINE_FAMILIES; f++)
         q.total += s->view.rows[f];
     if (st == ST_OK && env_exists(e->env, e->path))
-        st = mem__load(e->env, e->path, again, err);
+        st = mem__load(e->env, e->path, e->dir, again, &files, err);
     if (st == ST_CORRUPT) {
         engine_verify_finding(&q, e->path, 0, "%s", err->detail);
         st = ST_OK;
@@ -181,7 +182,7 @@ static void stats(struct engine *engine, struct engine_stats *ret)
                                  .past_bytes = bytes[ENGINE_PAST],
                                  .when_bytes = bytes[ENGINE_WHEN],
                                  .memory_bytes = bytes[0] + bytes[1] + bytes[2],
-                                 .files = 1};
+                                 .files = 1 + s->changes};
     mem__state_unref(s);
 }
 
@@ -222,6 +223,7 @@ enum status engine_mem_open(struct env *env, const char *dir, const struct engin
     e->base.ops = &mem_ops;
     e->env = env;
     e->read_only = o && o->read_only;
+    e->whole_next = true;
     env_mutex_init(&e->lock);
     e->dir = mem_strdup(dir);
     e->path = dump_path(dir);
@@ -230,7 +232,8 @@ enum status engine_mem_open(struct env *env, const char *dir, const struct engin
         st = err_set(err, ST_NO_MEMORY, "engine");
     if (st == ST_OK && !e->read_only)
         st = env_mkdirs(env, dir, err);
-    enum status loaded = st == ST_OK ? mem__load(env, e->path, e->current, err) : st;
+    enum status loaded =
+        st == ST_OK ? mem__load(env, e->path, e->dir, e->current, &e->files, err) : st;
     if (loaded == ST_NOT_FOUND && e->read_only)
         st = err_set(err, ST_NOT_FOUND, "%s: no engine here, and it may not be made (read-only)",
                      dir);
@@ -241,7 +244,8 @@ enum status engine_mem_open(struct env *env, const char *dir, const struct engin
     /* What can be read need not be durable: the sync of whoever wrote it may have failed, and be why it
      * ended. Its mark lets logs go, so it is written again before it is believed. */
     if (st == ST_OK && loaded == ST_OK && !e->read_only) {
-        st = mem__dump(env, e->path, e->current, err);
+        st = mem__write_whole(e, e->current, err);
+        e->current->changes = e->files.last.change;
         e->base.unsure = st == ST_DISK_FULL;
         st = st == ST_DISK_FULL ? ST_OK : st;
     }

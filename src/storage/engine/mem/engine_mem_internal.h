@@ -63,15 +63,28 @@ struct engine_snapshot {
     _Atomic uint64_t refs;
     struct mem_rows rows[ENGINE_FAMILIES];
     struct engine_mark_row *marks, *halves;
+    uint32_t changes; /* files beside the whole one, when it was written */
 };
 
 _Static_assert(offsetof(struct engine_snapshot, view) == 0, "engine_snapshot_view asks for it");
+
+/* Which file: the whole state of an epoch (change 0), or the nth change after it. */
+struct mem_file_id {
+    uint64_t epoch;
+    uint32_t change;
+};
+struct mem_files {
+    struct mem_file_id last;          /* the last one written */
+    size_t whole_bytes, change_bytes; /* of the whole one, of all changes after it */
+};
 
 struct mem_engine {
     struct engine base;
     struct env *env;
     char *path, *dir; /* DIR/mem.dump, DIR */
     bool read_only;
+    struct mem_files files; /* whoever commits */
+    bool whole_next; /* a write failed, or there is nothing yet: what lies there is not built on */
     struct env_mutex lock; /* `current` */
     struct engine_snapshot *current;
 };
@@ -101,10 +114,23 @@ struct engine_snapshot *mem__current(struct mem_engine *e); /* with a reference 
 struct engine_sink *mem__sink_new(struct mem_engine *e); /* NULL: no memory */
 void mem__sink_free(struct engine_sink *s);
 
-enum status mem__dump(struct env *env, const char *path, const struct engine_snapshot *s,
+/* The whole state to PATH; `about`: how long it will be, as far as that is known. */
+enum status mem__dump(struct env *env, const char *path, struct mem_file_id id,
+                      const struct engine_snapshot *s, size_t about, size_t *ret_bytes,
                       struct err *err) WARN_UNUSED;
-/* `s` is new. */
-enum status mem__load(struct env *env, const char *path, struct engine_snapshot *s,
-                      struct err *err) WARN_UNUSED;
+/* What a commit changed (each family's part) to DIR/mem.N. */
+enum status mem__dump_change(struct env *env, const char *dir, struct mem_file_id id,
+                             const struct mem_change *given, size_t *ret_bytes,
+                             struct err *err) WARN_UNUSED;
+/* Removes changes that a newer whole state made void. One that stays is void all the same: its epoch is
+ * over. */
+void mem__forget_changes(struct env *env, const char *dir);
+/* The whole state and the changes after it; `s` is new. */
+enum status mem__load(struct env *env, const char *path, const char *dir, struct engine_snapshot *s,
+                      struct mem_files *ret, struct err *err) WARN_UNUSED;
+
+/* Writes `s` whole as the first of a new epoch. */
+enum status mem__write_whole(struct mem_engine *e, const struct engine_snapshot *s,
+                             struct err *err) WARN_UNUSED;
 
 #endif

@@ -1,8 +1,10 @@
-/* engine_mem_sink.c - rows gathered, merged into a new state, dumped, and shown. */
+/* engine_mem_sink.c - rows gathered, merged into a new state, written, and shown. */
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "storage/engine/engine_testing.h"
 #include "storage/engine/mem/engine_mem_internal.h"
+
+enum { SMALL_BYTES = 16 << 10 }; /* so much in changes is never too much */
 
 /* What each family is given, in key order. */
 struct sink {
@@ -37,6 +39,42 @@ static enum status sink_del(struct engine_sink *s, enum engine_family f, struct 
     return add(s, f, key, BYTES_EMPTY, true, err);
 }
 
+/* An epoch is used once, whatever becomes of the file: changes of another one are not taken for its. */
+enum status mem__write_whole(struct mem_engine *e, const struct engine_snapshot *s, struct err *err)
+{
+    struct mem_files next = {.last = {e->files.last.epoch + 1, 0}};
+    e->files.last.epoch++;
+    e->whole_next = true;
+    enum status st =
+        mem__dump(e->env, e->path, next.last, s, e->files.whole_bytes + e->files.change_bytes,
+                  &next.whole_bytes, err);
+    if (st != ST_OK)
+        return st;
+    e->files = next;
+    e->whole_next = false;
+    mem__forget_changes(e->env, e->dir);
+    return ST_OK;
+}
+
+/* Only what changed, until that is as much as the whole: so writing costs what is written, some
+ * times over, and not all that is kept each time. */
+static enum status write_state(struct mem_engine *e, const struct engine_snapshot *s,
+                               const struct mem_change *given, struct err *err)
+{
+    const struct mem_files *files = &e->files;
+    size_t bytes = 0, enough = files->whole_bytes;
+    if (e->whole_next || files->change_bytes >= (enough > SMALL_BYTES ? enough : SMALL_BYTES))
+        return mem__write_whole(e, s, err);
+    struct mem_file_id id = {files->last.epoch, files->last.change + 1};
+    enum status st = mem__dump_change(e->env, e->dir, id, given, &bytes, err);
+    e->whole_next = st != ST_OK;
+    if (st == ST_OK) {
+        e->files.last = id;
+        e->files.change_bytes += bytes;
+    }
+    return st;
+}
+
 static enum status sink_commit(struct engine_sink *base, struct err *err)
 {
     struct sink *s = (struct sink *)base;
@@ -52,7 +90,9 @@ static enum status sink_commit(struct engine_sink *base, struct err *err)
     if (st == ST_OK)
         st = mem__state_finish(after, err);
     if (st == ST_OK)
-        st = mem__dump(e->env, e->path, after, err);
+        st = write_state(e, after, s->given, err);
+    if (st == ST_OK)
+        after->changes = e->files.last.change;
     mem__state_unref(before);
     for (int f = 0; f < ENGINE_FAMILIES; f++)
         mem__change_clear(&s->given[f]);
