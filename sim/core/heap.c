@@ -1,16 +1,17 @@
 /* Blocks with a header that links them into their heap. */
 #include "sim/core/heap.h"
 
+#include "sim/core/blocks.h"
+
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 struct block {
     struct list node;
     struct sim_heap *heap;
     size_t size;
-    void *start; /* what malloc gave */
-    size_t pad;
+    void *start; /* what blocks_take gave, and how much was asked of it */
+    size_t total;
 };
 _Static_assert(sizeof(struct block) % 16 == 0, "what follows is aligned as malloc aligns");
 
@@ -58,20 +59,36 @@ void *sim_heap_alloc(size_t align, size_t size)
 {
     if (size > PTRDIFF_MAX - sizeof(struct block) - align)
         return NULL;
-    size_t extra = align > 16 ? align : 0;
-    char *start = malloc(sizeof(struct block) + extra + size);
+    size_t extra = align > 16 ? align : 0, total = sizeof(struct block) + extra + size;
+    char *start = blocks_take(total);
     if (!start)
         return NULL;
     uintptr_t at = (uintptr_t)start + sizeof(struct block);
     size_t skip = extra ? (align - at % align) % align : 0;
     struct block *b = (struct block *)(void *)(start + skip);
-    *b = (struct block){.size = size, .start = start};
+    *b = (struct block){.size = size, .start = start, .total = total};
     link_in(b, current);
     return b + 1;
 }
 
+/* Whether the block has room for that where it is. */
+static bool stretch(struct block *b, size_t size)
+{
+    size_t before = b->total - b->size; /* what lies in front of the caller's */
+    if (size > PTRDIFF_MAX - before || before + size > blocks_room(b->total) ||
+        blocks_room(before + size) != blocks_room(b->total))
+        return false;
+    if (b->heap)
+        b->heap->bytes += size - b->size;
+    b->total = before + size;
+    b->size = size;
+    return true;
+}
+
 void *sim_heap_realloc(void *p, size_t size)
 {
+    if (p && stretch(of(p), size))
+        return p;
     void *to = sim_heap_alloc(0, size);
     if (!to || !p)
         return to;
@@ -91,7 +108,7 @@ void sim_heap_free(void *p)
         return;
     struct block *b = of(p);
     link_out(b);
-    free(b->start);
+    blocks_give(b->start, b->total);
 }
 
 size_t sim_heap_size(void *p)

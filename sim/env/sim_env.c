@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-enum { DEFAULT_OP_NS = 1000, SWEEP_AFTER = 64 };
+enum { DEFAULT_OP_NS = 1000, SWEEP_AFTER = 8 };
 #define DEFAULT_START_MS UINT64_C(1767225600000) /* 2026-01-01T00:00:00Z */
 #define UNLIMITED_BYTES  ((uint64_t)1 << 46)     /* what an unlimited disk says is free */
 

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "sim/core/blocks.h"
 
 #include <stdlib.h>
 
@@ -17,7 +18,7 @@ static struct sim_page *page_ref(struct sim_page *p)
 static void page_unref(struct sim_page *p)
 {
     if (p && --p->refs == 0)
-        free(p);
+        blocks_give(p, sizeof *p);
 }
 
 static void page_set(struct sim_page **at, struct sim_page *p)
@@ -33,15 +34,12 @@ static struct sim_page *page_own(struct sim_page **at, bool fresh)
     struct sim_page *old = *at;
     if (old && old->refs == 1)
         return old;
-    struct sim_page *p;
-    if (old || fresh) {
-        p = malloc(sizeof *p);
-        ASSERT(p);
-        if (!fresh)
-            memcpy(p->data, old->data, SIM_PAGE);
-    } else {
-        p = sim__alloc(sizeof *p);
-    }
+    struct sim_page *p = blocks_take(sizeof *p);
+    ASSERT(p);
+    if (old && !fresh)
+        memcpy(p->data, old->data, SIM_PAGE);
+    else if (!fresh)
+        memset(p->data, 0, SIM_PAGE);
     p->refs = 1;
     page_unref(old);
     *at = p;
@@ -163,17 +161,23 @@ uint64_t sim__image_hash(const struct sim_image *img, uint64_t seed)
 
 /* --- what was not synced --- */
 
+static struct sim_op *op_new(struct sim_op with)
+{
+    struct sim_op *op = blocks_take(sizeof *op);
+    ASSERT(op);
+    *op = with;
+    return op;
+}
+
 static void op_free(struct sim_op *op)
 {
-    if (op->pages) {
-        size_t n = pages_for(op->off + op->len) - (size_t)(op->off / SIM_PAGE);
-        for (size_t i = 0; i < n; i++)
-            page_unref(op->pages[i]);
-    }
+    size_t n = op->pages ? pages_for(op->off + op->len) - (size_t)(op->off / SIM_PAGE) : 0;
+    for (size_t i = 0; i < n; i++)
+        page_unref(op->pages[i]);
     list_remove(&op->link);
-    free(op->pages);
-    free(op->bytes);
-    free(op);
+    blocks_give(op->pages, n * sizeof *op->pages);
+    blocks_give(op->bytes, op->len);
+    blocks_give(op, sizeof *op);
 }
 
 static struct sim_op *op_of(struct list *it)
@@ -195,15 +199,15 @@ void sim__file_write(struct sim_inode *f, uint64_t off, const uint8_t *data, siz
     if (len == 0)
         return;
     sim__image_write(&f->now, off, data, len);
-    struct sim_op *op = sim__alloc(sizeof *op);
-    op->off = off;
-    op->len = len;
+    struct sim_op *op = op_new((struct sim_op){.off = off, .len = len});
     size_t from = (size_t)(off / SIM_PAGE), to = pages_for(off + len);
     if (len < SIM_PAGE) {
-        op->bytes = sim__alloc(len);
+        op->bytes = blocks_take(len);
+        ASSERT(op->bytes);
         memcpy(op->bytes, data, len);
     } else {
-        op->pages = sim__alloc((to - from) * sizeof *op->pages);
+        op->pages = blocks_take((to - from) * sizeof *op->pages);
+        ASSERT(op->pages);
         for (size_t i = from; i < to; i++)
             op->pages[i - from] = page_ref(f->now.pages[i]);
     }
@@ -216,9 +220,7 @@ void sim__file_write(struct sim_inode *f, uint64_t off, const uint8_t *data, siz
 void sim__file_truncate(struct sim_inode *f, uint64_t size)
 {
     sim__image_truncate(&f->now, size);
-    struct sim_op *op = sim__alloc(sizeof *op);
-    op->truncate = true;
-    op->off = size;
+    struct sim_op *op = op_new((struct sim_op){.truncate = true, .off = size});
     list_push_back(&f->ops, &op->link);
     f->truncated = true;
     f->flat_valid = false;
