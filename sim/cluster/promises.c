@@ -63,8 +63,9 @@ static uint64_t engine_mark(struct env *disk)
     return mark.index;
 }
 
-/* false: the disk is damaged, and says nothing. */
-static bool read_durable(struct node *n, struct durable *ret)
+/* false: the disk is damaged, and says nothing. The engine is read, which is all that was ever written,
+ * only if the log alone does not keep what is promised: an entry up to `index`. */
+static bool read_durable(struct node *n, uint64_t index, struct durable *ret)
 {
     struct durable d = {0};
     struct wal_options o = {.read_only = true, .keep_rotten = true};
@@ -73,8 +74,10 @@ static bool read_durable(struct node *n, struct durable *ret)
     enum status st = wal_open(disk, "/data/log", &o, on_record, &d, &wal, NULL);
     if (st == ST_OK)
         wal_abandon(wal);
-    uint64_t mark = engine_mark(disk);
-    d.released = mark > d.released ? mark : d.released;
+    if (st != ST_OK || (d.last < index && d.released < index)) {
+        uint64_t mark = engine_mark(disk);
+        d.released = mark > d.released ? mark : d.released;
+    }
     sim_env_free(disk);
     *ret = d;
     return st == ST_OK || st == ST_NOT_FOUND;
@@ -91,7 +94,7 @@ static void note(struct node *n, struct history_note note)
 static void look(struct node *n, const struct raft_msg *m, bool vote)
 {
     struct durable d;
-    if (node_lied(n) || !read_durable(n, &d))
+    if (node_lied(n) || !read_durable(n, vote ? 0 : m->index, &d))
         return;
     note(n, (struct history_note){.fact = HISTORY_DURABLE,
                                   .group = m->group,
