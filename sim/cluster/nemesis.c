@@ -39,6 +39,8 @@ struct storm {
     uint64_t mask;         /* of those that are cut off by it; 0: nobody */
     uint64_t term;         /* of the leader seen last, */
     unsigned leader;       /* which is struck */
+    struct dice hush;      /* luck of its own, so that older seeds stay what they were */
+    bool hushes;           /* some fall before they have said that they lead */
     bool strikes;          /* next; else it has waited long enough for a leader */
     uint64_t until, index; /* a calm: what was committed when it began is everywhere by then */
 };
@@ -467,7 +469,7 @@ static void stale_read(struct nemesis *m, enum plan_fault f)
 /* --- storms --- */
 
 enum storm_way { STORM_ALONE, STORM_WITH_OTHERS, STORM_KILL, STORM_POWER, STORM_NAP, STORM_WAYS };
-enum { STORM_PATIENCE = 8 /* election timeouts */, CALM_MS = 30000, CALM_LOOK_MS = 20 };
+enum { STORM_PATIENCE = 5 /* election timeouts */, CALM_MS = 30000, CALM_LOOK_MS = 20 };
 
 static void storm_cut(struct nemesis *m, uint64_t mask)
 {
@@ -620,11 +622,39 @@ static void storm_turn(void *nemesis)
         storm_strike(m);
     else
         storm_cut(m, 0);
-    s->strikes = false;
+    s->strikes = !s->strikes; /* nobody new in all that time: the same falls once more */
     if (--s->left > 0)
         storm_event(m, storm_turn, STORM_PATIENCE * election);
     else
         storm_event(m, storm_ends, dice_below(&s->dice, 4 * election));
+}
+
+static void storm_fells(struct nemesis *m, const struct trouble *t)
+{
+    struct node *n = &m->run->nodes[t->a];
+    if (!m->storm.on || !may_go_down(m, n))
+        return;
+    run_say(m->run, "storm", "node %u is killed", t->a);
+    node_kill(n, SIM_CRASH_PROCESS_ONLY);
+    node_start_after(n, 1 * MS);
+}
+
+/* It falls before a word of it leaves: what it has appended lies on its own disk alone, and it may lead
+ * again when another has done the same (the paper's figure 8). Some come back from their disk. */
+static void storm_hush(struct nemesis *m, unsigned node)
+{
+    struct storm *s = &m->storm;
+    struck(m, FAULT_STORM);
+    run_say(m->run, "storm", "hushes node %u as it begins to lead", node);
+    storm_cut(m, UINT64_C(1) << node);
+    if (dice_one_in(&s->hush, 2))
+        trouble_begin(m, dice_below(&s->hush, m->run->plan.election_ms * MS), storm_fells)->a =
+            node;
+    s->strikes = false;
+    if (--s->left > 0)
+        storm_event(m, storm_turn, STORM_PATIENCE * m->run->plan.election_ms * MS);
+    else
+        storm_event(m, storm_ends, dice_below(&s->hush, 4 * m->run->plan.election_ms * MS));
 }
 
 /* It falls from at once, over when its first entry may be committed, to after many. */
@@ -640,7 +670,12 @@ static void storm_aims(struct nemesis *m, unsigned node, uint64_t term)
 void nemesis_sees_leader(struct run *r, unsigned node, uint64_t term)
 {
     struct nemesis *m = r->nemesis;
-    if (m && m->storm.on && m->storm.left > 0 && term > m->storm.term)
+    if (!m || !m->storm.on || m->storm.left == 0 || term <= m->storm.term)
+        return;
+    m->storm.term = term;
+    if (m->storm.hushes && dice_one_in(&m->storm.hush, 2))
+        storm_hush(m, node);
+    else
         storm_aims(m, node, term);
 }
 
@@ -653,6 +688,7 @@ static void storm(struct nemesis *m, enum plan_fault f)
     s->on = true;
     s->left = 3 + (unsigned)dice_below(&s->dice, 10);
     s->ways = 1 + (unsigned)dice_below(&s->dice, (1u << STORM_WAYS) - 1);
+    s->hushes = dice_one_in(&s->hush, 2);
     run_say(m->run, "storm", "begins: %u strikes", s->left);
     storm_aims(m, m->run->leader_node ? m->run->leader_node : 1, m->run->leader_term);
 }
@@ -701,6 +737,7 @@ void nemesis_start(struct run *r)
     *m = (struct nemesis){.run = r, .dice = dice_fork(r->plan.seed, 'x')};
     m->stops = dice_fork(r->plan.seed, 'h' << 8);
     m->storm.dice = dice_fork(r->plan.seed, 'y' << 8);
+    m->storm.hush = dice_fork(r->plan.seed, ('y' << 8) + 1);
     list_init(&m->troubles);
     r->nemesis = m;
     for (unsigned f = 0; f < FAULT_KINDS; f++) {

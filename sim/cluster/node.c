@@ -73,6 +73,8 @@ static enum status open_store(struct node *n, struct err *err)
         .no_thread = true,
         .applied = same_applied,
         .applied_arg = n,
+        .stepped = promises_heard,
+        .stepped_arg = n,
         .cluster = p->nodes > 1 ? &cluster : NULL,
     };
     return store_open(sim_machine_env(n->machine), "/data", &o, &n->store, err);
@@ -422,8 +424,7 @@ static void watch_role(struct node *n)
     ASSERT(st == ST_OK);
 }
 
-/* NULL: it has none now. */
-static struct raft *raft_of(const struct node *n)
+struct raft *node_raft(const struct node *n)
 {
     union {
         const struct raft *in;
@@ -441,7 +442,7 @@ static void check_raft(struct run *r, struct raft *const *replicas, size_t n)
     size_t k = 0;
     err_init(&err);
     for (unsigned i = 1; i <= r->plan.nodes; i++)
-        sound[k++] = r->nodes[i].rotten ? NULL : raft_of(&r->nodes[i]);
+        sound[k++] = r->nodes[i].rotten ? NULL : node_raft(&r->nodes[i]);
     enum status st = raft_check(r->raft_checker, replicas, n, &err);
     if (st == ST_OK)
         st = raft_check_electable(r->raft_checker, sound, k, &err);
@@ -451,7 +452,7 @@ static void check_raft(struct run *r, struct raft *const *replicas, size_t n)
 
 void node_speaks(struct node *n)
 {
-    struct raft *raft = raft_of(n);
+    struct raft *raft = node_raft(n);
     struct raft_status now;
     if (!raft)
         return;
@@ -476,6 +477,6 @@ void node_watch(struct run *r)
             watch_role(&r->nodes[i]);
     struct raft *replicas[PLAN_NODES_MAX];
     for (unsigned i = 0; i < r->plan.nodes; i++)
-        replicas[i] = raft_of(&r->nodes[i + 1]);
+        replicas[i] = node_raft(&r->nodes[i + 1]);
     check_raft(r, replicas, r->plan.nodes);
 }

@@ -108,8 +108,29 @@ static void look(struct node *n, const struct raft_msg *m, bool vote)
                                   .index = vote ? 0 : m->index});
 }
 
-static void look_at(struct node *n, const struct raft_msg *m)
+/* It gives its lead away. */
+static void look_at_heir(struct node *n, uint64_t to_node)
 {
+    const struct raft *leader = node_raft(n), *heir = node_raft(&n->run->nodes[to_node]);
+    struct err err;
+    err_init(&err);
+    if (leader && heir && raft_check_hand_over(leader, heir, &err) != ST_OK)
+        run_fail(n->run, "raft: %s", err.detail);
+}
+
+void promises_heard(void *node, const struct raft *r, const struct raft_msg *m)
+{
+    struct node *n = node;
+    struct err err;
+    err_init(&err);
+    if (raft_check_heard(r, m, &err) != ST_OK)
+        run_fail(n->run, "raft: %s", err.detail);
+}
+
+static void look_at(struct node *n, uint64_t to_node, const struct raft_msg *m)
+{
+    if (m->type == RAFT_MSG_TIMEOUT_NOW)
+        look_at_heir(n, to_node);
     if (m->flags & RAFT_MSG_REJECT)
         return;
     if (m->type == RAFT_MSG_VOTE_RESP) {
@@ -135,7 +156,7 @@ void promises_note(struct node *n, uint64_t to_node, struct bytes bundle)
                                      : raft_decode(&in, n->id, to_node, &d, NULL) != ST_OK)
             break;
         if (kind < REPLICA_ITEM_OWN && d.kind == RAFT_ITEM_MSG)
-            look_at(n, &d.msg);
+            look_at(n, to_node, &d.msg);
     }
     raft_decoded_deinit(&d);
     sim_heap_enter(heap);

@@ -116,7 +116,8 @@ bool node_stop(struct node *n, uint64_t away_ns);
 /* Its disk put something elsewhere, so short ago that nothing behind it shows that. */
 bool node_lied(const struct node *n);
 const char *node_name(const struct node *n);
-void node_watch(struct run *r); /* notes who leads, holds raft's invariants */
+struct raft *node_raft(const struct node *n); /* only to be looked at; NULL: it has none now */
+void node_watch(struct run *r);               /* notes who leads, holds raft's invariants */
 /* It is about to send: holds raft's invariants when it committed something, for what it committed a
  * moment ago may be lost before the next look. In its own round. */
 void node_speaks(struct node *n);
@@ -158,6 +159,8 @@ void nemesis_free(struct run *r);
 /* --- promises.c --- */
 /* A bundle leaves: notes the votes and some of the acknowledgements in it, beside what is durable. */
 void promises_note(struct node *n, uint64_t to_node, struct bytes bundle);
+/* Raft took a message in: for store_options.stepped, with a node as its argument. */
+void promises_heard(void *node, const struct raft *r, const struct raft_msg *m);
 
 /* --- same.c --- */
 /* What replicas apply at one index is the same, whoever applies it, when, and how often: for

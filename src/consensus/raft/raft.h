@@ -383,5 +383,14 @@ enum status raft_check(struct raft_checker *c, struct raft *const *replicas, siz
 enum status raft_check_electable(struct raft_checker *c, struct raft *const *replicas, size_t n,
                                  struct err *err) WARN_UNUSED;
 void raft_check_restarted(struct raft_checker *c, uint64_t replica, uint64_t durable_term);
+/* Whoever took in a message of a later term is of that term (figure 2, all servers); `m` is what
+ * raft_step has just answered ST_OK. ST_INTERNAL: it is not. Terms that only would be (pre-votes), of
+ * candidates that disturb a leader who is alive, and of repairs say nothing. */
+enum status raft_check_heard(const struct raft *r, const struct raft_msg *m,
+                             struct err *err) WARN_UNUSED;
+/* Who is told to campaign at once has all that its leader has (3.10): of a RAFT_MSG_TIMEOUT_NOW that
+ * leaves `leader` for `target`. ST_INTERNAL: it lacks something. */
+enum status raft_check_hand_over(const struct raft *leader, const struct raft *target,
+                                 struct err *err) WARN_UNUSED;
 
 #endif

@@ -345,6 +345,55 @@ enum status raft_check_electable(struct raft_checker *c, struct raft *const *rep
     return ST_OK;
 }
 
+/* ---- messages ---- */
+
+/* Its term binds whoever takes it in. */
+static bool binds(const struct raft *r, const struct raft_msg *m)
+{
+    switch ((enum raft_msg_type)m->type) {
+    case RAFT_MSG_PREVOTE:
+    case RAFT_MSG_REPAIR:
+    case RAFT_MSG_REPAIR_RESP:
+        return false;
+    case RAFT_MSG_PREVOTE_RESP:
+        return m->flags & RAFT_MSG_REJECT;
+    case RAFT_MSG_VOTE:
+        return m->flags & RAFT_MSG_FORCE || r->leader == 0;
+    case RAFT_MSG_VOTE_RESP:
+    case RAFT_MSG_APPEND:
+    case RAFT_MSG_APPEND_RESP:
+    case RAFT_MSG_HEARTBEAT:
+    case RAFT_MSG_HEARTBEAT_RESP:
+    case RAFT_MSG_SNAPSHOT:
+    case RAFT_MSG_SNAPSHOT_RESP:
+    case RAFT_MSG_TIMEOUT_NOW:
+    case RAFT_MSG_READ:
+    case RAFT_MSG_READ_RESP:
+    case RAFT_MSG_TYPES:
+        break;
+    }
+    return true;
+}
+
+enum status raft_check_heard(const struct raft *r, const struct raft_msg *m, struct err *err)
+{
+    if (m->term <= r->term || !binds(r, m))
+        return ST_OK;
+    return BROKEN(err, r, "stays in term %llu after a %s of term %llu", (ull)r->term,
+                  raft_msg_name(m->type), (ull)m->term);
+}
+
+enum status raft_check_hand_over(const struct raft *leader, const struct raft *target,
+                                 struct err *err)
+{
+    if (target->term > leader->term ||
+        raft_term_at(target, leader->log.last) == raft__last_term(&leader->log) ||
+        target->log.compacted >= leader->log.last)
+        return ST_OK;
+    return BROKEN(err, target, "is to lead, and has entries up to %llu and not to %llu",
+                  (ull)target->log.last, (ull)leader->log.last);
+}
+
 void raft_check_restarted(struct raft_checker *c, uint64_t replica, uint64_t durable_term)
 {
     for (size_t i = 0; i < c->n_replicas; i++) {

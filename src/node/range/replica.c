@@ -211,8 +211,8 @@ static void step(struct replicas *rs, const struct raft_decoded *d)
         return;
     }
     struct replica *r = find(rs, d->msg.group);
-    if (r)
-        (void)!raft_step(r->raft, &d->msg);
+    if (r && raft_step(r->raft, &d->msg) == ST_OK && rs->o.stepped)
+        rs->o.stepped(rs->o.stepped_arg, r->raft, &d->msg);
 }
 
 enum status replicas_receive(struct replicas *rs, uint64_t from_node, struct bytes bundle,

@@ -56,6 +56,9 @@ struct replicas_calls {
 struct replicas_options {
     uint64_t node, incarnation, seed; /* incarnation: below 2^32, higher at each start */
     uint32_t heartbeat_ms, election_ms;
+    /* For checkers: told of each message that a replica has taken in. NULL: nobody. */
+    void (*stepped)(void *arg, const struct raft *r, const struct raft_msg *m);
+    void *stepped_arg;
     struct replicas_calls calls;
 };
 /* Errors: those of raft_store_new. */

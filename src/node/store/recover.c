@@ -295,6 +295,8 @@ static enum status make_replicas(struct store *s, struct err *err)
     struct replicas_options o = {.node = 1,
                                  .incarnation = 1,
                                  .seed = 1,
+                                 .stepped = s->o.stepped,
+                                 .stepped_arg = s->o.stepped_arg,
                                  .calls = {.send = on_send,
                                            .apply = store__apply_committed,
                                            .read_done = cluster_read_done,

@@ -96,6 +96,9 @@ struct store_options {
      * applies, who must not be held up. NULL: nobody. */
     void (*applied)(void *arg, const struct raft_entry *e);
     void *applied_arg;
+    /* And of each message that raft has taken in, by who takes it. */
+    void (*stepped)(void *arg, const struct raft *r, const struct raft_msg *m);
+    void *stepped_arg;
     /* Copied; NULL: alone. With one, `sync` must be ALWAYS, and read_only must not be set. */
     const struct store_cluster *cluster;
 };
