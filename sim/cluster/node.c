@@ -117,6 +117,7 @@ static void live(void *node)
     struct node *n = node;
     struct err err;
     err_init(&err);
+    same_opening(n);
     enum status st = open_store(n, &err);
     if (st) {
         char why[600];
@@ -130,6 +131,7 @@ static void live(void *node)
         node_die_soon(n, why);
         return;
     }
+    same_opened(n);
     n->state = NODE_UP;
     n->failed_opens = 0;
     n->fibers++;

@@ -43,6 +43,7 @@ struct node {
     struct list inbox, taking;
     size_t inbox_bytes;
     struct sim_event start, dies; /* to come */
+    bool replays;                 /* alone, and not open yet */
     bool stopping, closing;       /* cleanly: serves no new clients; its fibers are to end */
     unsigned fibers;              /* of its own that may be in a call of its store */
     uint64_t away_ns;             /* how long it stays away after that */
@@ -166,6 +167,9 @@ void promises_heard(void *node, const struct raft *r, const struct raft_msg *m);
 /* What replicas apply at one index is the same, whoever applies it, when, and how often: for
  * store_options.applied, with a node as its argument. */
 void same_applied(void *node, const struct raft_entry *e);
+/* What it applies between the two counts only if it gets that far. */
+void same_opening(struct node *n);
+void same_opened(struct node *n);
 
 /* --- judge.c --- */
 /* The nodes that take part are equal byte for byte, and tell the history its end. Runs the world on

@@ -10,7 +10,27 @@
 struct applied {
     uint64_t digest; /* 0: nobody yet */
     unsigned node;
+    bool opening; /* by one that was reading its log */
 };
+
+/* A node alone applies what it finds in its log before it has made that durable again, since what a
+ * failed sync left there may be lost yet; nobody sees it before the store is open. */
+void same_opening(struct node *n)
+{
+    const struct run *r = n->run;
+    n->replays = r->plan.nodes == 1;
+    for (size_t i = 0; n->replays && i < r->cap_applied; i++)
+        if (r->applied[i].opening)
+            r->applied[i] = (struct applied){0};
+}
+
+void same_opened(struct node *n)
+{
+    const struct run *r = n->run;
+    for (size_t i = 0; n->replays && i < r->cap_applied; i++)
+        r->applied[i].opening = false;
+    n->replays = false;
+}
 
 static uint64_t digest_of(const struct raft_entry *e)
 {
@@ -30,7 +50,7 @@ void same_applied(void *node, const struct raft_entry *e)
     struct applied *first = &r->applied[e->index];
     uint64_t digest = digest_of(e);
     if (first->digest == 0)
-        *first = (struct applied){digest, n->id};
+        *first = (struct applied){digest, n->id, n->replays};
     else if (first->digest != digest)
         run_fail(r, "%s applies something else at index %llu than %s did", node_name(n),
                  (unsigned long long)e->index, node_name(&r->nodes[first->node]));

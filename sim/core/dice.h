@@ -47,6 +47,7 @@ static inline bool dice_one_in(struct dice *d, uint64_t n)
 }
 
 /* A delay as networks have it: mostly little of `spread`, now and then several times as much. */
+enum { DICE_TAIL_MOST = 32 }; /* times `spread` */
 static inline uint64_t dice_tail(struct dice *d, uint64_t spread)
 {
     if (spread == 0)
