@@ -100,6 +100,7 @@ struct wal {
     struct wal__segs segs, spares;
     size_t keep_spares; /* so many at most are kept; more than options.spare_segments while
                            releases free several at once */
+    unsigned smaller_releases; /* in a row: keep_spares is more than they freed */
     struct wal__range *ranges;
     size_t n_ranges, cap_ranges;
     struct wal__map range_at; /* range -> place in ranges[] + 1 */

@@ -3,8 +3,9 @@
 #include "base/alloc.h"
 
 /* A release that frees several segments at once (a checkpoint does) will be followed by as much new
- * log: giving them up would be to write everything twice, as zeros first. */
-enum { KEEP_SPARES_MAX = 4 };
+ * log: giving them up would be to write everything twice, as zeros first. Releases are not all alike:
+ * only after so many smaller ones in a row is one less kept. */
+enum { KEEP_SPARES_MAX = 4, KEEP_FOR = 8 };
 
 /* The oldest epoch still needed: what lies below is released by all its ranges and not being
  * verified. */
@@ -80,6 +81,20 @@ out:
     return st;
 }
 
+/* How many spares stay, after a release that freed n segments: those, as they will be wanted before
+ * the next release, and still what is to lie ready when they are used up. Without the latter one would
+ * be made at the end of every round and given up after the next release. */
+static void settle_spares(struct wal *w, size_t n)
+{
+    size_t keep = (n < KEEP_SPARES_MAX ? n : KEEP_SPARES_MAX) + w->o.spare_segments;
+    if (keep < w->keep_spares && ++w->smaller_releases < KEEP_FOR)
+        return;
+    if (keep < w->keep_spares)
+        keep = w->keep_spares - 1;
+    w->keep_spares = keep;
+    w->smaller_releases = 0;
+}
+
 /* Takes the segments below `low` out of the log. The group that says so is synced. */
 static enum status recycle(struct wal *w, uint64_t low, struct err *err)
 {
@@ -95,10 +110,7 @@ static enum status recycle(struct wal *w, uint64_t low, struct err *err)
         w->low_synced = low;
     bool room = wal__segs_reserve(&w->spares, n);
     if (room) {
-        size_t keep = n < KEEP_SPARES_MAX ? n : KEEP_SPARES_MAX;
-        if (keep + 1 < w->keep_spares)
-            keep = w->keep_spares - 1;
-        w->keep_spares = keep > w->o.spare_segments ? keep : w->o.spare_segments;
+        settle_spares(w, n);
         memcpy(w->spares.v + w->spares.n, w->segs.v, n * sizeof *w->segs.v);
         w->spares.n += n;
         wal__segs_remove(&w->segs, 0, n);
