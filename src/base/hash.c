@@ -8,6 +8,8 @@
  */
 #include "base/hash.h"
 
+#include "base/le.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <xxhash.h>
@@ -17,16 +19,20 @@
 #define CRC_HW            1
 #define CRC_TARGET        __attribute__((target("sse4.2")))
 #define crc_step8(crc, v) ((uint32_t)_mm_crc32_u64((crc), (v)))
+#define crc_step4(crc, v) _mm_crc32_u32((crc), (v))
 #define crc_step1(crc, v) _mm_crc32_u8((crc), (v))
 #elif defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)
 #include <arm_acle.h>
 #define CRC_HW 1
 #define CRC_TARGET
 #define crc_step8(crc, v) __crc32cd((crc), (v))
+#define crc_step4(crc, v) __crc32cw((crc), (v))
 #define crc_step1(crc, v) __crc32cb((crc), (v))
 #endif
 
 typedef uint32_t (*crc_fn)(uint32_t crc, const uint8_t *p, size_t len);
+typedef uint32_t (*words_fn)(uint32_t crc, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
+                             uint64_t e);
 
 static const uint32_t polynomial = 0x82f63b78; /* Castagnoli, bits reflected */
 static uint32_t slice[8][256];                 /* slice[k][b]: byte b followed by k zero bytes */
@@ -45,22 +51,12 @@ static void slice_init(void)
             slice[k][b] = slice[k - 1][b] >> 8 ^ slice[0][slice[k - 1][b] & 0xff];
 }
 
-static inline uint64_t load_le64(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    v = __builtin_bswap64(v);
-#endif
-    return v;
-}
-
-/* All the functions of type crc_fn take and give the inner state, that is the complement of the
+/* All the functions of type crc_fn and words_fn take and give the inner state, that is the complement of the
  * CRC. */
 static uint32_t crc_slices(uint32_t crc, const uint8_t *p, size_t len)
 {
     for (; len >= 8; p += 8, len -= 8) {
-        uint64_t v = load_le64(p) ^ crc;
+        uint64_t v = get_le64(p) ^ crc;
         crc = 0;
         for (int k = 0; k < 8; k++)
             crc ^= slice[7 - k][v >> (8 * k) & 0xff];
@@ -68,6 +64,13 @@ static uint32_t crc_slices(uint32_t crc, const uint8_t *p, size_t len)
     for (; len; p++, len--)
         crc = crc >> 8 ^ slice[0][(crc ^ *p) & 0xff];
     return crc;
+}
+
+static uint32_t words_slices(uint32_t crc, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
+                             uint64_t e)
+{
+    uint64_t w[5] = {le64(a), le64(b), le64(c), le64(d), le64(e)};
+    return crc_slices(crc, (const uint8_t *)w, sizeof w);
 }
 
 #ifdef CRC_HW
@@ -115,25 +118,53 @@ CRC_TARGET static inline uint32_t crc_three(uint32_t crc, const uint8_t *p, size
 {
     uint32_t second = 0, third = 0;
     for (size_t i = 0; i < block; i += 8) {
-        crc = crc_step8(crc, load_le64(p + i));
-        second = crc_step8(second, load_le64(p + block + i));
-        third = crc_step8(third, load_le64(p + 2 * block + i));
+        crc = crc_step8(crc, get_le64(p + i));
+        second = crc_step8(second, get_le64(p + block + i));
+        third = crc_step8(third, get_le64(p + 2 * block + i));
     }
     crc = shift_apply(shift, crc) ^ second;
     return shift_apply(shift, crc) ^ third;
 }
 
-CRC_TARGET static uint32_t crc_hw(uint32_t crc, const uint8_t *p, size_t len)
+/* Apart, so that short inputs do not pay for the registers that it saves. */
+CRC_TARGET __attribute__((noinline)) static uint32_t crc_blocks(uint32_t crc, const uint8_t *p,
+                                                                size_t len)
 {
     for (; len >= 3 * BLOCK_LONG; p += 3 * BLOCK_LONG, len -= 3 * BLOCK_LONG)
         crc = crc_three(crc, p, BLOCK_LONG, &shift_long);
     for (; len >= 3 * BLOCK_SHORT; p += 3 * BLOCK_SHORT, len -= 3 * BLOCK_SHORT)
         crc = crc_three(crc, p, BLOCK_SHORT, &shift_short);
+    return crc;
+}
+
+CRC_TARGET static uint32_t crc_hw(uint32_t crc, const uint8_t *p, size_t len)
+{
+    if (len >= 3 * BLOCK_SHORT) {
+        size_t rest = len % (3 * BLOCK_LONG) % (3 * BLOCK_SHORT);
+        crc = crc_blocks(crc, p, len - rest);
+        p += len - rest;
+        len = rest;
+    }
     for (; len >= 8; p += 8, len -= 8)
-        crc = crc_step8(crc, load_le64(p));
+        crc = crc_step8(crc, get_le64(p));
+    if (len >= 4) {
+        crc = crc_step4(crc, get_le32(p));
+        p += 4;
+        len -= 4;
+    }
     for (; len; p++, len--)
         crc = crc_step1(crc, *p);
     return crc;
+}
+
+CRC_TARGET static uint32_t words_hw(uint32_t crc, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
+                                    uint64_t e)
+{
+    crc = crc_step8(crc, a);
+    crc = crc_step8(crc, b);
+    crc = crc_step8(crc, c);
+    crc = crc_step8(crc, d);
+    return crc_step8(crc, e);
 }
 
 static bool cpu_has_crc(void)
@@ -147,27 +178,45 @@ static bool cpu_has_crc(void)
 #endif
 
 static uint32_t crc_choose(uint32_t crc, const uint8_t *p, size_t len);
+static uint32_t words_choose(uint32_t crc, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
+                             uint64_t e);
 static _Atomic(crc_fn) crc_chosen = crc_choose;
+static _Atomic(words_fn) words_chosen = words_choose;
 static pthread_once_t choose_once = PTHREAD_ONCE_INIT;
 
 static void choose(void)
 {
     crc_fn fn = crc_slices;
+    words_fn words = words_slices;
     (void)pthread_once(&slice_once, slice_init);
 #ifdef CRC_HW
     if (cpu_has_crc()) {
         shifts_init();
         fn = crc_hw;
+        words = words_hw;
     }
 #endif
     /* Release: whoever sees the function sees its tables. */
     atomic_store_explicit(&crc_chosen, fn, memory_order_release);
+    atomic_store_explicit(&words_chosen, words, memory_order_release);
 }
 
 static uint32_t crc_choose(uint32_t crc, const uint8_t *p, size_t len)
 {
     (void)pthread_once(&choose_once, choose);
     return atomic_load_explicit(&crc_chosen, memory_order_acquire)(crc, p, len);
+}
+
+static uint32_t words_choose(uint32_t crc, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
+                             uint64_t e)
+{
+    (void)pthread_once(&choose_once, choose);
+    return atomic_load_explicit(&words_chosen, memory_order_acquire)(crc, a, b, c, d, e);
+}
+
+uint32_t crc32c_words(uint32_t crc, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e)
+{
+    return ~atomic_load_explicit(&words_chosen, memory_order_acquire)(~crc, a, b, c, d, e);
 }
 
 uint32_t crc32c(uint32_t crc, const void *data, size_t len)

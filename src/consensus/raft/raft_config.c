@@ -8,23 +8,10 @@
  */
 #include "consensus/raft/raft_internal.h"
 
+#include "base/le.h"
 #include "base/planted.h"
 
 enum { CONF_HEAD = 8, CONF_MEMBER = 17, CONF_AUTO_LEAVE = 1 };
-
-static void put64(uint8_t *p, uint64_t v)
-{
-    for (unsigned i = 0; i < 8; i++)
-        p[i] = (uint8_t)(v >> (8 * i));
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-    uint64_t v = 0;
-    for (unsigned i = 8; i-- > 0;)
-        v = v << 8 | p[i];
-    return v;
-}
 
 bool raft_conf_joint(const struct raft_conf *c)
 {
@@ -42,8 +29,8 @@ size_t raft_conf_encode(const struct raft_conf *c, uint8_t out[RAFT_CONF_BYTES_M
     out[1] = c->auto_leave ? CONF_AUTO_LEAVE : 0;
     uint8_t *p = out + CONF_HEAD;
     for (unsigned i = 0; i < c->n; i++, p += CONF_MEMBER) {
-        put64(p, c->member[i].replica);
-        put64(p + 8, c->member[i].store);
+        put_le64(p, c->member[i].replica);
+        put_le64(p + 8, c->member[i].store);
         p[16] = c->member[i].flags;
     }
     return (size_t)(p - out);
@@ -96,7 +83,7 @@ enum status raft_conf_decode(struct bytes in, struct raft_conf *ret, struct err 
     const uint8_t *p = in.data + CONF_HEAD;
     for (unsigned i = 0; i < c.n; i++, p += CONF_MEMBER)
         c.member[i] =
-            (struct raft_member){.replica = get64(p), .store = get64(p + 8), .flags = p[16]};
+            (struct raft_member){.replica = get_le64(p), .store = get_le64(p + 8), .flags = p[16]};
     enum status st = raft__conf_check(&c, err);
     if (st == ST_OK)
         *ret = c;

@@ -1,12 +1,8 @@
 #include "node/range/replica_codec.h"
 
-enum { HARD_FORMAT = 1, BUNDLE_FORMAT = 1 };
+#include "base/le.h"
 
-static void put_le64(uint8_t *p, uint64_t v)
-{
-    for (unsigned i = 0; i < 8; i++)
-        p[i] = (uint8_t)(v >> (8 * i));
-}
+enum { HARD_FORMAT = 1, BUNDLE_FORMAT = 1 };
 
 void replica_hard_encode(const struct raft_hard_state *h, uint8_t out[REPLICA_HARD_BYTES])
 {

@@ -1,58 +1,37 @@
 #include "base/hash.h"
+#include "base/le.h"
 #include "node/store/state_internal.h"
 
 static const uint8_t magic[8] = {'V', 'A', 'R', 'V', 'E', 'S', 'T', 'A'};
-
-static void put32(uint8_t *p, uint32_t v)
-{
-    for (int i = 0; i < 4; i++)
-        p[i] = (uint8_t)(v >> (8 * i));
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-    put32(p, (uint32_t)v);
-    put32(p + 4, (uint32_t)(v >> 32));
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-    return (uint64_t)get32(p) | (uint64_t)get32(p + 4) << 32;
-}
 
 void state__header_encode(const struct engine_mark *mark, uint8_t out[STATE_HEADER])
 {
     memset(out, 0, STATE_HEADER);
     memcpy(out, magic, sizeof(magic));
-    put32(out + 12, STATE_FORMAT_VERSION);
-    put64(out + 16, RANGE_FIRST);
-    put64(out + 24, mark->index);
-    put64(out + 32, mark->term);
-    put64(out + 40, mark->version.hlc);
-    put32(out + 48, mark->version.origin);
-    put32(out + 8, crc32c(0, out + 12, STATE_HEADER - 12));
+    put_le32(out + 12, STATE_FORMAT_VERSION);
+    put_le64(out + 16, RANGE_FIRST);
+    put_le64(out + 24, mark->index);
+    put_le64(out + 32, mark->term);
+    put_le64(out + 40, mark->version.hlc);
+    put_le32(out + 48, mark->version.origin);
+    put_le32(out + 8, crc32c(0, out + 12, STATE_HEADER - 12));
 }
 
 enum status state__header_decode(const uint8_t in[STATE_HEADER], struct engine_mark *ret,
                                  struct err *err)
 {
     if (memcmp(in, magic, sizeof(magic)) != 0 ||
-        get32(in + 8) != crc32c(0, in + 12, STATE_HEADER - 12))
+        get_le32(in + 8) != crc32c(0, in + 12, STATE_HEADER - 12))
         return err_set(err, ST_CORRUPT, "state, offset 0: the header's checksum does not hold");
-    if (get32(in + 12) != STATE_FORMAT_VERSION)
+    if (get_le32(in + 12) != STATE_FORMAT_VERSION)
         return err_set(err, ST_FORMAT_NEWER, "state: format version %u, this program knows %d",
-                       get32(in + 12), STATE_FORMAT_VERSION);
+                       get_le32(in + 12), STATE_FORMAT_VERSION);
     *ret = (struct engine_mark){
-        .index = get64(in + 24),
-        .term = get64(in + 32),
-        .version = {get64(in + 40), get32(in + 48)},
+        .index = get_le64(in + 24),
+        .term = get_le64(in + 32),
+        .version = {get_le64(in + 40), get_le32(in + 48)},
     };
-    if (get64(in + 16) != RANGE_FIRST || ret->index == 0 || ret->term == 0)
+    if (get_le64(in + 16) != RANGE_FIRST || ret->index == 0 || ret->term == 0)
         return err_set(err, ST_CORRUPT, "state, offset 16: of another range, or of nothing");
     return ST_OK;
 }
@@ -60,15 +39,15 @@ enum status state__header_decode(const uint8_t in[STATE_HEADER], struct engine_m
 void state__block_seal(uint8_t *block, size_t len, uint32_t rows, uint32_t kind)
 {
     ASSERT(len >= STATE_BLOCK_HEADER && len - STATE_BLOCK_HEADER <= STATE_BLOCK_MAX);
-    put32(block + 4, (uint32_t)(len - STATE_BLOCK_HEADER));
-    put32(block + 8, rows);
-    put32(block + 12, kind);
-    put32(block, crc32c(0, block + 4, len - 4));
+    put_le32(block + 4, (uint32_t)(len - STATE_BLOCK_HEADER));
+    put_le32(block + 8, rows);
+    put_le32(block + 12, kind);
+    put_le32(block, crc32c(0, block + 4, len - 4));
 }
 
 bool state__block_decode(const uint8_t in[STATE_BLOCK_HEADER], struct state_block *ret)
 {
-    struct state_block b = {get32(in), get32(in + 4), get32(in + 8), get32(in + 12)};
+    struct state_block b = {get_le32(in), get_le32(in + 4), get_le32(in + 8), get_le32(in + 12)};
     bool rows = b.kind == STATE_ROWS && b.rows > 0 && b.length <= STATE_BLOCK_MAX &&
                 b.length / STATE_ROW_HEADER >= b.rows;
     bool end = b.kind == STATE_END && b.rows == 0 && b.length == STATE_END_BYTES;

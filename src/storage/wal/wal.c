@@ -54,7 +54,6 @@ static void wal_free(struct wal *w)
     wal__seg_free(w->half);
     wal__ranges_deinit(w);
     buf_deinit(&w->scratch);
-    mem_free(w->parts);
     mem_free(w->dir);
     env_mutex_deinit(&w->append_mutex);
     env_mutex_deinit(&w->sync_mutex);
@@ -75,6 +74,7 @@ enum status wal_open(struct env *env, const char *dir, const struct wal_options 
     env_mutex_init(&w->state);
     w->env = env;
     w->pinned = UINT64_MAX;
+    w->piece_bytes = WAL__PIECE;
     w->dir = mem_strdup(dir);
     enum status st =
         w->dir ? fill_options(w, o, err) : err_set(err, ST_NO_MEMORY, "log: folder name");

@@ -1,12 +1,7 @@
 #include "storage/wal/wal_internal.h"
 
-#include "base/alloc.h"
 #include "base/buggify.h"
-#include "base/hash.h"
 
-/* Payloads up to this many bytes are copied beside their headers: one long write beats many short
- * pieces. */
-enum { COPY_MAX = 2048, SCRATCH_KEEP = 4 * 1024 * 1024 };
 /* Where syncs are rare the disk is kept busy meanwhile, or the sync at a segment's end would hold up
  * its writer for the whole of it. */
 enum { WRITE_BEHIND = 4 * 1024 * 1024 };
@@ -32,11 +27,10 @@ enum status wal__erase(struct wal *w, struct err *err)
     return ST_OK;
 }
 
-static enum status check_records(const struct wal_record *r, size_t n, uint64_t *ret_copied,
-                                 size_t *ret_parts, uint64_t *ret_length, struct err *err)
+static enum status check_records(const struct wal_record *r, size_t n, uint64_t *ret_length,
+                                 struct err *err)
 {
-    uint64_t copied = WAL_GROUP_HEADER, length = 0;
-    size_t parts = 2;
+    uint64_t length = 0;
     for (size_t i = 0; i < n; i++) {
         size_t len = r[i].payload.len;
         if (len > WAL_PAYLOAD_MAX)
@@ -45,64 +39,11 @@ static enum status check_records(const struct wal_record *r, size_t n, uint64_t 
         if (r[i].kind < WAL_ENTRY || r[i].kind > WAL_RELEASE)
             return err_set(err, ST_INVALID_ARGUMENT, "log: record kind %u", r[i].kind);
         length += WAL_RECORD_HEADER + len;
-        copied += WAL_RECORD_HEADER + (len <= COPY_MAX ? len : 0);
-        parts += len <= COPY_MAX ? 0 : 2;
         if (length > WAL_GROUP_MAX)
             return err_set(err, ST_TOO_LARGE, "log: a group of more than %d bytes", WAL_GROUP_MAX);
     }
-    *ret_copied = copied;
-    *ret_parts = parts;
     *ret_length = length;
     return ST_OK;
-}
-
-static enum status reserve_scratch(struct wal *w, uint64_t copied, size_t parts, struct err *err)
-{
-    buf_clear(&w->scratch);
-    if (w->scratch.cap > SCRATCH_KEEP && copied < SCRATCH_KEEP)
-        buf_deinit(&w->scratch);
-    if (buf_reserve(&w->scratch, copied + WAL_ALIGN) != ST_OK)
-        return err_set(err, ST_NO_MEMORY, "log: buffer for a group");
-    if (parts > w->parts_cap) {
-        struct bytes *v = mem_realloc(w->parts, parts * sizeof *v);
-        if (!v)
-            return err_set(err, ST_NO_MEMORY, "log: parts of a group");
-        w->parts = v;
-        w->parts_cap = parts;
-    }
-    return ST_OK;
-}
-
-/* Lays the group out in scratch and parts; both have room. Returns the number of parts. */
-static size_t lay_out(struct wal *w, const struct wal_record *r, size_t n,
-                      struct wal_group_header *g)
-{
-    uint8_t *base = w->scratch.data, *p = base + WAL_GROUP_HEADER, *from = base;
-    uint32_t headers_crc = 0;
-    size_t parts = 0;
-    for (size_t i = 0; i < n; i++) {
-        size_t len = r[i].payload.len;
-        wal__record_encode(&r[i], crc32c(0, r[i].payload.data, len), p);
-        headers_crc = crc32c(headers_crc, p, WAL_RECORD_HEADER);
-        p += WAL_RECORD_HEADER;
-        if (len > COPY_MAX) {
-            w->parts[parts++] = BYTES(from, (size_t)(p - from));
-            w->parts[parts++] = r[i].payload;
-            from = p;
-        } else if (len > 0) {
-            memcpy(p, r[i].payload.data, len);
-            p += len;
-        }
-    }
-    size_t pad = (size_t)(wal__align(g->length) - g->length);
-    memset(p, 0, pad);
-    p += pad;
-    if (p != from)
-        w->parts[parts++] = BYTES(from, (size_t)(p - from));
-    ASSERT((size_t)(p - base) <= w->scratch.cap && parts <= w->parts_cap);
-    g->records_crc = headers_crc;
-    wal__group_encode(g, base);
-    return parts;
 }
 
 /* Room in the current segment, or in a new one. */
@@ -116,15 +57,18 @@ static enum status find_room(struct wal *w, uint64_t need, bool house, struct er
     return wal__roll(w, need, house, err);
 }
 
-static void write_behind(struct wal *w, const struct wal__seg *seg, struct wal_pos synced)
+static void write_behind(struct wal *w, const struct wal__seg *seg, struct wal_pos synced,
+                         bool several)
 {
     uint64_t from = w->behind.epoch == seg->h.epoch ? w->behind.offset : 0;
     if (synced.epoch == seg->h.epoch && synced.offset > from)
         from = synced.offset;
-    if (seg->end - from < WRITE_BEHIND)
+    /* Of a group in pieces it has the middle already; its last page is the next group's first. */
+    uint64_t to = seg->end / WAL_SEG_PAGE * WAL_SEG_PAGE;
+    if (to <= from || (to - from < WRITE_BEHIND && !several))
         return;
-    env_write_behind(seg->file, from, seg->end - from);
-    w->behind = (struct wal_pos){seg->h.epoch, seg->end};
+    env_write_behind(seg->file, from, to - from);
+    w->behind = (struct wal_pos){seg->h.epoch, to};
 }
 
 static void account(struct wal *w, struct wal__seg *seg, const struct wal_record *r, size_t n,
@@ -146,11 +90,10 @@ static void account(struct wal *w, struct wal__seg *seg, const struct wal_record
 enum status wal__append_group(struct wal *w, const struct wal_record *records, size_t n, bool house,
                               uint64_t low, struct err *err)
 {
-    uint64_t copied = 0, length = 0;
-    size_t parts = 0;
-    enum status st = check_records(records, n, &copied, &parts, &length, err);
+    uint64_t length = 0;
+    enum status st = check_records(records, n, &length, err);
     if (st == ST_OK)
-        st = reserve_scratch(w, copied, parts, err);
+        st = wal__write_reserve(w, length, err);
     if (st == ST_OK)
         st = wal__erase(w, err);
     if (st == ST_OK)
@@ -166,6 +109,7 @@ enum status wal__append_group(struct wal *w, const struct wal_record *records, s
         .count = (uint32_t)n,
         .incarnation = w->incarnation,
     };
+    bool several = false;
     env_mutex_lock(&w->state);
     g.mark = w->synced;
     g.low = low > w->low ? low : w->low;
@@ -173,8 +117,7 @@ enum status wal__append_group(struct wal *w, const struct wal_record *records, s
     env_mutex_unlock(&w->state);
     if (st != ST_OK)
         return st;
-    parts = lay_out(w, records, n, &g);
-    st = env_pwritev(seg->file, seg->end, w->parts, parts, err);
+    st = wal__write_group(w, seg, records, n, &g, &several, err);
     if (st != ST_OK) {
         w->erase = true;
         enum status gone = wal__erase(w, NULL);
@@ -183,7 +126,7 @@ enum status wal__append_group(struct wal *w, const struct wal_record *records, s
     env_mutex_lock(&w->state);
     account(w, seg, records, n, &g);
     env_mutex_unlock(&w->state);
-    write_behind(w, seg, g.mark);
+    write_behind(w, seg, g.mark, several);
     return ST_OK;
 }
 

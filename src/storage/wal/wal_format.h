@@ -91,7 +91,8 @@ void wal__group_encode(const struct wal_group_header *h, uint8_t out[WAL_GROUP_H
  * does. */
 bool wal__group_decode(const uint8_t in[WAL_GROUP_HEADER], struct wal_group_header *ret);
 
-void wal__record_encode(const struct wal_record *r, uint32_t payload_crc,
+/* Continues `headers_crc` (start with 0) over the header: the group carries it. */
+void wal__record_encode(const struct wal_record *r, uint32_t payload_crc, uint32_t *headers_crc,
                         uint8_t out[WAL_RECORD_HEADER]);
 bool wal__record_decode(const uint8_t in[WAL_RECORD_HEADER], struct wal_record_header *ret);
 

@@ -9,7 +9,8 @@
 
 #include "base/alloc.h"
 
-bool wal__track_step(struct wal__track *t, uint64_t epoch, const struct wal_record *r)
+/* Does this record get a sample? Moves `t` on. */
+static inline bool track_step(struct wal__track *t, uint64_t epoch, const struct wal_record *r)
 {
     if (r->kind == WAL_TRUNCATE && r->index < t->next) {
         t->next = r->index;
@@ -37,7 +38,7 @@ enum status wal__index_reserve(struct wal__range *r, uint64_t plan, uint64_t epo
         r->plan = r->track;
         r->planned = 0;
     }
-    if (!wal__track_step(&r->plan, epoch, rec) || r->n_samples + ++r->planned <= r->cap_samples)
+    if (!track_step(&r->plan, epoch, rec) || r->n_samples + ++r->planned <= r->cap_samples)
         return ST_OK;
     size_t cap = r->cap_samples ? r->cap_samples * 2 : 4;
     struct wal__sample *v = mem_realloc(r->samples, cap * sizeof *v);
@@ -53,7 +54,7 @@ static void drop_from(struct wal__range *r, uint64_t index)
     while (r->n_samples && r->samples[r->n_samples - 1].index >= index)
         r->n_samples--;
     /* A cursor on `index` itself lies before what is void now. */
-    for (size_t i = 0; i < WAL__CURSORS; i++) {
+    for (size_t i = 0; i < WAL__CURSORS && r->turn; i++) { /* turn 0: nobody ever read here */
         if (r->cursor[i].index >= index)
             r->cursor[i] = (struct wal__sample){0};
     }
@@ -64,7 +65,7 @@ void wal__index_note(struct wal__range *r, uint64_t epoch, uint64_t group, uint3
                      const struct wal_record *rec)
 {
     uint64_t next = r->track.next;
-    bool due = wal__track_step(&r->track, epoch, rec);
+    bool due = track_step(&r->track, epoch, rec);
     if (rec->kind == WAL_RELEASE && rec->index == WAL_RELEASE_ALL)
         drop_from(r, 0);
     if ((rec->kind == WAL_TRUNCATE || rec->kind == WAL_ENTRY) && rec->index < next)

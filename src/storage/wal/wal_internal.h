@@ -77,6 +77,9 @@ struct wal__segs {
     size_t n, cap;
 };
 
+/* Groups above WAL__PIECE bytes are written in pieces; two are at hand at a time (wal_write.c). */
+enum { WAL__PIECE = 512 * 1024, WAL__PARTS = 1030 };
+
 struct wal {
     struct env *env;
     char *dir;
@@ -89,16 +92,16 @@ struct wal {
     struct wal__seg *current; /* the last of segs[]; changes under `state` too */
     struct wal__seg *half; /* its header may name the next epoch: undo that before anything else */
     bool erase; /* a failed group may lie at the end of the log: erase it before anything else */
-    struct wal_pos mark;     /* in the newest group */
-    struct wal_pos behind;   /* so far the system was told to begin writing */
-    struct wal_pos data_end; /* behind the newest group that has records */
-    struct buf scratch;      /* headers and small payloads of the group being written */
-    struct bytes *parts;     /* what is handed to pwritev */
-    size_t parts_cap;
+    struct wal_pos mark;            /* in the newest group */
+    struct wal_pos behind;          /* so far the system was told to begin writing */
+    struct wal_pos data_end;        /* behind the newest group that has records */
+    struct buf scratch;             /* headers and small payloads of the pieces being written */
+    struct bytes parts[WAL__PARTS]; /* what is handed to pwritev */
+    size_t piece_bytes;             /* WAL__PIECE, or less in a test */
 
     /* Under `state`. */
     struct wal__segs segs, spares;
-    size_t keep_spares; /* so many at most are kept; more than options.spare_segments while
+    size_t keep_spares;        /* so many at most are kept; more than options.spare_segments while
                            releases free several at once */
     unsigned smaller_releases; /* in a row: keep_spares is more than they freed */
     struct wal__range *ranges;
@@ -157,8 +160,6 @@ bool wal__seg_needed(struct wal *w, const struct wal__seg *seg);
 void wal__ranges_deinit(struct wal *w);
 
 /* wal_index.c: where entries lie. All under `state`. */
-/* Does this record get a sample? Moves `t` on. */
-bool wal__track_step(struct wal__track *t, uint64_t epoch, const struct wal_record *r);
 enum status wal__index_reserve(struct wal__range *r, uint64_t plan, uint64_t epoch,
                                const struct wal_record *rec) WARN_UNUSED; /* NO_MEMORY */
 void wal__index_note(struct wal__range *r, uint64_t epoch, uint64_t group, uint32_t at,
@@ -176,6 +177,13 @@ void wal__index_trim(struct wal *w, uint64_t epoch);
 enum status wal__append_group(struct wal *w, const struct wal_record *records, size_t n, bool house,
                               uint64_t low, struct err *err);
 enum status wal__erase(struct wal *w, struct err *err);
+/* wal_write.c. Reserves what writing a group takes, whose records have this length. NO_MEMORY. */
+enum status wal__write_reserve(struct wal *w, uint64_t length, struct err *err);
+/* Writes the group `g` (but for its records_crc, which is filled in) to the end of `seg`. On failure
+ * some of it may be there. `*ret_several`: it went in pieces. */
+enum status wal__write_group(struct wal *w, struct wal__seg *seg, const struct wal_record *r,
+                             size_t n, struct wal_group_header *g, bool *ret_several,
+                             struct err *err);
 /* Writes and syncs the idle marker when everything is synced and none follows it yet. */
 enum status wal__idle_marker(struct wal *w, struct err *err);
 /* wal_maintain.c: gives up all spares above options.spare_segments, as far as that goes. */

@@ -88,18 +88,24 @@ void wal__ranges_deinit(struct wal *w)
     wal__map_deinit(&w->range_at);
 }
 
+/* Groups hold runs of one range, or those of a few in turn: what was found for the last record of a
+ * range serves the next, without the tables. By the low bits of the range's id. */
+enum { RECENT = 16 };
+
 enum status wal__note_reserve(struct wal *w, struct wal__seg *seg, const struct wal_record *r,
                               size_t n, struct err *err)
 {
-    struct wal__range *range = NULL;
+    uint32_t recent[RECENT] = {0}; /* place in ranges[] + 1: ranges[] may move */
     uint64_t plan = ++w->plans;
     for (size_t i = 0; i < n; i++) {
-        /* Runs of entries of one range are the common case. */
+        uint32_t *at = &recent[r[i].range % RECENT];
+        struct wal__range *range = *at ? &w->ranges[*at - 1] : NULL;
         if (!range || r[i].range != range->range) {
             range = wal__range_get(w, r[i].range);
             if (!range || !wal__map_put(&seg->top, r[i].range))
                 return err_set(err, ST_NO_MEMORY, "log: bookkeeping of range %llu",
                                (unsigned long long)r[i].range);
+            *at = (uint32_t)(range - w->ranges) + 1;
         }
         if (wal__index_reserve(range, plan, seg->h.epoch, &r[i]) != ST_OK)
             return err_set(err, ST_NO_MEMORY, "log: index of range %llu",
@@ -156,13 +162,19 @@ static void note_release(struct wal__range *range, uint64_t epoch, const struct 
 void wal__note(struct wal *w, struct wal__seg *seg, uint64_t group, uint32_t at,
                const struct wal_record *r, size_t n)
 {
-    struct wal__range *range = NULL;
-    uint64_t *top = NULL;
+    struct {
+        struct wal__range *range;
+        uint64_t *top;
+    } recent[RECENT] = {0};
     for (size_t i = 0; i < n; i++) {
+        struct wal__range *range = recent[r[i].range % RECENT].range;
+        uint64_t *top = recent[r[i].range % RECENT].top;
         if (!range || r[i].range != range->range) {
             range = wal__range_find(w, r[i].range);
             top = wal__map_find(&seg->top, r[i].range);
             ASSERT(range && top); /* reserved */
+            recent[r[i].range % RECENT].range = range;
+            recent[r[i].range % RECENT].top = top;
         }
         switch ((enum wal_kind)r[i].kind) {
         case WAL_ENTRY:

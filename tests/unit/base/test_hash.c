@@ -1,6 +1,7 @@
 /* test_hash.c - CRC32C against RFC 3720's vectors and a bit-by-bit model, in both implementations;
  * XXH64's known values. */
 #include "base/hash.h"
+#include "base/le.h"
 #include "support/cmocka.h"
 #include "support/rng.h"
 #include "support/seeds.h"
@@ -75,6 +76,33 @@ static void both_ways_agree_at_every_length_and_alignment(void **state)
     free(data);
 }
 
+static void words_are_their_little_endian_bytes(void **state)
+{
+    (void)state;
+    struct test_rng rng;
+    test_rng_init(&rng, 5);
+    for (int i = 0; i < 100; i++) {
+        uint64_t w[5];
+        uint8_t bytes[40];
+        uint32_t start = (uint32_t)test_rng_u64(&rng);
+        for (size_t k = 0; k < 5; k++) {
+            w[k] = test_rng_u64(&rng);
+            for (size_t b = 0; b < 8; b++)
+                bytes[8 * k + b] = (uint8_t)(w[k] >> (8 * b));
+        }
+        assert_int_equal(crc32c_words(start, w[0], w[1], w[2], w[3], w[4]),
+                         crc_by_bits(start, bytes, sizeof bytes));
+        put_le64(bytes + 3, w[4]);
+        put_le32(bytes + 17, (uint32_t)w[3]);
+        put_le16(bytes + 31, (unsigned)w[2] & 0xffff);
+        assert_int_equal(bytes[3], w[4] & 0xff);
+        assert_int_equal(bytes[10], w[4] >> 56);
+        assert_int_equal(bytes[20], w[3] >> 24 & 0xff);
+        assert_int_equal(bytes[32], w[2] >> 8 & 0xff);
+        assert_true(get_le64(bytes + 3) == w[4] && get_le32(bytes + 17) == (uint32_t)w[3]);
+    }
+}
+
 static void block_edges_agree(void **state)
 {
     (void)state;
@@ -104,6 +132,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(crc_of_the_rfc),
         cmocka_unit_test(both_ways_agree_at_every_length_and_alignment),
+        cmocka_unit_test(words_are_their_little_endian_bytes),
         cmocka_unit_test(block_edges_agree),
         cmocka_unit_test(xxh64_is_the_published_one),
     };

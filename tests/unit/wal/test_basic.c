@@ -325,9 +325,10 @@ static void a_group_is_bound_to_its_records_and_its_place(void **state)
                                .index = (uint64_t)i,
                                .kind = WAL_ENTRY,
                                .payload = model_payload(7 + (uint64_t)i, 8)};
-        wal__record_encode(&r, crc32c(0, r.payload.data, 8), bodies[i]);
+        crc[i] = 0;
+        wal__record_encode(&r, crc32c(0, r.payload.data, 8), &crc[i], bodies[i]);
         memcpy(bodies[i] + WAL_RECORD_HEADER, r.payload.data, 8);
-        crc[i] = crc32c(0, bodies[i], WAL_RECORD_HEADER);
+        assert_int_equal(crc[i], crc32c(0, bodies[i], WAL_RECORD_HEADER));
     }
     struct wal_flaw flaw;
     struct wal_group_header g = {.epoch = 5,

@@ -56,6 +56,9 @@ static void reopen(struct world *t)
     t->dropped += s.dropped_tail_bytes != 0;
     t->recycled += s.first.epoch > 1;
     model_check(&t->m);
+    /* Often groups go in pieces, and are cut short between them. */
+    if (test_rng_chance(&t->r, 1, 2))
+        t->w->piece_bytes = test_rng_between(&t->r, 100, 3000);
     for (uint64_t range = 1; range <= MODEL_RANGES; range++) {
         if (t->m.released[range] && test_rng_chance(&t->r, 1, 2))
             wal_release(t->w, range, t->m.released[range]);

@@ -37,6 +37,7 @@ static bool try_append(struct wal *w, struct model *m, struct test_rng *r)
 static bool script(struct wal *w, struct model *m, struct test_rng *r)
 {
     for (int i = 0; i < 80; i++) {
+        w->piece_bytes = i % 4 ? WAL__PIECE : 2000; /* in pieces now and then */
         if (!try_append(w, m, r))
             return false;
         if (i % 4 == 3) {
@@ -216,6 +217,7 @@ static void a_failed_write_leaves_nothing_of_itself(void **state)
         for (int i = 0; i < 40; i++) {
             sim_set_faults(env,
                            &(struct sim_faults){.write_eio_ppm = 300000, .partial_on_error = true});
+            w->piece_bytes = seed % 3 ? WAL__PIECE : 1000;
             bool ok = try_append(w, &m, &r);
             sim_set_faults(env, &(struct sim_faults){0});
             if (ok || wal_poisoned(w))
