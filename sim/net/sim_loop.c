@@ -259,6 +259,7 @@ static void backend_poll(struct loop *l, uint64_t timeout_ns)
     (void)timeout_ns; /* time does not pass here; see sim_net_backend */
     struct sim_host *h = of(l)->host;
     struct list end;
+    loop__awake(l);
     list_push_back(&h->ready, &end);
     while (h->ready.next != &end) {
         struct sock *k = container_of(h->ready.next, struct sock, ready);

@@ -158,6 +158,47 @@ static void test_env_loop_many(void **state)
     world_close(&w);
 }
 
+/* --- time --- */
+
+static void note_time(struct peer *p, struct bytes data)
+{
+    uint64_t *at = p->arg;
+    (void)data;
+    *at = loop_now_ns(p->w->l);
+}
+
+static bool is_set(void *arg)
+{
+    return *(uint64_t *)arg != 0;
+}
+
+/* Whoever comes to a loop that has slept comes now, not when it went to sleep: otherwise the deadline
+ * of a first request, or of a new connection, would have passed before it began. */
+static void test_env_loop_time_after_sleep(void **state)
+{
+    (void)state;
+    struct world w;
+    uint64_t came = 0;
+    world_open(&w, NULL);
+    w.model.on_recv = note_time;
+    w.model.arg = &came;
+    loop_poll(w.l, 0);
+    usleep(50000);
+    uint64_t spoke = loop_clock_ns(w.l);
+    int fd = world_raw(&w);
+    assert_int_equal(write(fd, "x", 1), 1);
+    world_until(&w, is_set, &came);
+    assert_true(came >= spoke);
+    usleep(50000);
+    came = 0;
+    spoke = loop_clock_ns(w.l);
+    assert_int_equal(write(fd, "x", 1), 1);
+    world_until(&w, is_set, &came);
+    assert_true(came >= spoke);
+    close(fd);
+    world_close(&w);
+}
+
 /* --- timers --- */
 
 struct alarm {
@@ -529,10 +570,10 @@ static void test_env_loop_close_in_callbacks(void **state)
     }
 #define TESTS(kind)                                                                                \
     ON(kind, test_env_loop_echo), ON(kind, test_env_loop_many), ON(kind, test_env_loop_timers),    \
-        ON(kind, test_env_loop_posts), ON(kind, test_env_loop_post_bound),                         \
-        ON(kind, test_env_loop_wake), ON(kind, test_env_loop_half_close),                          \
-        ON(kind, test_env_loop_reset), ON(kind, test_env_loop_refused),                            \
-        ON(kind, test_env_loop_close_in_callbacks)
+        ON(kind, test_env_loop_time_after_sleep), ON(kind, test_env_loop_posts),                   \
+        ON(kind, test_env_loop_post_bound), ON(kind, test_env_loop_wake),                          \
+        ON(kind, test_env_loop_half_close), ON(kind, test_env_loop_reset),                         \
+        ON(kind, test_env_loop_refused), ON(kind, test_env_loop_close_in_callbacks)
 
 int main(void)
 {

@@ -262,6 +262,13 @@ static uint64_t time_to_wait(const struct loop *l, uint64_t deadline_ns)
     return until > now ? until - now : 0;
 }
 
+/* What came is handled at the time of now, not at that of going to sleep. */
+void loop__awake(struct loop *l)
+{
+    atomic_store_explicit(&l->sleeping, false, memory_order_relaxed); /* busy with what came */
+    l->now_ns = loop_clock_ns(l);
+}
+
 static void wait_and_handle(struct loop *l, uint64_t deadline_ns)
 {
     uint64_t wait = time_to_wait(l, deadline_ns);

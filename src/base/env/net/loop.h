@@ -71,9 +71,9 @@ void loop_flush(struct loop *l);
 /* When, by loop_clock_ns, a loop_poll has something to do even if nothing comes in: 0: now;
  * UINT64_MAX: never. For whoever drives a loop by hand. */
 uint64_t loop_due_ns(const struct loop *l);
-uint64_t loop_now_ns(const struct loop *l);   /* when the last loop_poll came back; costs nothing */
-uint64_t loop_clock_ns(const struct loop *l); /* now, from the env */
-size_t loop_conns(const struct loop *l);      /* connections alive */
+uint64_t loop_now_ns(const struct loop *l);     /* since the loop last waited; costs nothing */
+uint64_t loop_clock_ns(const struct loop *l);   /* now, from the env */
+size_t loop_conns(const struct loop *l);        /* connections alive */
 size_t loop_queued_bytes(const struct loop *l); /* output of all connections not yet sent */
 size_t loop_kept_bytes(const struct loop *l);   /* input that paused connections keep */
 

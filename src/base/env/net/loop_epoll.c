@@ -233,7 +233,7 @@ static void epoll_poll(struct loop *l, uint64_t timeout_ns)
 {
     struct epoll_loop *e = of(l);
     int n = wait_events(e, timeout_ns);
-    atomic_store_explicit(&l->sleeping, false, memory_order_relaxed); /* busy with what came */
+    loop__awake(l);
     for (int i = 0; i < n; i++) {
         uintptr_t tagged = (uintptr_t)e->events[i].data.u64;
         union {

@@ -168,6 +168,7 @@ void loop__conn_gone(struct loop_conn *c);         /* closes the socket, tells a
 void loop__accepted(struct loop_listener *li, int fd, const struct net_addr *peer);
 void loop__accept_failed(struct loop_listener *li, int error);
 void loop__listener_gone(struct loop_listener *li);
+void loop__awake(struct loop *l); /* a backend has stopped waiting; before it handles what came */
 void loop__woken(struct loop *l); /* wake_fd is readable */
 
 /* --- within the common half --- */

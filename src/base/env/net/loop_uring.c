@@ -472,7 +472,7 @@ static void uring_poll(struct loop *l, uint64_t timeout_ns)
     }
     arm_wake(l);
     submit_and_wait(u, u->wake_armed ? timeout_ns : 0);
-    atomic_store_explicit(&l->sleeping, false, memory_order_relaxed); /* busy with what came */
+    loop__awake(l);
     /* Not more than there are now, so that timers and messages have their turn. */
     for (unsigned n = io_uring_cq_ready(&u->ring); n > 0; n--) {
         unsigned head;
