@@ -87,7 +87,8 @@ static enum status conn_open(void *state, const struct load_context *context, ui
                              struct err *err)
 {
     struct conn *c = state;
-    const struct h2_options o = {.stream_window = STREAM_WINDOW, .conn_window = CONN_WINDOW};
+    const struct h2_options o = {
+        .stream_window = STREAM_WINDOW, .conn_window = CONN_WINDOW, .pool = context->h2_pool};
     c->context = context;
     c->o = context->arg;
     c->metadata = WIRE_HEADER(BYTES_LIT("authorization"), c->o->authorization);

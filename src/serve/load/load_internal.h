@@ -38,6 +38,7 @@ struct load_run {
     struct load_conn *dirty;
     struct load_slot *free_head, *free_tail;
     struct buf sealed, clear;
+    struct h2_pool *h2_pool;
     struct load_result *result;
     uint8_t *answered; /* ring of UNKNOWN_MAX inserts, by number */
     uint64_t known;    /* inserts below this number are all answered */

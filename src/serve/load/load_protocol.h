@@ -41,6 +41,7 @@ struct load_context {
     const struct load_values *values;
     uint32_t in_flight;
     bool secure;
+    struct h2_pool *h2_pool; /* memory of all HTTP/2 connections */
     struct load_run *run;
 };
 

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "wire/http2/http2.h"
 
 /* --- settings --- */
 
@@ -86,7 +87,9 @@ static enum status make(struct load_run *r, struct err *err)
     r->values.pool = mem_alloc(pool);
     r->answered = mem_zalloc(UNKNOWN_MAX);
     r->conns = mem_zalloc(s->connections * sizeof *r->conns);
-    if (!r->values.pool || !r->answered || !r->conns || buf_reserve(&r->clear, 65536) != ST_OK)
+    r->h2_pool = h2_pool_new();
+    if (!r->values.pool || !r->answered || !r->conns || !r->h2_pool ||
+        buf_reserve(&r->clear, 65536) != ST_OK)
         return err_set(err, ST_NO_MEMORY, "no memory for %u connections", s->connections);
     load_values_init(&r->values, r->values.pool, pool, s->value_bytes);
     load_keys_init(&r->keys, s->choice, s->keys, s->theta, s->seed);
@@ -97,6 +100,7 @@ static enum status make(struct load_run *r, struct err *err)
                                        .values = &r->values,
                                        .in_flight = s->in_flight,
                                        .secure = s->filter != NULL,
+                                       .h2_pool = r->h2_pool,
                                        .run = r};
     enum status st = loop_new(s->env, &o, &r->loop, err);
     for (uint32_t i = 0; st == ST_OK && i < s->connections; i++)
@@ -114,6 +118,7 @@ static void unmake(struct load_run *r)
         (void)loop_poll(r->loop, 0);
     for (uint32_t i = 0; r->conns && i < r->s->connections; i++)
         load__conn_deinit(&r->conns[i]);
+    h2_pool_free(r->h2_pool);
     loop_free(r->loop);
     mem_free(r->conns);
     mem_free(r->answered);

@@ -205,6 +205,7 @@ enum status port_new(struct reactors *reactors, const struct port_options *optio
                      const struct port_handlers *handlers, struct port **ret, struct err *err)
 {
     unsigned n = reactors_count(reactors);
+    bool no_memory = false;
     struct port *p = mem_zalloc(sizeof *p + n * sizeof p->at[0]);
     if (!p)
         return err_set(err, ST_NO_MEMORY, "port: no memory");
@@ -222,6 +223,12 @@ enum status port_new(struct reactors *reactors, const struct port_options *optio
         list_init(&pr->spare);
         env_random(p->env, &pr->id_base, sizeof pr->id_base);
         pr->date_s = UINT64_MAX;
+        pr->h2_pool = h2_pool_new();
+        no_memory = no_memory || !pr->h2_pool;
+    }
+    if (no_memory) {
+        port_free(p);
+        return err_set(err, ST_NO_MEMORY, "port: no memory");
     }
     enum status st = p->o.metrics ? port__metrics(p, p->o.metrics) : ST_OK;
     if (st) {
@@ -253,6 +260,7 @@ void port_free(struct port *p)
             buf_deinit(&s->lent);
             mem_free(s);
         }
+        h2_pool_free(pr->h2_pool);
     }
     mem_free(p);
 }

@@ -184,8 +184,9 @@ const struct h2_events port__h2_events = {
 
 enum status h2__begin(struct port_conn *pc)
 {
-    enum status st =
-        h2_server_new(&pc->pr->port->h2, &port__h2_events, pc, port__now_ms(pc), &pc->h2);
+    struct h2_options o = pc->pr->port->h2;
+    o.pool = pc->pr->h2_pool;
+    enum status st = h2_server_new(&o, &port__h2_events, pc, port__now_ms(pc), &pc->h2);
     if (st)
         return st;
     conn_want_output(pc->c); /* SETTINGS */

@@ -41,7 +41,8 @@ struct port_reactor {
     struct reactor *reactor;
     struct list spare; /* slots */
     size_t n_spare;
-    size_t body_used; /* of port_options.reactor_body_bytes */
+    struct h2_pool *h2_pool; /* of its HTTP/2 connections */
+    size_t body_used;        /* of port_options.reactor_body_bytes */
     uint64_t id_base, id_next;
     uint64_t date_s;
     char date[32]; /* "Fri, 20 Nov 2026 18:00:00 GMT" */

@@ -116,14 +116,14 @@ static enum status conn_new(bool server, const struct h2_options *options,
     c->now_ms = c->created_ms = c->last_in_ms = c->idle_since_ms = c->last_traffic_ms = now_ms;
     h2__buckets(c);
     list_init(&c->streams);
-    list_init(&c->spare);
+    h2__pool_join(c);
     list_init(&c->ready);
     enum status st = make_session(c);
     if (st == ST_OK)
         st = say_settings(c);
     if (st != ST_OK) {
         nghttp2_session_del(c->session);
-        h2__pool_free(c);
+        h2__pool_leave(c);
         mem_free(c);
         return st;
     }
@@ -148,7 +148,7 @@ void h2__conn_release(struct h2_conn *c)
     if (!c->freed || !list_empty(&c->streams) || c->closing)
         return;
     h2__known_free(c);
-    h2__pool_free(c);
+    h2__pool_leave(c);
     mem_free(c);
 }
 
@@ -165,10 +165,9 @@ void h2_conn_free(struct h2_conn *c)
     }
     nghttp2_session_del(c->session);
     c->session = NULL;
-    h2__free(c, c->out);
-    c->out = NULL;
-    h2__spare_free(c, 0);
-    h2__pool_free(c);
+    h2__out_give(c);
+    if (c->pool == &c->own_pool)
+        h2__pool_trim(c->pool);
     c->closing = false;
     h2__conn_release(c);
 }
@@ -181,7 +180,7 @@ enum status h2_recv(struct h2_conn *c, struct bytes in, uint64_t now_ms, struct 
     c->now_ms = now_ms;
     if (in.len == 0)
         return ST_OK;
-    c->last_in_ms = c->last_traffic_ms = now_ms;
+    c->last_in_ms = c->last_traffic_ms = c->pool->used_ms = now_ms;
     c->stats.bytes_in += in.len;
     c->calling = true;
     ssize_t n = nghttp2_session_mem_recv(c->session, in.data, in.len);
@@ -348,22 +347,17 @@ static void tick_closing(struct h2_conn *c, uint64_t *next)
 /* Rooms that the next request would need again are kept while there is traffic. */
 static void tick_trim(struct h2_conn *c, uint64_t *next)
 {
-    if (c->spare_n == 0 && c->out_cap == 0 && c->pool_bytes == 0 && !c->known)
+    if (c->pool->memory == 0 && c->out_cap == 0 && !c->known)
         return;
     uint64_t at = c->last_traffic_ms + H2_TRIM_MS;
     if (c->now_ms < at) {
         earlier(next, at);
         return;
     }
-    h2__spare_free(c, 0);
     if (list_empty(&c->streams))
         h2__known_free(c);
-    h2__pool_free(c);
-    if (c->out_len == c->out_off) {
-        h2__free(c, c->out);
-        c->out = NULL;
-        c->out_off = c->out_len = c->out_cap = 0;
-    }
+    if (c->now_ms >= c->pool->used_ms + H2_TRIM_MS) /* else whoever used it last will */
+        h2__pool_trim(c->pool);
 }
 
 uint64_t h2_tick(struct h2_conn *c, uint64_t now_ms)
@@ -389,7 +383,7 @@ void h2_conn_stats(const struct h2_conn *c, struct h2_stats *ret)
     ret->streams_held = c->held;
     ret->unconsumed = c->unconsumed;
     ret->queued = c->queued;
-    ret->memory = sizeof *c + c->memory;
+    ret->memory = sizeof *c + c->memory + c->own_pool.memory;
     list_foreach (it, &c->streams)
         ret->memory += container_of(it, struct h2_stream, link)->arena.total_bytes;
 }

@@ -27,6 +27,12 @@
 
 struct h2_conn;
 struct h2_stream;
+/* Memory that connections of one thread share: what one of them has just let go is still in the
+ * processor's cache when the next one wants some. At most some 1.2 MB; idle connections give it back. */
+struct h2_pool;
+struct h2_pool *h2_pool_new(void); /* NULL: no memory */
+void h2_pool_free(
+    struct h2_pool *p); /* after the last of its connections and their streams; takes NULL */
 
 /* Error codes of RFC 9113, 7. */
 enum h2_code {
@@ -74,6 +80,7 @@ enum h2_breach {
  * connection says GOAWAY with ENHANCE_YOUR_CALM (timeouts: NO_ERROR or SETTINGS_TIMEOUT), hears
  * nothing more, and h2_conn_status names the limit. */
 struct h2_options {
+    struct h2_pool *pool; /* NULL: each connection has its own */
     /* Streams at once that the peer may open (SETTINGS_MAX_CONCURRENT_STREAMS; 256). More are
      * refused with REFUSED_STREAM, faster than `refused` cuts off. */
     uint32_t max_streams;

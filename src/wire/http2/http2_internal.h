@@ -2,7 +2,7 @@
  *
  * Invariants:
  * 1. A stream is in `streams` from its making until both the protocol has closed it and its owner
- *    has let go (a stream that was never announced has no owner); then it goes to `spare`.
+ *    has let go (a stream that was never announced has no owner); then it goes to the pool.
  * 2. `unconsumed` of a stream is what the peer has sent, our windows have counted, and nobody has
  *    given back; the connection's is the sum. What is left when a stream closes or is released goes
  *    back to the connection's window.
@@ -48,9 +48,9 @@ enum {
 #endif
 #endif
 #ifdef H2_SANITIZED
-enum { H2_POOLING = 0, H2_SPARE_STREAMS = 0 };
+enum { H2_POOLING = 0, H2_SPARE_STREAMS = 0, H2_SPARE_SHARED = 0 };
 #else
-enum { H2_POOLING = 1, H2_SPARE_STREAMS = 64 };
+enum { H2_POOLING = 1, H2_SPARE_STREAMS = 64, H2_SPARE_SHARED = 256 };
 #endif
 /* Payloads of our own PINGs; owners' may be the same, they are told apart by `*_ping_out`. */
 #define H2_PING_KEEPALIVE UINT64_C(0x7661727665000001)
@@ -86,7 +86,7 @@ struct h2_known_place {
 };
 
 struct h2_stream {
-    struct list link;  /* conn->streams or conn->spare */
+    struct list link;  /* conn->streams or pool->spare */
     struct list ready; /* conn->ready, while `writable` is to be called */
     struct h2_conn *conn;
     void *user;
@@ -121,6 +121,18 @@ struct h2_stream {
     uint8_t inline_body[H2_INLINE_BODY];
 };
 
+/* What is kept for the next request. */
+struct h2_pool {
+    struct h2_block_free *blocks[H2_POOL_CLASSES];
+    size_t block_bytes, block_bytes_max;
+    struct list spare; /* streams */
+    uint32_t spare_n, spare_max;
+    uint8_t *out;     /* an output buffer; NULL: none */
+    size_t memory;    /* heap bytes of all that is kept */
+    uint32_t conns;   /* that use it */
+    uint64_t used_ms; /* last traffic of any of them */
+};
+
 struct h2_conn {
     nghttp2_session *session;
     const struct h2_events *events;
@@ -131,9 +143,9 @@ struct h2_conn {
     enum h2_breach breach;
     char detail[160];
 
-    struct list streams, spare;
-    struct h2_stream *recent;     /* the one looked up last; NULL once it is freed */
-    uint32_t spare_n, held, open; /* held: not released; open: by the protocol */
+    struct list streams;
+    struct h2_stream *recent; /* the one looked up last; NULL once it is freed */
+    uint32_t held, open;      /* held: not released; open: by the protocol */
     uint64_t unconsumed, queued;
     struct list ready; /* streams whose owner is to be told that it may write */
 
@@ -151,11 +163,10 @@ struct h2_conn {
 
     struct wire_bucket resets, refused, settings, pings, empty_frames, window_updates, tiny_windows;
     struct h2_stats stats;
-    size_t memory;
-    struct h2_block_free *pool[H2_POOL_CLASSES]; /* http2_memory.c */
-    struct h2_known_place *known;                /* http2_known.c; NULL: none yet */
+    size_t memory;                  /* heap bytes in use */
+    struct h2_pool *pool, own_pool; /* the shared one, or its own */
+    struct h2_known_place *known;   /* http2_known.c; NULL: none yet */
     uint32_t known_misses;
-    size_t pool_bytes;
 };
 
 /* http2_limits.c */
@@ -180,8 +191,7 @@ void h2__known_free(struct h2_conn *c); /* no stream may have a header of it any
 struct h2_stream *h2__stream_find(struct h2_conn *c, int32_t id); /* NULL: none */
 struct h2_stream *h2__stream_new(struct h2_conn *c, uint32_t id); /* NULL: no memory */
 void h2__stream_closed(struct h2_stream *s, uint32_t code);
-void h2__stream_free(struct h2_stream *s); /* to the spare ones, or the heap */
-void h2__spare_free(struct h2_conn *c, uint32_t keep);
+void h2__stream_free(struct h2_stream *s); /* to the pool, or the heap */
 enum status h2__store_header(struct h2_stream *s, nghttp2_rcbuf *name, nghttp2_rcbuf *value);
 enum status h2__store_known(struct h2_stream *s, const struct h2_known *k);
 /* The place of a pseudo-header in a stream, from its beginning; 0: no such one, or :status. */
@@ -209,7 +219,13 @@ void h2__queue_clear(struct h2_stream *s);
 void *h2__alloc(struct h2_conn *c, size_t size);
 void *h2__realloc(struct h2_conn *c, void *p, size_t size);
 void h2__free(struct h2_conn *c, void *p);
-void h2__pool_free(struct h2_conn *c);
+struct h2_stream *h2__spare_take(struct h2_conn *c); /* NULL: no memory */
+void h2__spare_give(struct h2_conn *c, struct h2_stream *s);
+void h2__out_take(struct h2_conn *c); /* a buffer for `out`, if one is kept */
+void h2__out_give(struct h2_conn *c); /* all of it has gone out */
+void h2__pool_join(struct h2_conn *c);
+void h2__pool_leave(struct h2_conn *c);
+void h2__pool_trim(struct h2_pool *pool); /* gives back all that is kept */
 
 /* The entry if this header came before at this place of a block, else NULL. */
 static inline const struct h2_known *h2__known(struct h2_conn *c, nghttp2_rcbuf *name,

@@ -9,6 +9,8 @@
 
 static enum status output_room(struct h2_conn *c, size_t n)
 {
+    if (!c->out)
+        h2__out_take(c);
     if (n <= c->out_cap - c->out_len)
         return ST_OK;
     if (c->out_off) {
@@ -200,7 +202,7 @@ enum status h2_output(struct h2_conn *c, struct bytes *ret)
     }
     *ret = BYTES(c->out + c->out_off, c->out_len - c->out_off);
     if (ret->len)
-        c->last_traffic_ms = c->now_ms;
+        c->last_traffic_ms = c->pool->used_ms = c->now_ms;
     return ST_OK;
 }
 
@@ -208,6 +210,8 @@ void h2_output_done(struct h2_conn *c, size_t n)
 {
     ASSERT(n <= c->out_len - c->out_off);
     c->out_off += n;
+    if (c->out_off == c->out_len)
+        h2__out_give(c);
 }
 
 bool h2_has_output(const struct h2_conn *c)

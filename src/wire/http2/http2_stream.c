@@ -8,18 +8,11 @@ enum { ARENA_CHUNK = 2048 };
 
 struct h2_stream *h2__stream_new(struct h2_conn *c, uint32_t id)
 {
-    struct h2_stream *s;
     if (c->known_misses > H2_KNOWN_MISSES && list_empty(&c->streams))
         h2__known_free(c); /* the peer's habits have changed */
-    if (list_empty(&c->spare)) {
-        s = h2__alloc(c, sizeof *s);
-        if (!s)
-            return NULL;
-    } else {
-        s = container_of(c->spare.next, struct h2_stream, link);
-        list_remove(&s->link);
-        c->spare_n--;
-    }
+    struct h2_stream *s = h2__spare_take(c);
+    if (!s)
+        return NULL;
     /* The inline rooms at the end need no zeroes. */
     memset(s, 0, offsetof(struct h2_stream, inline_headers));
     s->conn = c;
@@ -39,16 +32,6 @@ struct h2_stream *h2__stream_find(struct h2_conn *c, int32_t id)
     return s;
 }
 
-void h2__spare_free(struct h2_conn *c, uint32_t keep)
-{
-    while (c->spare_n > keep) {
-        struct h2_stream *s = container_of(c->spare.next, struct h2_stream, link);
-        list_remove(&s->link);
-        c->spare_n--;
-        h2__free(c, s);
-    }
-}
-
 void h2__stream_free(struct h2_stream *s)
 {
     struct h2_conn *c = s->conn;
@@ -58,9 +41,7 @@ void h2__stream_free(struct h2_stream *s)
     arena_deinit(&s->arena);
     list_remove(&s->link);
     list_remove(&s->ready);
-    list_push_front(&c->spare, &s->link);
-    c->spare_n++;
-    h2__spare_free(c, c->freed ? 0 : H2_SPARE_STREAMS);
+    h2__spare_give(c, s);
 }
 
 void *h2__stream_alloc(struct h2_stream *s, size_t size, size_t align)

@@ -387,6 +387,51 @@ static void headers_that_come_again_are_those_that_were_sent(void **state)
     pair_close(&w.p);
 }
 
+/* One request on each, one after the other and at once; the pool outlives them all. */
+static void connections_may_share_a_pool(void **state)
+{
+    (void)state;
+    enum { PAIRS = 3, ROUNDS = 4 };
+    struct h2_options o = {.pool = h2_pool_new()};
+    struct world w[PAIRS];
+    static uint8_t body[3000];
+    assert_non_null(o.pool);
+    for (size_t i = 0; i < PAIRS; i++)
+        begin(&w[i], &o, true);
+    for (size_t round = 0; round < ROUNDS; round++)
+        for (size_t i = 0; i < PAIRS; i++) {
+            assert_int_equal(h2_respond(w[i].server, 200, NULL, 0, false), ST_OK);
+            assert_int_equal(h2_write(w[i].server, BYTES(body, sizeof body), true), ST_OK);
+            assert_true(pair_pump(&w[i].p));
+            assert_true(w[i].ended && w[i].closed);
+            assert_int_equal(w[i].data, (round + 1) * sizeof body);
+            h2_release(w[i].client);
+            h2_release(w[i].server);
+            w[i].closed = false;
+            assert_int_equal(h2_request(w[i].p.client, get, 4, true, NULL, &w[i].client), ST_OK);
+            assert_true(pair_pump(&w[i].p));
+        }
+    /* Whoever used it last gives back what is kept; who was idle before does not take it away. */
+    struct h2_stats st;
+    w[0].p.now += 500;
+    assert_int_equal(h2_respond(w[0].server, 204, NULL, 0, true), ST_OK);
+    assert_true(pair_pump(&w[0].p));
+    (void)h2_tick(w[1].p.server, w[1].p.now + 1000);
+    (void)h2_tick(w[0].p.server, w[0].p.now + 1000);
+    h2_conn_stats(w[0].p.server, &st);
+    assert_in_range(st.memory, 1000, 36 * 1024); /* with a stream that is not released */
+    /* Streams that outlive their connection still know the pool. */
+    pair_close(&w[1].p);
+    assert_int_equal(h2_respond(w[2].server, 204, NULL, 0, true), ST_OK);
+    assert_true(pair_pump(&w[2].p));
+    end(&w[0]);
+    end(&w[2]);
+    h2_release(w[1].client);
+    h2_release(w[1].server);
+    h2_pool_free(o.pool);
+    h2_pool_free(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,6 +446,7 @@ int main(void)
         cmocka_unit_test(pings_come_back),
         cmocka_unit_test(an_aborted_connection_says_so_once),
         cmocka_unit_test(an_idle_connection_gives_memory_back),
+        cmocka_unit_test(connections_may_share_a_pool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
