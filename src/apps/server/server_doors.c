@@ -203,6 +203,12 @@ static void on_grpc(struct rpc *r, void *arg)
     grpc_door_handle(r, d->grpc);
 }
 
+static void on_grpc_ahead(const struct rpc *r, struct bytes first, void *arg)
+{
+    const struct server_doors *d = arg;
+    grpc_door_ahead(r, first, d->grpc);
+}
+
 static void free_grpc(struct server_doors *d)
 {
     grpc_door_free(d->grpc);
@@ -222,6 +228,11 @@ static void on_grpc(struct rpc *r, void *arg)
     err_set(&err, ST_UNIMPLEMENTED, "this build has no gRPC door");
     if (rpc_finish_status(r, ST_UNIMPLEMENTED, &err) != ST_OK)
         return; /* the client has gone */
+}
+
+static void on_grpc_ahead(const struct rpc *r, struct bytes first, void *arg)
+{
+    (void)r, (void)first, (void)arg;
 }
 
 static void free_grpc(struct server_doors *d)
@@ -252,7 +263,8 @@ enum status doors__new(struct server *s, struct server_doors **ret, struct err *
 
 void doors__handlers(struct server_doors *d, struct port_handlers *ret)
 {
-    *ret = (struct port_handlers){on_http, on_grpc, d};
+    *ret = (struct port_handlers){
+        .http = on_http, .grpc = on_grpc, .arg = d, .grpc_ahead = on_grpc_ahead};
 }
 
 void doors__stop(struct server_doors *d)

@@ -145,6 +145,12 @@ enum status store_get(struct store *s, struct bytes key, struct version at, stru
     return get(s, key, at, false, buf, ret, err);
 }
 
+void store_ahead(struct store *s, struct bytes key)
+{
+    if (s->cache)
+        cache_ahead(s->cache, cache_hash(key));
+}
+
 enum status store_get_cached(struct store *s, struct bytes key, struct version at, struct buf *buf,
                              struct record *ret, struct err *err)
 {

@@ -217,6 +217,9 @@ enum status store_get(struct store *s, struct bytes key, struct version at, stru
 enum status store_get_cached(struct store *s, struct bytes key, struct version at, struct buf *buf,
                              struct record *ret, struct err *err) WARN_UNUSED;
 
+/* A read of the present follows on this thread, after some others (cache_ahead). */
+void store_ahead(struct store *s, struct bytes key);
+
 struct store_scan {
     struct engine_interval in;
     struct version at;

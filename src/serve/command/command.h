@@ -158,6 +158,9 @@ enum status command_get(const struct command_db *db, const struct command_get *c
  * a crash cut short the engine may read a row beside. */
 enum status command_get_cached(const struct command_db *db, const struct command_get *c,
                                struct buf *buf, struct record *ret, struct err *err) WARN_UNUSED;
+/* A command_get_cached of the present follows on this thread, after some others: what it will read in
+ * memory is asked for. Says nothing of the key, and waits for nothing. */
+void command_ahead(const struct command_db *db, struct bytes collection, struct bytes key);
 
 struct command_key {
     struct bytes collection, key;

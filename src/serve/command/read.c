@@ -172,6 +172,18 @@ enum status command_get_cached(const struct command_db *db, const struct command
     return read_key(db, c->collection, c->key, when, true, buf, ret, err);
 }
 
+void command_ahead(const struct command_db *db, struct bytes collection, struct bytes key)
+{
+    struct collection *c;
+    struct route r;
+    if (!collection.data || command__check_key(key, NULL) != ST_OK ||
+        store_collection_find(db->store, collection, &c, NULL) != ST_OK ||
+        route_init(&r, collection_id(c), key, NULL) != ST_OK)
+        return;
+    store_ahead(db->store, r.key);
+    route_deinit(&r);
+}
+
 /* ---- many records at one moment ---- */
 
 /* The present goes by way of the cache as long as what it finds is not newer than `moment`: then it

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/env/env.h"
 #include "base/env/fiber.h"
+#include "serve/grpc/kv.h"
 
 enum { CHARGED_FROM = 64 * 1024 };
 
@@ -158,6 +159,13 @@ void grpc_door_handle(struct rpc *r, void *arg)
         door__fail(&c, st);
     if (c.who && d->gate.close)
         d->gate.close(d->gate.arg, c.who);
+}
+
+void grpc_door_ahead(const struct rpc *r, struct bytes message, void *arg)
+{
+    const struct grpc_door *d = arg;
+    if (bytes_eq(r->method, BYTES_LIT("Get")) && is(r->service, door__kv.name))
+        kv_get_ahead(&d->db, message);
 }
 
 enum status grpc_door_new(const struct grpc_door_options *o, struct grpc_door **ret,

@@ -7,6 +7,8 @@
 enum status kv_get(struct call *c, const void *request);
 /* A GetRequest of a collection and a key alone, as nearly all are: no descriptors, no memory. */
 bool kv_get_plain(struct call *c, struct bytes message, enum status *ret);
+/* What a GetRequest will read is asked for in memory (command_ahead). */
+void kv_get_ahead(const struct command_db *db, struct bytes message);
 enum status kv_batch_get(struct call *c, const void *request);
 enum status kv_diff(struct call *c, const void *request);
 enum status kv_put(struct call *c, const void *request);

@@ -96,21 +96,36 @@ static bool is_plain_text(struct bytes b)
     return true;
 }
 
-bool kv_get_plain(struct call *c, struct bytes message, enum status *ret)
+static bool parse_plain(struct bytes message, struct bytes *ret_collection, struct bytes *ret_key)
 {
-    static const struct get_more none;
-    struct bytes collection = BYTES_EMPTY, key = BYTES_EMPTY;
     struct reader r = reader_of(message);
     struct pb_field f;
+    *ret_collection = *ret_key = BYTES_EMPTY;
     while (reader_left(&r)) {
         if (!pb_next(&r, &f) || f.wire != PB_BYTES || f.number < 1 || f.number > 2)
             return false;
-        *(f.number == 1 ? &collection : &key) = f.bytes;
+        *(f.number == 1 ? ret_collection : ret_key) = f.bytes;
         if (f.number == 1 && !is_plain_text(f.bytes))
             return false;
     }
+    return true;
+}
+
+bool kv_get_plain(struct call *c, struct bytes message, enum status *ret)
+{
+    static const struct get_more none;
+    struct bytes collection, key;
+    if (!parse_plain(message, &collection, &key))
+        return false;
     *ret = get_and_respond(c, collection, key, &none);
     return true;
+}
+
+void kv_get_ahead(const struct command_db *db, struct bytes message)
+{
+    struct bytes collection, key;
+    if (parse_plain(message, &collection, &key))
+        command_ahead(db, collection, key);
 }
 
 /* A write's condition is judged under the store's lock: its record is brought to memory before, so

@@ -31,6 +31,9 @@ struct port_handlers {
     void (*http)(struct exchange *x, void *arg);
     void (*grpc)(struct rpc *r, void *arg);
     void *arg;
+    /* May be NULL. A call with this first message starts soon, after others whose bytes came with its
+     * own: what it will read can be asked of memory meanwhile. Must not wait, change or answer. */
+    void (*grpc_ahead)(const struct rpc *r, struct bytes first, void *arg);
 };
 
 /* How a request ended; for access log and slow-request log. Borrowed until the hook returns. */

@@ -117,6 +117,9 @@ static void feed_rpc(struct slot *s)
     if (next == GRPC_WAIT)
         return;
     s->have_first = next == GRPC_MESSAGE;
+    const struct port_handlers *h = &s->pc->pr->port->handlers;
+    if (s->have_first && s->pc->begun++ > 0 && h->grpc_ahead)
+        h->grpc_ahead(&s->as.r, s->first, h->arg);
     slot__dispatch(s);
 }
 
@@ -219,6 +222,7 @@ static size_t conn_on_data(struct conn *c, struct bytes data)
     err_init(&err);
     uint64_t now = port__now_ms(pc);
     port__budget_before(pc);
+    pc->begun = 0;
     enum status st = h2_recv(pc->h2, data, now, &err);
     port__budget_after(pc);
     if (st && log_enabled(LOG_DEBUG))

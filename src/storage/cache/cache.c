@@ -7,7 +7,7 @@
 #include "base/hash.h"
 #include "storage/cache/cache_internal.h"
 
-enum { READ_TRIES = 8, USES_MAX = 3, TICKET_EPOCH = 48 };
+enum { READ_TRIES = 8, USES_MAX = 3, TICKET_EPOCH = 48, AHEAD = 2, AHEAD_BYTES = 384 };
 
 /* What a ticket keeps of a sequence: parity and 47 more bits. */
 #define TICKET_SEQ ((1ull << TICKET_EPOCH) - 1)
@@ -206,6 +206,35 @@ bool cache_get(struct cache *c, uint64_t hash, struct bytes key, struct buf *out
     struct cache_stripe *stripe = stripe_of(c);
     count(hit ? &stripe->hits : &stripe->misses);
     return hit;
+}
+
+static void prefetch_record(const struct cache *c, uint64_t hash)
+{
+    const struct cache_bucket *b = cache__bucket(shard_of(c, hash), hash);
+    const uint64_t tag = cache__tag(hash);
+    for (int i = 0; i < CACHE_SLOTS; i++) {
+        uint64_t w = atomic_load_explicit(&b->slot[i], memory_order_relaxed);
+        if (w == 0 || (w ^ tag) >> 48)
+            continue;
+        for (size_t at = 0; at < AHEAD_BYTES; at += 64)
+            __builtin_prefetch((const char *)(uintptr_t)cache__ptr(w) + at);
+        return;
+    }
+}
+
+void cache_ahead(const struct cache *c, uint64_t hash)
+{
+    /* Those whose bucket is on its way; its record can be asked for when it has come. */
+    static _Thread_local uint64_t waiting[AHEAD];
+    static _Thread_local unsigned at;
+    if (!c->shards)
+        return;
+    const struct cache_bucket *b = cache__bucket(shard_of(c, hash), hash);
+    __builtin_prefetch(b);
+    __builtin_prefetch(&b->slot[6]);
+    prefetch_record(c, waiting[at]);
+    waiting[at] = hash;
+    at = (at + 1) % AHEAD;
 }
 
 uint64_t cache_begin_fill(struct cache *c, uint64_t hash)

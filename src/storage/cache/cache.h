@@ -34,6 +34,10 @@ uint64_t cache_hash(struct bytes key);
 bool cache_get(struct cache *c, uint64_t hash, struct bytes key, struct buf *out,
                struct record *ret);
 
+/* A cache_get follows, after those of some keys that were told before: their memory is asked for side
+ * by side. Changes nothing. */
+void cache_ahead(const struct cache *c, uint64_t hash);
+
 /* Fill after a miss: begin before reading table or engine, fill after. */
 uint64_t cache_begin_fill(struct cache *c, uint64_t hash);
 void cache_fill(struct cache *c, uint64_t hash, uint64_t ticket, struct bytes key,

@@ -256,6 +256,32 @@ static void test_cache_size_changes(void **state)
     cache_free(c);
 }
 
+/* It is only advice: whatever is asked for, there or not, nothing changes. */
+static void test_cache_ahead(void **state)
+{
+    (void)state;
+    struct cache *c = cache_new(4 << 20), *none = cache_new(0);
+    struct cache_stats before, after;
+    assert_non_null(c);
+    assert_non_null(none);
+    for (uint64_t i = 0; i < 3000; i++) {
+        struct bytes key = BYTES(&i, sizeof i);
+        uint64_t h = cache_hash(key);
+        struct record rec = plain(1, BYTES_LIT("value"));
+        if (i % 3)
+            cache_fill(c, h, cache_begin_fill(c, h), key, &rec);
+    }
+    cache_stats(c, &before);
+    for (uint64_t i = 0; i < 6000; i++) {
+        cache_ahead(c, cache_hash(BYTES(&i, sizeof i)));
+        cache_ahead(none, cache_hash(BYTES(&i, sizeof i)));
+    }
+    cache_stats(c, &after);
+    assert_memory_equal(&before, &after, sizeof before);
+    cache_free(c);
+    cache_free(none);
+}
+
 static void test_cache_holds_nothing(void **state)
 {
     (void)state;
@@ -321,6 +347,7 @@ int main(void)
         cmocka_unit_test(test_cache_fill_after_update_is_refused),
         cmocka_unit_test(test_cache_size_changes),
         cmocka_unit_test(test_cache_holds_nothing),
+        cmocka_unit_test(test_cache_ahead),
         cmocka_unit_test(test_cache_no_memory),
         cmocka_unit_test(test_cache_model),
     };

@@ -263,7 +263,7 @@ void world_start(struct world *w, const struct world_options *o)
     own.port.done_arg = w;
     assert_int_equal(net_addr_parse("127.0.0.1:0", &any, &err), ST_OK);
     assert_int_equal(reactors_start(env_linux(), 1, &own.reactor, &w->g, &err), ST_OK);
-    struct port_handlers h = {on_http, on_grpc, w};
+    struct port_handlers h = {.http = on_http, .grpc = on_grpc, .arg = w};
     assert_int_equal(port_new(w->g, &own.port, &h, &w->port, &err), ST_OK);
     enum status st = port_listen(w->port, &any, REACTORS_REUSEPORT, NULL, &w->addr, &err);
     if (st)
