@@ -141,8 +141,9 @@ void plan_draw(struct plan *p, uint64_t seed)
     p->streams = dice_one_in(&apart, 4);
     p->busy_ms = PICK(&d, 15000, 30000, 50000);
     p->heal_ms = 120000;
-    p->ops_max = PICK(&d, 2000, 4000, 6000);
-    p->think_us = (uint32_t)(p->busy_ms * 1000 * p->clients / p->ops_max / 2);
+    p->ops_max = PICK(&d, 3000, 6000, 9000);
+    /* Four times as fast as it takes: most of the time somebody is slow, cut off or dead. */
+    p->think_us = (uint32_t)(p->busy_ms * 1000 * p->clients / p->ops_max / 4);
     p->down_max = p->nodes == 1 || dice_one_in(&d, 3) ? p->nodes : p->nodes / 2;
     p->outage_ms = PICK(&d, 300, 1000, 3000);
     draw_store(p, &d);
