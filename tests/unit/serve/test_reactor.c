@@ -508,6 +508,21 @@ static void test_serve_reactor_bounds(void **state)
     down(&sv);
 }
 
+/* A server that has slept longer than a connection may take to set up does not cut off the next. */
+static void test_serve_reactor_first_after_sleep(void **state)
+{
+    (void)state;
+    struct server sv;
+    up(&sv, (struct reactor_options){.setup_timeout_ms = 1000});
+    usleep(1200000);
+    int fd = dial(&sv.addr);
+    usleep(20000);
+    say(fd, "x\n");
+    hear(fd, "<x>");
+    close(fd);
+    down(&sv);
+}
+
 static void test_serve_reactor_timeouts(void **state)
 {
     (void)state;
@@ -733,8 +748,9 @@ static void test_serve_reactor_no_memory(void **state)
     ON(kind, test_serve_reactor_requests), ON(kind, test_serve_reactor_yield),                     \
         ON(kind, test_serve_reactor_slow_reader), ON(kind, test_serve_reactor_deaf),               \
         ON(kind, test_serve_reactor_bounds), ON(kind, test_serve_reactor_timeouts),                \
-        ON(kind, test_serve_reactor_stop), ON(kind, test_serve_reactor_group),                     \
-        ON(kind, test_serve_reactor_connect), ON(kind, test_serve_reactor_no_memory)
+        ON(kind, test_serve_reactor_first_after_sleep), ON(kind, test_serve_reactor_stop),         \
+        ON(kind, test_serve_reactor_group), ON(kind, test_serve_reactor_connect),                  \
+        ON(kind, test_serve_reactor_no_memory)
 
 int main(void)
 {
