@@ -4,57 +4,12 @@
  * minority of the nodes at most in one run, so that a good copy of everything acknowledged stays.
  * The others strike whom they will.
  */
-#include "sim/cluster/run.h"
+#include "sim/cluster/nemesis_internal.h"
 
 #include "base/planted.h"
 
 #include <stdio.h>
 #include <string.h>
-
-struct striker {
-    struct nemesis *nemesis;
-    enum plan_fault fault;
-    struct sim_event next;
-};
-
-/* A fault under way, and how it ends. */
-struct trouble {
-    struct list node;
-    struct nemesis *nemesis;
-    struct sim_event end;
-    void (*over)(struct nemesis *m, const struct trouble *t);
-    unsigned a, b;
-    uint64_t mask;
-};
-
-/* Leaders that fall one after the other, soon after each was elected: what was under way meets the
- * next election, and who comes back has a log that others went on without. Afterwards, now and then,
- * a calm: all is well for a moment, and then everybody must follow one leader and keep up. */
-struct storm {
-    struct sim_event next;
-    struct dice dice;
-    bool on, calm;
-    unsigned ways;         /* in which its leaders fall: bits of enum storm_way */
-    unsigned left;         /* strikes */
-    uint64_t mask;         /* of those that are cut off by it; 0: nobody */
-    uint64_t term;         /* of the leader seen last, */
-    unsigned leader;       /* which is struck */
-    struct dice hush;      /* luck of its own, so that older seeds stay what they were */
-    bool hushes;           /* some fall before they have said that they lead */
-    bool strikes;          /* next; else it has waited long enough for a leader */
-    uint64_t until, index; /* a calm: what was committed when it began is everywhere by then */
-};
-
-struct nemesis {
-    struct run *run;
-    struct dice dice, stops;
-    struct striker strikers[FAULT_KINDS];
-    struct list troubles;
-    struct storm storm;
-    /* How many troubles cut each direction, or weigh on each node. */
-    unsigned cuts[PLAN_NODES_MAX + 1][PLAN_NODES_MAX + 1];
-    bool stopped;
-};
 
 /* --- beginnings and ends --- */
 
@@ -71,8 +26,8 @@ static void trouble_ends(void *trouble)
     trouble_over(trouble);
 }
 
-static struct trouble *trouble_begin(struct nemesis *m, uint64_t ns,
-                                     void (*over)(struct nemesis *m, const struct trouble *t))
+struct trouble *nemesis__begin(struct nemesis *m, uint64_t ns,
+                               void (*over)(struct nemesis *m, const struct trouble *t))
 {
     struct trouble *t = sim_zalloc(sizeof *t);
     *t = (struct trouble){.nemesis = m, .over = over};
@@ -87,7 +42,7 @@ static uint64_t lasts(struct nemesis *m)
     return (1 + dice_tail(&m->dice, m->run->plan.outage_ms * 2)) * MS;
 }
 
-static void struck(struct nemesis *m, enum plan_fault f)
+void nemesis__struck(struct nemesis *m, enum plan_fault f)
 {
     m->run->result->faults[f]++;
     run_digest(m->run, 'f', f);
@@ -117,7 +72,7 @@ static struct node *leader_or_any(struct nemesis *m)
     return any_node(m);
 }
 
-static bool may_go_down(struct nemesis *m, const struct node *n)
+bool nemesis__may_go_down(struct nemesis *m, const struct node *n)
 {
     return sim_machine_runs(n->machine) && !n->stopping &&
            count_state(m->run, true) < m->run->plan.down_max;
@@ -128,11 +83,11 @@ static bool may_go_down(struct nemesis *m, const struct node *n)
 static void kill_one(struct nemesis *m, enum plan_fault f)
 {
     struct node *n = leader_or_any(m);
-    if (!may_go_down(m, n))
+    if (!nemesis__may_go_down(m, n))
         return;
     bool power = f == FAULT_POWER;
     uint64_t ns = dice_one_in(&m->dice, 3) ? 5 * MS : lasts(m);
-    struck(m, f);
+    nemesis__struck(m, f);
     run_say(m->run, node_name(n), power ? "loses power" : "is killed");
     node_kill(n, power ? SIM_CRASH_POWER : SIM_CRASH_PROCESS_ONLY);
     node_start_after(n, ns);
@@ -147,9 +102,9 @@ static void stop_one(struct nemesis *m, enum plan_fault f)
         id = r->leader_node;
     struct node *n = &r->nodes[id];
     uint64_t ns = (1 + dice_tail(&m->stops, r->plan.outage_ms)) * MS;
-    if (!may_go_down(m, n) || !node_stop(n, ns))
+    if (!nemesis__may_go_down(m, n) || !node_stop(n, ns))
         return;
-    struck(m, f);
+    nemesis__struck(m, f);
     run_say(r, node_name(n), "is told to stop");
 }
 
@@ -161,7 +116,7 @@ static void power_all(struct nemesis *m)
     for (unsigned i = 1; i <= r->plan.nodes; i++) {
         if (!sim_machine_runs(r->nodes[i].machine))
             continue;
-        struck(m, FAULT_POWER);
+        nemesis__struck(m, FAULT_POWER);
         node_kill(&r->nodes[i], SIM_CRASH_POWER);
         node_start_after(&r->nodes[i], dice_below(&m->dice, 500 * MS) + MS);
     }
@@ -175,7 +130,7 @@ static void power(struct nemesis *m, enum plan_fault f)
         kill_one(m, f);
 }
 
-static void resume(struct nemesis *m, const struct trouble *t)
+void nemesis__resume(struct nemesis *m, const struct trouble *t)
 {
     run_say(m->run, node_name(&m->run->nodes[t->a]), "runs on");
 }
@@ -186,10 +141,10 @@ static void pause_one(struct nemesis *m, enum plan_fault f)
     if (!sim_machine_runs(n->machine))
         return;
     uint64_t ns = m->run->plan.election_ms * MS + lasts(m);
-    struck(m, f);
+    nemesis__struck(m, f);
     run_say(m->run, node_name(n), "is paused for %llu ms", (unsigned long long)(ns / MS));
     sim_machine_pause(n->machine, run_now(m->run) + ns);
-    trouble_begin(m, ns, resume)->a = n->id;
+    nemesis__begin(m, ns, nemesis__resume)->a = n->id;
 }
 
 /* --- the network --- */
@@ -200,7 +155,7 @@ static void set_cut(struct nemesis *m, unsigned from, unsigned to, int delta)
     sim_net_link(sim_world_net(m->run->world), from, to)->cut = m->cuts[from][to] > 0;
 }
 
-static void cut_groups(struct nemesis *m, uint64_t mask, int delta)
+void nemesis__cut_groups(struct nemesis *m, uint64_t mask, int delta)
 {
     for (unsigned i = 1; i <= m->run->plan.nodes; i++)
         for (unsigned j = 1; j <= m->run->plan.nodes; j++)
@@ -211,7 +166,7 @@ static void cut_groups(struct nemesis *m, uint64_t mask, int delta)
 static void join_groups(struct nemesis *m, const struct trouble *t)
 {
     run_say(m->run, "network", "heals");
-    cut_groups(m, t->mask, -1);
+    nemesis__cut_groups(m, t->mask, -1);
 }
 
 static void split(struct nemesis *m, enum plan_fault f, uint64_t mask)
@@ -221,10 +176,10 @@ static void split(struct nemesis *m, enum plan_fault f, uint64_t mask)
     for (unsigned i = 1; i <= r->plan.nodes; i++)
         if (mask >> i & 1)
             (void)snprintf(side + strlen(side), sizeof side - strlen(side), " %u", i);
-    struck(m, f);
+    nemesis__struck(m, f);
     run_say(r, "network", "parts:%s on one side", side);
-    cut_groups(m, mask, 1);
-    trouble_begin(m, lasts(m), join_groups)->mask = mask;
+    nemesis__cut_groups(m, mask, 1);
+    nemesis__begin(m, lasts(m), join_groups)->mask = mask;
 }
 
 static void partition(struct nemesis *m, enum plan_fault f)
@@ -247,7 +202,7 @@ static void one_way(struct nemesis *m, enum plan_fault f)
 {
     unsigned a = leader_or_any(m)->id, n = m->run->plan.nodes;
     unsigned b = 1 + (a + (unsigned)dice_below(&m->dice, n - 1)) % n;
-    struck(m, f);
+    nemesis__struck(m, f);
     if (dice_one_in(&m->dice, 2)) {
         unsigned other = a;
         a = b;
@@ -255,7 +210,7 @@ static void one_way(struct nemesis *m, enum plan_fault f)
     }
     run_say(m->run, "network", "node %u does not reach node %u", a, b);
     set_cut(m, a, b, 1);
-    struct trouble *t = trouble_begin(m, lasts(m), hears_again);
+    struct trouble *t = nemesis__begin(m, lasts(m), hears_again);
     t->a = a;
     t->b = b;
 }
@@ -265,7 +220,7 @@ static void clog_one(struct nemesis *m, enum plan_fault f)
     struct node *n = leader_or_any(m);
     uint64_t until = run_now(m->run) + lasts(m);
     bool out = dice_one_in(&m->dice, 2);
-    struck(m, f);
+    nemesis__struck(m, f);
     run_say(m->run, "network", "is clogged %s node %u", out ? "from" : "to", n->id);
     for (unsigned i = 1; i <= m->run->plan.nodes; i++)
         if (i != n->id)
@@ -294,10 +249,10 @@ static void loss_over(struct nemesis *m, const struct trouble *t)
 
 static void loss(struct nemesis *m, enum plan_fault f)
 {
-    struck(m, f);
+    nemesis__struck(m, f);
     run_say(m->run, "network", "loses, delays and doubles");
     set_links(m, true);
-    (void)trouble_begin(m, lasts(m), loss_over);
+    (void)nemesis__begin(m, lasts(m), loss_over);
 }
 
 /* --- clocks --- */
@@ -309,7 +264,7 @@ static void clock_jump(struct nemesis *m, enum plan_fault f)
     uint64_t by = dice_one_in(&m->dice, 4) ? 3600000 : 20000;
     uint64_t ms = 1 + dice_below(&m->dice, by), now = env_now_ms(env);
     bool back = dice_one_in(&m->dice, 2);
-    struck(m, f);
+    nemesis__struck(m, f);
     run_say(m->run, node_name(n), "its clock leaps %llu ms %s", (unsigned long long)ms,
             back ? "back" : "ahead");
     keeper_clock(m->run, n);
@@ -326,10 +281,10 @@ static void drift(struct nemesis *m, enum plan_fault f)
 {
     struct node *n = any_node(m);
     int32_t ppm = (int32_t)dice_between(&m->dice, 0, 200000) - 100000;
-    struck(m, f);
+    nemesis__struck(m, f);
     run_say(m->run, node_name(n), "its clock drifts by %d ppm", (int)ppm);
     sim_machine_drift(n->machine, ppm);
-    trouble_begin(m, 3 * lasts(m), drift_over)->a = n->id;
+    nemesis__begin(m, 3 * lasts(m), drift_over)->a = n->id;
 }
 
 /* --- disks --- */
@@ -353,7 +308,7 @@ static void disk(struct nemesis *m, enum plan_fault f)
     struct node *n = leader_or_any(m);
     struct sim_faults *to = &n->faults;
     uint32_t often = (uint32_t)dice_between(&m->dice, 1000, 200000);
-    struck(m, f);
+    nemesis__struck(m, f);
     run_say(m->run, node_name(n), "its disk: %s", plan_fault_name(f));
     switch ((int)f) {
     case FAULT_WRITE_ERROR:
@@ -375,7 +330,7 @@ static void disk(struct nemesis *m, enum plan_fault f)
         to->slow_ns = (1 + dice_below(&m->dice, 100)) * MS;
     }
     mood(n);
-    trouble_begin(m, lasts(m), disk_well)->a = n->id;
+    nemesis__begin(m, lasts(m), disk_well)->a = n->id;
 }
 
 /* --- what takes away good copies --- */
@@ -394,7 +349,7 @@ static void rot(struct nemesis *m, enum plan_fault f)
     struct node *n = any_node(m);
     struct env *env = sim_machine_env(n->machine);
     struct buf names = BUF_INIT;
-    if (!may_damage(m, n) || !may_go_down(m, n))
+    if (!may_damage(m, n) || !nemesis__may_go_down(m, n))
         return;
     node_kill(n, SIM_CRASH_PROCESS_ONLY);
     node_start_after(n, 5 * MS + dice_below(&m->dice, 500 * MS));
@@ -411,7 +366,7 @@ static void rot(struct nemesis *m, enum plan_fault f)
         (void)snprintf(path, sizeof path, "/data/log/%s", name);
         if (sim_file(env, path, &content) && content.len) {
             uint64_t at = dice_below(&m->dice, content.len);
-            struck(m, f);
+            nemesis__struck(m, f);
             n->rotten = true;
             run_say(m->run, node_name(n), "stops; a bit of %s rots at %llu", path,
                     (unsigned long long)at);
@@ -426,7 +381,7 @@ static void wipe(struct nemesis *m, enum plan_fault f)
     struct node *n = any_node(m);
     if (!may_damage(m, n) || m->run->plan.nodes < 3)
         return;
-    struck(m, f);
+    nemesis__struck(m, f);
     if (PLANTED(WIPED_DISK_WITH_OLD_ID)) {
         node_wipe(n);
         return;
@@ -444,12 +399,12 @@ static void misdirect(struct nemesis *m, enum plan_fault f)
     struct node *n = leader_or_any(m);
     if (!may_damage(m, n) || !node_usable(n))
         return;
-    struck(m, f);
+    nemesis__struck(m, f);
     n->rotten = true;
     n->faults.misdirect_ppm = (uint32_t)dice_between(&m->dice, 1000, 50000);
     run_say(m->run, node_name(n), "its disk puts writes in other places");
     mood(n);
-    trouble_begin(m, lasts(m), disk_well)->a = n->id;
+    nemesis__begin(m, lasts(m), disk_well)->a = n->id;
 }
 
 /* Reads of a process that runs; nothing is lost by it, so it may strike anybody. What a process
@@ -459,238 +414,11 @@ static void stale_read(struct nemesis *m, enum plan_fault f)
     struct node *n = leader_or_any(m);
     if (!node_usable(n))
         return;
-    struck(m, f);
+    nemesis__struck(m, f);
     n->faults.stale_read_ppm = (uint32_t)dice_between(&m->dice, 10000, 500000);
     run_say(m->run, node_name(n), "its disk shows what was there before");
     mood(n);
-    trouble_begin(m, 3 * lasts(m), disk_well)->a = n->id;
-}
-
-/* --- storms --- */
-
-enum storm_way { STORM_ALONE, STORM_WITH_OTHERS, STORM_KILL, STORM_POWER, STORM_NAP, STORM_WAYS };
-enum { STORM_PATIENCE = 5 /* election timeouts */, CALM_MS = 30000, CALM_LOOK_MS = 20 };
-
-static void storm_cut(struct nemesis *m, uint64_t mask)
-{
-    struct storm *s = &m->storm;
-    if (s->mask)
-        cut_groups(m, s->mask, -1);
-    if (mask)
-        cut_groups(m, mask, 1);
-    s->mask = mask;
-}
-
-static void storm_over(struct nemesis *m)
-{
-    if (!m->storm.on)
-        return;
-    run_say(m->run, "storm", "is over");
-    sim_queue_drop(sim_world_queue(m->run->world), &m->storm.next);
-    storm_cut(m, 0);
-    m->storm.on = false;
-}
-
-/* It alone, or with others, as long as they are no majority. */
-static uint64_t storm_side(struct storm *s, const struct run *r, unsigned leader, bool others)
-{
-    uint64_t mask = UINT64_C(1) << leader;
-    for (unsigned k = 1; others && k < (r->plan.nodes + 1) / 2; k++)
-        mask |= UINT64_C(1) << (1 + dice_below(&s->dice, r->plan.nodes));
-    return mask;
-}
-
-static void storm_strike(struct nemesis *m)
-{
-    struct storm *s = &m->storm;
-    struct run *r = m->run;
-    struct node *n = &r->nodes[s->leader];
-    uint64_t election = r->plan.election_ms * MS, ns;
-    unsigned way;
-    do
-        way = (unsigned)dice_below(&s->dice, STORM_WAYS);
-    while (!(s->ways >> way & 1));
-    struck(m, FAULT_STORM);
-    if (way == STORM_ALONE || way == STORM_WITH_OTHERS) {
-        uint64_t mask = storm_side(s, r, s->leader, way == STORM_WITH_OTHERS);
-        run_say(r, "storm", "cuts off node %u%s; who was before comes back", s->leader,
-                mask & (mask - 1) ? " and others" : "");
-        storm_cut(m, mask);
-        return;
-    }
-    if (dice_one_in(&s->dice, 2))
-        storm_cut(m, 0);
-    if (way == STORM_NAP && sim_machine_runs(n->machine)) {
-        ns = election * dice_between(&s->dice, 80, 250) / 100;
-        run_say(r, "storm", "node %u sleeps %llu ms", s->leader, (unsigned long long)(ns / MS));
-        sim_machine_pause(n->machine, run_now(r) + ns);
-        trouble_begin(m, ns, resume)->a = n->id;
-    } else if (way != STORM_NAP && may_go_down(m, n)) {
-        run_say(r, "storm", "node %u %s", s->leader,
-                way == STORM_POWER ? "loses power" : "is killed");
-        node_kill(n, way == STORM_POWER ? SIM_CRASH_POWER : SIM_CRASH_PROCESS_ONLY);
-        node_start_after(n, 1 * MS + dice_below(&s->dice, 2 * election));
-    }
-}
-
-static void storm_event(struct nemesis *m, void (*fn)(void *nemesis), uint64_t ns)
-{
-    m->storm.next.fn = fn;
-    m->storm.next.arg = m;
-    sim_queue_add(sim_world_queue(m->run->world), &m->storm.next, run_now(m->run) + ns);
-}
-
-/* --- calms --- */
-
-/* Of those that can: everybody follows one leader in one term, and has applied up to `index`. */
-static bool all_keep_up(const struct run *r, uint64_t index)
-{
-    struct store_role first = {0}, role;
-    for (unsigned i = 1; i <= r->plan.nodes; i++) {
-        const struct node *n = &r->nodes[i];
-        if (n->state == NODE_LOST || (n->rotten && !node_usable(n)))
-            continue;
-        if (!node_usable(n))
-            return false;
-        store_role(n->store, &role);
-        if (!first.term)
-            first = role;
-        if (role.leader == 0 || role.leader != first.leader || role.term != first.term ||
-            role.applied < index)
-            return false;
-    }
-    return true;
-}
-
-static void calm_look(void *nemesis)
-{
-    struct nemesis *m = nemesis;
-    struct run *r = m->run;
-    struct store_role role;
-    if (all_keep_up(r, m->storm.index)) {
-        run_say(r, "calm", "is over: everybody keeps up");
-        m->storm.calm = false;
-        return;
-    }
-    if (run_now(r) < m->storm.until) {
-        storm_event(m, calm_look, CALM_LOOK_MS * MS);
-        return;
-    }
-    m->storm.calm = false;
-    for (unsigned i = 1; i <= r->plan.nodes; i++)
-        if (node_usable(&r->nodes[i])) {
-            store_role(r->nodes[i].store, &role);
-            run_say(r, node_name(&r->nodes[i]), "term %llu leader %llu commit %llu applied %llu",
-                    (unsigned long long)role.term, (unsigned long long)role.leader,
-                    (unsigned long long)role.commit, (unsigned long long)role.applied);
-        }
-    run_fail(r, "not everybody follows one leader and has applied entry %llu after %d ms of calm",
-             (unsigned long long)m->storm.index, CALM_MS);
-}
-
-static void calm(struct nemesis *m)
-{
-    struct run *r = m->run;
-    struct store_role role;
-    nemesis_heal(r, false);
-    m->storm.calm = true;
-    m->storm.index = 0;
-    m->storm.until = run_now(r) + CALM_MS * MS;
-    for (unsigned i = 1; i <= r->plan.nodes; i++)
-        if (node_usable(&r->nodes[i])) {
-            store_role(r->nodes[i].store, &role);
-            if (role.commit > m->storm.index)
-                m->storm.index = role.commit;
-        }
-    storm_event(m, calm_look, CALM_LOOK_MS * MS);
-}
-
-static void storm_ends(void *nemesis)
-{
-    struct nemesis *m = nemesis;
-    storm_over(m);
-    if (dice_one_in(&m->storm.dice, 2))
-        calm(m);
-}
-
-static void storm_turn(void *nemesis)
-{
-    struct nemesis *m = nemesis;
-    struct storm *s = &m->storm;
-    uint64_t election = m->run->plan.election_ms * MS;
-    if (s->strikes)
-        storm_strike(m);
-    else
-        storm_cut(m, 0);
-    s->strikes = !s->strikes; /* nobody new in all that time: the same falls once more */
-    if (--s->left > 0)
-        storm_event(m, storm_turn, STORM_PATIENCE * election);
-    else
-        storm_event(m, storm_ends, dice_below(&s->dice, 4 * election));
-}
-
-static void storm_fells(struct nemesis *m, const struct trouble *t)
-{
-    struct node *n = &m->run->nodes[t->a];
-    if (!m->storm.on || !may_go_down(m, n))
-        return;
-    run_say(m->run, "storm", "node %u is killed", t->a);
-    node_kill(n, SIM_CRASH_PROCESS_ONLY);
-    node_start_after(n, 1 * MS);
-}
-
-/* It falls before a word of it leaves: what it has appended lies on its own disk alone, and it may lead
- * again when another has done the same (the paper's figure 8). Some come back from their disk. */
-static void storm_hush(struct nemesis *m, unsigned node)
-{
-    struct storm *s = &m->storm;
-    struck(m, FAULT_STORM);
-    run_say(m->run, "storm", "hushes node %u as it begins to lead", node);
-    storm_cut(m, UINT64_C(1) << node);
-    if (dice_one_in(&s->hush, 2))
-        trouble_begin(m, dice_below(&s->hush, m->run->plan.election_ms * MS), storm_fells)->a =
-            node;
-    s->strikes = false;
-    if (--s->left > 0)
-        storm_event(m, storm_turn, STORM_PATIENCE * m->run->plan.election_ms * MS);
-    else
-        storm_event(m, storm_ends, dice_below(&s->hush, 4 * m->run->plan.election_ms * MS));
-}
-
-/* It falls from at once, over when its first entry may be committed, to after many. */
-static void storm_aims(struct nemesis *m, unsigned node, uint64_t term)
-{
-    struct storm *s = &m->storm;
-    s->term = term;
-    s->leader = node;
-    s->strikes = true;
-    storm_event(m, storm_turn, dice_below(&s->dice, UINT64_C(50000) << dice_below(&s->dice, 13)));
-}
-
-void nemesis_sees_leader(struct run *r, unsigned node, uint64_t term)
-{
-    struct nemesis *m = r->nemesis;
-    if (!m || !m->storm.on || m->storm.left == 0 || term <= m->storm.term)
-        return;
-    m->storm.term = term;
-    if (m->storm.hushes && dice_one_in(&m->storm.hush, 2))
-        storm_hush(m, node);
-    else
-        storm_aims(m, node, term);
-}
-
-static void storm(struct nemesis *m, enum plan_fault f)
-{
-    struct storm *s = &m->storm;
-    (void)f; /* each strike counts */
-    if (s->on || s->calm)
-        return;
-    s->on = true;
-    s->left = 3 + (unsigned)dice_below(&s->dice, 10);
-    s->ways = 1 + (unsigned)dice_below(&s->dice, (1u << STORM_WAYS) - 1);
-    s->hushes = dice_one_in(&s->hush, 2);
-    run_say(m->run, "storm", "begins: %u strikes", s->left);
-    storm_aims(m, m->run->leader_node ? m->run->leader_node : 1, m->run->leader_term);
+    nemesis__begin(m, 3 * lasts(m), disk_well)->a = n->id;
 }
 
 /* --- when --- */
@@ -715,7 +443,7 @@ static void strike(void *striker)
         [FAULT_SLOW_DISK] = disk,
         [FAULT_ROT] = rot,
         [FAULT_WIPE] = wipe,
-        [FAULT_STORM] = storm,
+        [FAULT_STORM] = storm__begin,
         [FAULT_MISDIRECT] = misdirect,
         [FAULT_STALE_READ] = stale_read,
         [FAULT_STOP] = stop_one,
@@ -757,7 +485,7 @@ void nemesis_stop(struct run *r)
 
 static void end_troubles(struct nemesis *m)
 {
-    storm_over(m);
+    storm__over(m);
     sim_queue_drop(sim_world_queue(m->run->world), &m->storm.next);
     m->storm.calm = false;
     while (!list_empty(&m->troubles))
@@ -779,7 +507,7 @@ static void leave_out(struct nemesis *m)
         n->cut_off = true;
         lost++;
         run_say(r, node_name(n), "is left out");
-        cut_groups(m, UINT64_C(1) << i, 1);
+        nemesis__cut_groups(m, UINT64_C(1) << i, 1);
     }
 }
 
