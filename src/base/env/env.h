@@ -53,6 +53,10 @@ struct env_ops {
     void (*write_behind)(struct env_file *f, uint64_t off, uint64_t len);
     enum status (*truncate)(struct env_file *f, uint64_t size, struct err *err);
     enum status (*size)(struct env_file *f, uint64_t *ret, struct err *err);
+    /* The file's first `len` bytes as memory to be read; its length is at least that. NULL: this world
+     * has none. Reading what the disk has lost ends the process (SIGBUS). */
+    enum status (*map)(struct env_file *f, size_t len, const void **ret, struct err *err);
+    void (*unmap)(const void *memory, size_t len);
 
     enum status (*rename)(struct env *env, const char *from, const char *to,
                           struct err *err); /* replaces `to` */
@@ -140,6 +144,17 @@ static inline enum status env_truncate(struct env_file *f, uint64_t size, struct
 static inline enum status env_size(struct env_file *f, uint64_t *ret, struct err *err)
 {
     return f->ops->size(f, ret, err);
+}
+/* UNIMPLEMENTED: not in this world. */
+static inline enum status env_map(struct env_file *f, size_t len, const void **ret, struct err *err)
+{
+    if (!f->ops->map)
+        return err_set(err, ST_UNIMPLEMENTED, "files as memory");
+    return f->ops->map(f, len, ret, err);
+}
+static inline void env_unmap(struct env_file *f, const void *memory, size_t len)
+{
+    f->ops->unmap(memory, len);
 }
 static inline enum status env_rename(struct env *e, const char *from, const char *to,
                                      struct err *err)

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -360,6 +361,21 @@ static enum status linux_rmdir(struct env *env, const char *path, struct err *er
     return wrong ? ST_INVALID_ARGUMENT : st;
 }
 
+static enum status linux_map(struct env_file *file, size_t len, const void **ret, struct err *err)
+{
+    struct linux_file *f = linux_of(file);
+    void *memory = mmap(NULL, len, PROT_READ, MAP_SHARED, f->fd, 0);
+    if (memory == MAP_FAILED)
+        return fail(err, errno, "map", f->path);
+    *ret = memory;
+    return ST_OK;
+}
+
+static void linux_unmap(const void *memory, size_t len)
+{
+    munmap((void *)(uintptr_t)memory, len);
+}
+
 static enum status linux_sync_dir(struct env *env, const char *path, struct err *err)
 {
     (void)env;
@@ -500,6 +516,8 @@ struct env *env_linux(void)
         .write_behind = linux_write_behind,
         .truncate = linux_truncate,
         .size = linux_size,
+        .map = linux_map,
+        .unmap = linux_unmap,
         .rename = linux_rename,
         .unlink = linux_unlink,
         .mkdir = linux_mkdir,

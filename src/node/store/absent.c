@@ -64,7 +64,7 @@ static uint64_t keys_now(struct store *s)
     h->engine->ops->stats(h->engine, &e);
     home_unref(h);
     struct view *v = store__view(s);
-    uint64_t n = e.live_rows + table_keys(v->active) + (v->frozen ? table_keys(v->frozen) : 0);
+    uint64_t n = e.live_rows + view_keys(v);
     view_unref(v);
     return n;
 }

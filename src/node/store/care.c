@@ -180,8 +180,8 @@ void store_stats(struct store *s, struct store_stats *ret)
     home_unref(h);
     wal_stats(s->wal, &st.wal);
     struct view *v = store__view(s);
-    st.table_bytes = table_bytes(v->active) + (v->frozen ? table_bytes(v->frozen) : 0);
-    st.table_versions = table_count(v->active) + (v->frozen ? table_count(v->frozen) : 0);
+    st.table_bytes = view_bytes(v);
+    st.table_versions = view_versions(v);
     view_unref(v);
     st.writes = atomic_load(&s->m_writes->value);
     st.commits = atomic_load(&s->m_commits->value);

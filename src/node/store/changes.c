@@ -4,7 +4,7 @@
 #include "base/planted.h"
 #include <inttypes.h>
 
-/* Changes lie in version order in the engine's `when` rows, then in the frozen table, then in the
+/* Changes lie in version order in the engine's `when` rows, then in the frozen tables, then in the
  * active one, each wholly older than the next: what the feed reads is what the writes themselves
  * left, so no write can bypass it. */
 
@@ -14,7 +14,8 @@ struct changes_iter {
     struct view *view;
     struct version after, upto;
     struct buf after_key;
-    int stage; /* 0 engine, 1 frozen, 2 active */
+    const struct table *table; /* NULL: still the engine */
+    bool end;
     struct engine_iter *engine;
     uint64_t nth;
 };
@@ -26,9 +27,17 @@ static struct version just_below(struct version v)
     return v.hlc > 0 ? (struct version){v.hlc - 1, UINT32_MAX} : VERSION_NONE;
 }
 
-static const struct table *stage_table(const struct changes_iter *it)
+/* The table of the next younger changes, after the engine the oldest frozen one; NULL: there is none. */
+static const struct table *younger(const struct changes_iter *it)
 {
-    return it->stage == 1 ? it->view->frozen : it->view->active;
+    const struct table *t = it->view->frozen;
+    if (it->table == it->view->active)
+        return NULL;
+    if (!t || t == it->table)
+        return it->view->active;
+    while (table_below(t) && table_below(t) != it->table)
+        t = table_below(t);
+    return t;
 }
 
 /* What a table does not know of its oldest version of a key: the version it supersedes in the
@@ -44,9 +53,13 @@ static int fill_parent(struct changes_iter *it, const struct table_entry *e, str
         row->rec.parent = rec.version;
         return 0;
     }
-    if (it->stage == 2 && it->view->frozen && table_get(it->view->frozen, row->key, at, &rec)) {
-        row->rec.parent = rec.version;
-        return 0;
+    const struct table *t =
+        it->table == it->view->active ? it->view->frozen : table_below(it->table);
+    for (; t; t = table_below(t)) {
+        if (table_get(t, row->key, at, &rec)) {
+            row->rec.parent = rec.version;
+            return 0;
+        }
     }
     struct engine_pin pin = {0};
     struct engine *engine = it->view->snap->engine;
@@ -59,9 +72,8 @@ static int fill_parent(struct changes_iter *it, const struct table_entry *e, str
 
 static int next_of_table(struct changes_iter *it, struct store_row *ret, struct err *err)
 {
-    const struct table *t = stage_table(it);
     const struct table_entry *e;
-    while (t && (e = table_entry_nth(t, it->nth)) != NULL) {
+    while ((e = table_entry_nth(it->table, it->nth)) != NULL) {
         it->nth++;
         struct store_row row = {.key = table_entry_key(e)};
         table_entry_record(e, &row.rec);
@@ -87,9 +99,9 @@ static int changes_next(struct store_iter *base, struct store_row *ret, struct e
 {
     struct changes_iter *it = (struct changes_iter *)base;
     for (;;) {
-        if (it->stage > 2)
+        if (it->end)
             return 0;
-        if (it->stage == 0) {
+        if (!it->table) {
             struct engine_row row;
             int rc = engine_iter_next(it->engine, &row, err);
             if (rc < 0)
@@ -105,9 +117,12 @@ static int changes_next(struct store_iter *base, struct store_row *ret, struct e
             if (rc != 0)
                 return rc;
         }
-        it->stage++;
-        const struct table *t = it->stage <= 2 ? stage_table(it) : NULL;
-        it->nth = t ? table_entry_after(t, just_below(it->after)) : 0;
+        const struct table *t = younger(it);
+        it->end = !t;
+        if (!t)
+            return 0;
+        it->table = t;
+        it->nth = table_entry_after(t, just_below(it->after));
     }
 }
 

@@ -9,7 +9,7 @@
 /* A checkpoint: freeze the table (a moment, by the leader), sync the log, drain the frozen table
  * into the engine (long, beside readers and writers), let readers see the engine instead, release
  * the log. There is one frozen table at most; a writer that fills the next one before the drain is
- * done waits. */
+ * done waits. Where it pays frozen tables are spilled first, and drained together (spill.c). */
 
 enum { TICK_MS = 100, RETRY_MS = 1000, LOOK_MS = 500, QUIET_MS = 5000 };
 
@@ -36,11 +36,13 @@ static enum status freeze(struct store *s, struct err *err)
 {
     env_mutex_lock(&s->view_change);
     struct view *now = store__view(s);
-    ASSERT(!now->frozen);
+    ASSERT(!view_frozen(now));
     struct table *fresh = table_new_on(s->pages);
     struct view *v = fresh ? view_new(fresh, now->active, now->snap) : NULL;
     uint64_t base = now->base_hlc;
     table_unref(fresh);
+    if (v)
+        table_put_on(now->active, now->frozen);
     view_unref(now);
     if (v) {
         v->base_hlc = base;
@@ -62,6 +64,7 @@ enum status store__install_snap(struct store *s, struct snap *snap, bool drained
     struct view *next = view_new(now->active, drained ? NULL : now->frozen, snap);
     if (next) {
         next->base_hlc = now->base_hlc;
+        next->resting = next->frozen && now->resting;
         store__install_view(s, next);
     }
     view_unref(now);
@@ -69,26 +72,54 @@ enum status store__install_snap(struct store *s, struct snap *snap, bool drained
     return next ? ST_OK : err_set(err, ST_NO_MEMORY, "no memory for a view");
 }
 
+/* What is to be drained, with its mark; NULL: nothing. What rested does so no more: from now on no table
+ * is frozen upon it. */
+static enum status take_frozen(struct store *s, bool all, struct table **ret,
+                               struct engine_mark *ret_mark, struct err *err)
+{
+    enum status st = ST_OK;
+    env_mutex_lock(&s->view_change);
+    struct view *now = store__view(s);
+    bool wanted = view_frozen(now) || (all && now->frozen);
+    if (wanted && now->resting) {
+        struct view *next = view_new(now->active, now->frozen, now->snap);
+        if (next) {
+            next->base_hlc = now->base_hlc;
+            store__install_view(s, next);
+        } else {
+            st = err_set(err, ST_NO_MEMORY, "no memory for a view");
+        }
+    }
+    *ret = st == ST_OK && wanted ? table_ref(now->frozen) : NULL;
+    *ret_mark = s->frozen_mark;
+    view_unref(now);
+    env_mutex_unlock(&s->view_change);
+    return st;
+}
+
 /* Puts the frozen table into the engine. The caller holds checkpoint_lock; with none frozen it has
  * nothing to do. */
-enum status store__drain(struct store *s, struct err *err)
+enum status store__drain(struct store *s, bool all, struct err *err)
 {
-    struct view *v = store__view(s);
-    struct table *frozen = v->frozen ? table_ref(v->frozen) : NULL;
-    view_unref(v);
-    if (!frozen)
-        return ST_OK;
     /* As long as this table is frozen no other can be; once it is drained the next may be at once,
      * with a mark of its own. */
-    struct engine_mark mark = s->frozen_mark;
+    struct table *frozen;
+    struct engine_mark mark;
+    enum status st = take_frozen(s, all, &frozen, &mark, err);
+    if (!frozen)
+        return st;
     bool replaying = atomic_load(&s->replaying);
+    if (!all && !replaying && store__spill(s, frozen)) {
+        table_unref(frozen);
+        return ST_OK;
+    }
 
     uint64_t t0 = env_mono_ns(s->env);
     struct snap *snap = NULL;
     /* The engine must not be ahead of the log: a power cut now would leave entries that no log
      * tells of. While the log is replayed they come from there, and if a power cut takes its
      * un-synced end they live on in the engine: opening goes on behind whichever is further. */
-    enum status st = replaying ? ST_OK : store_sync_now(s, err);
+    st = replaying ? ST_OK : store_sync_now(s, err);
     if (st == ST_OK)
         st = s->engine->ops->drain(s->engine, RANGE_FIRST, frozen, &mark, err);
     if (st == ST_OK)
@@ -118,15 +149,15 @@ enum status store__drain(struct store *s, struct err *err)
 static bool has_frozen(struct store *s)
 {
     struct view *v = store__view(s);
-    bool frozen = v->frozen != NULL;
+    bool frozen = view_frozen(v);
     view_unref(v);
     return frozen;
 }
 
-static enum status drain_locking(struct store *s, struct err *err)
+static enum status drain_locking(struct store *s, bool all, struct err *err)
 {
     env_mutex_lock(&s->checkpoint_lock);
-    enum status st = store__drain(s, err);
+    enum status st = store__drain(s, all, err);
     env_mutex_unlock(&s->checkpoint_lock);
     return st;
 }
@@ -140,7 +171,7 @@ struct draining {
 static void drain_aside(void *arg)
 {
     struct draining *d = arg;
-    d->st = drain_locking(d->s, d->err);
+    d->st = drain_locking(d->s, false, d->err);
 }
 
 /* On a fiber the thread has others to serve meanwhile, reads among them. */
@@ -164,7 +195,7 @@ enum status store__make_room(struct store *s, struct err *err)
 {
     struct view *v = store__view(s);
     size_t bytes = table_bytes(v->active);
-    bool frozen = v->frozen != NULL;
+    bool frozen = view_frozen(v);
     view_unref(v);
     if (bytes < s->o.table_bytes)
         return ST_OK;
@@ -181,8 +212,8 @@ enum status store__make_room(struct store *s, struct err *err)
 bool store__has_room(struct store *s)
 {
     struct view *v = store__view(s);
-    bool room = table_bytes(v->active) < s->o.table_bytes || !v->frozen;
-    room = room && !(v->frozen && BUGGIFY("store: a write waits for the drain"));
+    bool room = table_bytes(v->active) < s->o.table_bytes || !view_frozen(v);
+    room = room && !(view_frozen(v) && BUGGIFY("store: a write waits for the drain"));
     view_unref(v);
     return room;
 }
@@ -191,7 +222,7 @@ void store__make_room_beside(struct store *s)
 {
     struct view *v = store__view(s);
     size_t bytes = table_bytes(v->active);
-    bool frozen = v->frozen != NULL;
+    bool frozen = view_frozen(v);
     view_unref(v);
     bool early =
         bytes > s->o.table_bytes / 2 && !frozen && BUGGIFY("store: a table is frozen early");
@@ -222,13 +253,13 @@ enum status store__drain_all(struct store *s, struct err *err)
             return st;
         struct view *v = store__view(s);
         bool empty = table_count(v->active) == 0;
-        again = v->frozen != NULL;
+        again = view_frozen(v);
         view_unref(v);
         if (!empty && !again)
             st = freeze(s, err);
         store__lead_end(s);
         if (st == ST_OK)
-            st = drain_locking(s, err);
+            st = drain_locking(s, true, err);
     } while (st == ST_OK && again);
     return st;
 }
@@ -275,7 +306,7 @@ static bool checkpoint_pending(struct store *s)
 static bool checkpoint_due(struct store *s, uint64_t now)
 {
     struct view *v = store__view(s);
-    bool due = v->frozen != NULL, empty = table_count(v->active) == 0;
+    bool due = view_frozen(v), empty = table_count(v->active) == 0 && !v->frozen;
     view_unref(v);
     if (due || empty || atomic_load(&s->replaying))
         return due;
@@ -355,7 +386,7 @@ static uint64_t tick_drain(struct store *s)
         return TICK_MS;
     if (checkpoint_due(s, env_mono_ns(s->env))) {
         /* A frozen table is the common case: then the active one goes on filling. */
-        enum status st = has_frozen(s) ? drain_locking(s, &err) : store__drain_all(s, &err);
+        enum status st = has_frozen(s) ? drain_locking(s, false, &err) : store__drain_all(s, &err);
         if (st != ST_OK) {
             complain(s, "checkpoint failed; it will be tried again", &err);
             PROBE("store: a checkpoint fails");

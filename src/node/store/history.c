@@ -2,7 +2,7 @@
 
 #include "base/alloc.h"
 
-/* A key's versions lie in the active table, then the frozen one, then the engine, each newest first
+/* A key's versions lie in the active table, then the frozen ones, then the engine, each newest first
  * and each wholly newer than the next. A version's parent is the one below it; a table does not
  * know that of its oldest, so the next source is asked before that row is returned. */
 
@@ -11,7 +11,7 @@ struct history_iter {
     struct view *view;
     struct buf key;
     struct version at;
-    int stage;                      /* 0 active, 1 frozen, 2 engine */
+    const struct table *table;      /* of `next`; NULL: the engine's stage */
     const struct table_entry *next; /* of a table stage */
     struct engine_iter *engine;
     struct engine_row row; /* of the engine stage */
@@ -29,12 +29,11 @@ static int fetch(struct history_iter *it, struct err *err)
 /* Moves to the next source that has a version. */
 static int next_stage(struct history_iter *it, struct err *err)
 {
-    while (!it->next && it->stage < 2) {
-        it->stage++;
-        if (it->stage == 1 && it->view->frozen)
-            it->next = table_find(it->view->frozen, buf_bytes(&it->key), it->at);
-        else if (it->stage == 2)
+    while (!it->next && it->table) {
+        it->table = it->table == it->view->active ? it->view->frozen : table_below(it->table);
+        if (!it->table)
             return fetch(it, err);
+        it->next = table_find(it->table, buf_bytes(&it->key), it->at);
     }
     return 0;
 }
@@ -61,7 +60,7 @@ static int history_next(struct store_iter *base, struct store_row *ret, struct e
         } else if (it->has_row) {
             out.rec.parent = it->row.rec.version;
         }
-    } else if (it->stage == 2 && it->has_row) {
+    } else if (!it->table && it->has_row) {
         if (it->returned_row) {
             int rc = fetch(it, err);
             if (rc < 0)
@@ -110,7 +109,8 @@ enum status store_history_from(struct store *s, struct bytes key, struct version
         st = e->ops->history(e, it->view->snap->snapshot, buf_bytes(&it->key), it->at, &it->engine,
                              err);
     if (st == ST_OK) {
-        it->next = table_find(it->view->active, buf_bytes(&it->key), it->at);
+        it->table = it->view->active;
+        it->next = table_find(it->table, buf_bytes(&it->key), it->at);
         int rc = next_stage(it, err);
         st = rc < 0 ? (enum status) - rc : ST_OK;
     }

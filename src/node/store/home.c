@@ -143,6 +143,10 @@ void store__folder_tidy(struct store *s)
         st = path_of(s, STORE_INCOMING, &path, &err);
     if (st == ST_OK)
         st = env_unlink(s->env, buf_cstr(&path), &err);
+    if (st == ST_OK || st == ST_NOT_FOUND) /* it has its name for a moment only (table_spill) */
+        st = store__path(s, STORE_SPILLED, &path, &err);
+    if (st == ST_OK)
+        st = env_unlink(s->env, buf_cstr(&path), &err);
     if (st != ST_OK && st != ST_NOT_FOUND)
         log_at(LOG_WARN, "store", "what a cut installation left behind stays for now",
                LOG_FSTR("dir", s->dir), LOG_FSTR("detail", err.detail));

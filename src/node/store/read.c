@@ -7,11 +7,11 @@
 static enum status find(struct view *v, struct bytes key, struct version at, bool cached,
                         struct record *ret, struct engine_pin *pin, struct err *err)
 {
-    if (PLANTED(FROZEN_BEFORE_ACTIVE) && v->frozen && table_get(v->frozen, key, at, ret))
+    if (PLANTED(FROZEN_BEFORE_ACTIVE) && view_frozen_get(v, key, at, ret))
         return ST_OK;
     if (table_count(v->active) != 0 && table_get(v->active, key, at, ret))
         return ST_OK;
-    if (v->frozen && table_get(v->frozen, key, at, ret))
+    if (v->frozen && view_frozen_get(v, key, at, ret))
         return ST_OK;
     struct engine *e = v->snap->engine;
     return e->ops->get(e, v->snap->snapshot, key, at, cached, ret, pin, err);

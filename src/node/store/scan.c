@@ -3,21 +3,22 @@
 #include "base/alloc.h"
 #include <inttypes.h>
 
-/* A scan merges up to three sorted sources: the active table, the frozen one, the engine. For one
+/* A scan merges sorted sources: the active table, the frozen ones from the newest, the engine. For one
  * key the first of them that knows it at `at` has the newest version. */
 
-enum { SOURCES = 3, ENGINE = 2 };
+enum { TABLES_MAX = STORE_TABLES_MAX, ENGINE = TABLES_MAX };
 
 struct scan_iter {
     struct store_iter base;
     struct store *s;
     struct view *view;
-    struct table_iter tables[2];
+    int n_tables;
+    struct table_iter tables[TABLES_MAX];
     struct engine_iter *engine;
     struct engine_row engine_row;
-    const struct table_entry *found[2];
-    bool has[SOURCES];
-    bool used[SOURCES]; /* stood on the key returned last: moves before the next */
+    const struct table_entry *found[TABLES_MAX];
+    bool has[TABLES_MAX + 1];
+    bool used[TABLES_MAX + 1]; /* stood on the key returned last: moves before the next */
     bool reverse;
     struct version at;
     bool with_expired;
@@ -44,8 +45,10 @@ static void settle_table(struct scan_iter *it, int i)
     it->has[i] = false;
 }
 
-static void start_table(struct scan_iter *it, int i, const struct table *t)
+static void start_table(struct scan_iter *it, const struct table *t)
 {
+    ASSERT(it->n_tables < TABLES_MAX);
+    int i = it->n_tables++;
     table_iter_init(&it->tables[i], t);
     if (!it->reverse)
         table_iter_seek(&it->tables[i], buf_bytes(&it->lower));
@@ -58,7 +61,7 @@ static void start_table(struct scan_iter *it, int i, const struct table *t)
 
 static int advance(struct scan_iter *it, struct err *err)
 {
-    for (int i = 0; i < ENGINE; i++)
+    for (int i = 0; i < it->n_tables; i++)
         if (it->used[i]) {
             it->reverse ? table_iter_prev(&it->tables[i]) : table_iter_next(&it->tables[i]);
             settle_table(it, i);
@@ -82,12 +85,15 @@ static struct bytes key_of(const struct scan_iter *it, int i)
 /* The source with the next key, marking all that stand on it; -1: none left. */
 static int pick(struct scan_iter *it)
 {
-    if (!it->has[0] && !it->has[1]) {
+    bool any = false;
+    for (int i = 0; i < it->n_tables; i++)
+        any |= it->has[i];
+    if (!any) {
         it->used[ENGINE] = it->has[ENGINE];
         return it->has[ENGINE] ? ENGINE : -1;
     }
     int best = -1;
-    for (int i = 0; i < SOURCES; i++) {
+    for (int i = 0; i <= ENGINE; i = i + 1 == it->n_tables ? ENGINE : i + 1) {
         if (!it->has[i])
             continue;
         int c = best < 0 ? -1 : bytes_cmp(key_of(it, i), key_of(it, best));
@@ -171,9 +177,9 @@ enum status store_scan(struct store *s, const struct store_scan *q, struct store
         st = store__check_horizon(s, q->in.lower, q->at, err);
     if (st == ST_OK) {
         it->used[ENGINE] = true;
-        start_table(it, 0, it->view->active);
-        if (it->view->frozen)
-            start_table(it, 1, it->view->frozen);
+        start_table(it, it->view->active);
+        for (const struct table *t = it->view->frozen; t; t = table_below(t))
+            start_table(it, t);
         int rc = advance(it, err);
         st = rc < 0 ? (enum status) - rc : ST_OK;
     }

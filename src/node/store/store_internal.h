@@ -36,11 +36,14 @@ struct snap {
     struct engine_snapshot *snapshot;
 };
 enum { VIEW_STRIPES = 8 };
+#define STORE_SPILLED "spilled" /* the file of a spilled table, as long as it has a name */
+enum { STORE_SPILLS_MAX = 12, STORE_TABLES_MAX = STORE_SPILLS_MAX + 2 }; /* of one view */
 struct view {
     _Atomic uint32_t
         refs; /* one for each stripe that is in use or installed, and for each holder */
     struct table *active;
-    struct table *frozen; /* NULL: none */
+    struct table *frozen; /* and those below it; NULL: none */
+    bool resting; /* all of `frozen` is spilled, and not being drained: one more may be frozen */
     struct snap *snap;
     /* Reads of the present are of this moment at least: what the state that was installed last knows
      * of earlier ones may have been vacuumed where it comes from. */
@@ -264,6 +267,16 @@ enum status snap_new(struct home *h, struct snap **ret, struct err *err) WARN_UN
 enum status store__snap_new(struct store *s, struct snap **ret, struct err *err) WARN_UNUSED;
 /* A view of these parts (one more reference to each), not yet seen by anyone. NULL: no memory. */
 struct view *view_new(struct table *active, struct table *frozen, struct snap *snap);
+/* A frozen table that must go before another one can be frozen. */
+static inline bool view_frozen(const struct view *v)
+{
+    return v->frozen && !v->resting;
+}
+/* Of its tables together. */
+size_t view_bytes(const struct view *v);
+uint64_t view_versions(const struct view *v);
+uint64_t view_keys(const struct view *v); /* the same key in two tables counts twice */
+bool view_frozen_get(const struct view *v, struct bytes key, struct version at, struct record *ret);
 /* Readers get this one from now on; takes over the reference. */
 void store__install_view(struct store *s, struct view *v);
 
@@ -349,7 +362,10 @@ enum status store__make_room(struct store *s,
 /* The same for who drives and must not wait for a drain: the table may grow to twice its size. */
 void store__make_room_beside(struct store *s);
 bool store__has_room(struct store *s); /* for more than what is in the log */
-enum status store__drain(struct store *s, struct err *err) WARN_UNUSED; /* checkpoint_lock held */
+/* checkpoint_lock held. `all`: what rests, too. */
+enum status store__drain(struct store *s, bool all, struct err *err) WARN_UNUSED;
+/* checkpoint_lock held. Whether the frozen table was spilled instead of being to be drained. */
+bool store__spill(struct store *s, struct table *frozen);
 /* Drains all that was applied before the call. */
 enum status store__drain_all(struct store *s, struct err *err) WARN_UNUSED;
 void store__poke(struct store *s);

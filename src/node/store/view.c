@@ -62,6 +62,39 @@ void view_unref(struct view *v)
     mem_free(v);
 }
 
+size_t view_bytes(const struct view *v)
+{
+    size_t n = table_bytes(v->active);
+    for (const struct table *t = v->frozen; t; t = table_below(t))
+        n += table_bytes(t);
+    return n;
+}
+
+uint64_t view_versions(const struct view *v)
+{
+    uint64_t n = table_count(v->active);
+    for (const struct table *t = v->frozen; t; t = table_below(t))
+        n += table_count(t);
+    return n;
+}
+
+uint64_t view_keys(const struct view *v)
+{
+    uint64_t n = table_keys(v->active);
+    for (const struct table *t = v->frozen; t; t = table_below(t))
+        n += table_keys(t);
+    return n;
+}
+
+bool view_frozen_get(const struct view *v, struct bytes key, struct version at, struct record *ret)
+{
+    for (const struct table *t = v->frozen; t; t = table_below(t)) {
+        if (table_get(t, key, at, ret))
+            return true;
+    }
+    return false;
+}
+
 static unsigned my_stripe(void)
 {
     static _Atomic unsigned next;

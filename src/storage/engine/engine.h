@@ -32,6 +32,10 @@ struct engine_mark {
     struct version version; /* the newest version in it */
 };
 
+/* When a drain brings one key for so many live rows, several of its keys lie in each block that is read
+ * for them; when it brings fewer, a block is read for nearly each. */
+enum { ENGINE_DENSE = 8 };
+
 struct engine_options {
     size_t cache_bytes; /* block cache; 0 = 32 MiB */
     int max_open_files; /* 0 = 256 */
@@ -118,7 +122,7 @@ struct engine_ops {
     /* What is durable for the range; all zero when nothing is. */
     enum status (*persisted)(struct engine *e, uint64_t range, struct engine_mark *ret,
                              struct err *err);
-    /* Takes a frozen table of the range. Durable when it answers OK, with `mark`. DISK_FULL:
+    /* Takes a frozen table of the range, and those below it. Durable when it answers OK, with `mark`. DISK_FULL:
      * nothing of it can be seen, call again later. Rows it writes: see the head of this file. */
     enum status (*drain)(struct engine *e, uint64_t range, const struct table *t,
                          const struct engine_mark *mark, struct err *err);
@@ -173,8 +177,14 @@ struct engine_ops {
     /* Merges files in the background's stead, all of it; for maintenance and measurements. */
     enum status (*compact)(struct engine *e, struct err *err);
 };
+/* Of the keys that a drain brought, how many had a live row. */
+struct engine_drained {
+    uint64_t keys, found;
+};
 struct engine {
     const struct engine_ops *ops;
+    /* Of the last drain that wrote; for who drains. Zero: there was none, or nobody counts. */
+    struct engine_drained drained;
     /* Set by open: `persisted` tells what can be read, which a power cut may take back, for the disk was too
      * full to make it durable. The log is not let go for its sake before a drain has answered OK. */
     bool unsure;

@@ -1,19 +1,50 @@
-/* engine_drain.c - which rows a frozen table becomes.
+/* engine_drain.c - which rows a frozen table, and those below it, become.
  *
  * For each key in order, with what is live now (or, when nothing is, the tombstone in past):
- *   past  every superseded version of the table, the superseded live row, and a tombstone when the
- * newest is a delete live  the newest version, or the row's removal when  every version of the
- * table, sorted by (version, key) at the end A version's parent is the next older one of its key;
- * the oldest one's in the table is what the engine had. */
+ *   past  every superseded version of the tables, the superseded live row, and a tombstone when the
+ *         newest is a delete
+ *   live  the newest version, or the row's removal
+ *   when  every version of the tables, sorted by (version, key) at the end
+ * A version's parent is the next older one of its key; the oldest one's in the tables is what the
+ * engine had. */
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "storage/engine/engine_write.h"
 
-/* One when row in waiting: 48 bytes a version. */
+enum {
+    /* Keys of several tables are listed, and looked up, so many at a time; those of a single one, all
+     * of it in memory, at once. */
+    PART_KEYS = 16 << 10,
+};
+
+/* One when row in waiting; its kind and key are the entry's. */
 struct pending {
-    struct version version, parent;
+    uint64_t hlc, parent_hlc;
+    uint32_t origin, parent_origin;
     const struct table_entry *entry;
-    uint8_t kind;
+};
+
+/* Of a version of a spilled table, which tells the rest itself. */
+struct parent {
+    uint64_t hlc;
+    uint32_t origin;
+} __attribute__((packed));
+static const struct parent NOT_NEW = {UINT64_MAX, UINT32_MAX};
+
+/* A table of those that are drained together. Their versions lie apart, so its when rows do too. */
+struct layer {
+    const struct table *table;
+    struct table_iter it;
+    struct pending *pending;
+    size_t n_pending;
+    struct parent *parents; /* instead, of a spilled table: by rank */
+};
+
+/* The newest version of a key in one table. */
+struct head {
+    const struct table_entry *entry;
+    uint32_t layer;
+    bool last; /* no older table has the key */
 };
 
 struct drain {
@@ -22,13 +53,14 @@ struct drain {
     uint64_t range;
     struct version done;        /* versions at or below were drained before */
     struct engine_cursor *past; /* opened when first needed */
-    struct bytes *keys;         /* all that have an entry, in order */
-    const struct table_entry **newest;
-    size_t n_keys;
-    struct engine_lookup *lookup;
-    struct pending *pending;
-    size_t n_pending, cap_pending;
-    bool deletes; /* this table had one */
+    struct layer *layers;       /* the newest first */
+    size_t n_layers;
+    struct bytes *keys;        /* of this part, in order */
+    struct head *heads;        /* their newest versions, key by key, each key's newest first */
+    const struct head **first; /* of each key */
+    size_t n_keys, n_heads, cap_keys, cap_heads;
+    uint64_t found, listed; /* keys that were live, and all */
+    bool deletes;           /* these tables had one */
     struct engine_counts counts;
     struct buf key, value, prefix, scratch;
 };
@@ -84,6 +116,7 @@ static enum status put_live(struct drain *d, struct bytes key, const struct reco
     return d->sink->ops->put(d->sink, ENGINE_LIVE, key, buf_bytes(&d->value), err);
 }
 
+/* A version that is not in the engine yet; false: it and all older ones of its key are. */
 static bool is_new(const struct drain *d, const struct table_entry *e, struct record *ret)
 {
     if (!e)
@@ -92,27 +125,51 @@ static bool is_new(const struct drain *d, const struct table_entry *e, struct re
     return version_cmp(ret->version, d->done) > 0;
 }
 
-static enum status drain_key(struct drain *d, struct bytes key, const struct table_entry *newest,
+/* The next older version of the key, in this table or an older one. */
+static const struct table_entry *step_down(const struct table_entry *e, const struct head **at)
+{
+    const struct table_entry *older = table_entry_older(e);
+    if (!older && !(*at)->last)
+        older = (++*at)->entry;
+    return older;
+}
+
+static void note_when(struct drain *d, struct layer *l, const struct table_entry *e,
+                      const struct record *rec)
+{
+    d->deletes |= rec->kind == RECORD_DELETE;
+    if (l->parents) {
+        l->parents[table_entry_rank(e)] = (struct parent){rec->parent.hlc, rec->parent.origin};
+        return;
+    }
+    ASSERT(l->n_pending < table_count(l->table));
+    l->pending[l->n_pending++] = (struct pending){.hlc = rec->version.hlc,
+                                                  .origin = rec->version.origin,
+                                                  .parent_hlc = rec->parent.hlc,
+                                                  .parent_origin = rec->parent.origin,
+                                                  .entry = e};
+}
+
+static enum status drain_key(struct drain *d, struct bytes key, const struct head *at,
                              struct bytes live, struct err *err)
 {
     struct record rec, older = {0}, current;
-    if (!is_new(d, newest, &rec))
+    if (!is_new(d, at->entry, &rec))
         return ST_OK; /* all of it was drained before */
     enum status st = current_version(d, key, live, &current, err);
     if (st != ST_OK)
         return st;
     bool first = true, prefix = false;
-    for (const struct table_entry *e = newest, *next; e; e = next, first = false, rec = older) {
-        next = table_entry_older(e);
+    for (const struct table_entry *e = at->entry, *next; e; e = next, first = false, rec = older) {
+        struct layer *layer = &d->layers[at->layer];
+        next = step_down(e, &at);
         if (!is_new(d, next, &older))
             next = NULL;
         rec.parent = next ? older.version : current.version;
         if (version_cmp(rec.parent, rec.version) >= 0)
             return err_set(err, ST_INVALID_ARGUMENT,
                            "a version in the table is not above its key's newest here");
-        ASSERT(d->n_pending < d->cap_pending);
-        d->pending[d->n_pending++] = (struct pending){rec.version, rec.parent, e, rec.kind};
-        d->deletes |= rec.kind == RECORD_DELETE;
+        note_when(d, layer, e, &rec);
         if (first && rec.kind == RECORD_PUT) {
             st = put_live(d, key, &rec, err);
             d->counts.rows[ENGINE_LIVE] += !live.data;
@@ -132,45 +189,109 @@ static enum status drain_key(struct drain *d, struct bytes key, const struct tab
     }
     if (!live.data)
         return ST_OK;
+    d->found++;
     if (!prefix && engine_past_prefix(&d->prefix, key) != ST_OK)
         return no_memory(err);
     return put_past(d, &current, err);
 }
 
-/* All keys first: while rows of the first are written, those of the next are being looked up. */
-static enum status list_keys(struct drain *d, const struct table *t, struct err *err)
+static enum status rotten(struct err *err)
 {
-    uint64_t cap = table_keys(t);
-    struct table_iter it;
-    d->keys = mem_alloc(cap * sizeof(*d->keys));
-    d->newest = mem_alloc(cap * sizeof(const struct table_entry *));
-    if (!d->keys || !d->newest)
-        return no_memory(err);
-    table_iter_init(&it, t);
-    for (bool more = table_iter_first(&it); more; more = table_iter_next(&it)) {
-        struct bytes key = table_iter_key(&it);
-        const struct table_entry *newest = table_iter_find(&it, VERSION_MAX);
-        if (engine_key_reserved(key))
-            return err_set(err, ST_INVALID_ARGUMENT,
-                           "key starts with ff ff ff ff, which is reserved");
-        if (!newest)
-            continue;
-        ASSERT(d->n_keys < cap);
-        d->keys[d->n_keys] = key;
-        d->newest[d->n_keys++] = newest;
+    return err_set(err, ST_CORRUPT,
+                   "a table that was spilled to the disk came back changed; the log "
+                   "has its versions, so opening the folder anew mends it");
+}
+
+/* The next key of all layers; *ret_any false: there is none. Adds its heads and moves on. */
+static enum status next_key(struct drain *d, bool *ret_any, struct err *err)
+{
+    struct bytes key = BYTES_EMPTY;
+    size_t best = d->n_layers;
+    for (size_t i = 0; i < d->n_layers; i++) {
+        struct table_iter *it = &d->layers[i].it;
+        if (table_iter_valid(it) &&
+            (best == d->n_layers || bytes_cmp(table_iter_key(it), key) < 0)) {
+            best = i;
+            key = table_iter_key(it);
+        }
     }
+    *ret_any = best < d->n_layers;
+    if (!*ret_any)
+        return ST_OK;
+    if (engine_key_reserved(key))
+        return err_set(err, ST_INVALID_ARGUMENT, "key starts with ff ff ff ff, which is reserved");
+    size_t first = d->n_heads;
+    for (size_t i = best; i < d->n_layers; i++) {
+        struct table_iter *it = &d->layers[i].it;
+        if (!table_iter_valid(it) || (i != best && !bytes_eq(table_iter_key(it), key)))
+            continue;
+        const struct table_entry *newest = table_iter_find(it, VERSION_MAX);
+        ASSERT(d->n_heads < d->cap_heads);
+        if (newest)
+            d->heads[d->n_heads++] = (struct head){newest, (uint32_t)i, false};
+        if (table_iter_next(it) && !table_iter_sound(it))
+            return rotten(err);
+    }
+    if (d->n_heads == first)
+        return ST_OK;
+    d->heads[d->n_heads - 1].last = true;
+    d->keys[d->n_keys] = key;
+    d->first[d->n_keys++] = &d->heads[first];
     return ST_OK;
+}
+
+/* Keys first: while rows of the first are written, those of the next are being looked up. */
+static enum status list_keys(struct drain *d, struct err *err)
+{
+    bool any = true;
+    enum status st = ST_OK;
+    d->n_keys = d->n_heads = 0;
+    while (st == ST_OK && any && d->n_keys < d->cap_keys &&
+           d->cap_heads - d->n_heads >= d->n_layers)
+        st = next_key(d, &any, err);
+    d->listed += d->n_keys;
+    return st;
+}
+
+static enum status drain_part(struct drain *d, uint64_t all, struct err *err)
+{
+    struct bytes live[ENGINE_LOOKUP_MAX];
+    struct engine_lookup *lookup = NULL;
+    enum status st = d->view->ops->lookup(d->view, d->keys, d->n_keys, all, &lookup, err);
+    for (size_t done = 0, got = 0; st == ST_OK && done < d->n_keys; done += got) {
+        st = lookup->ops->rows(lookup, live, &got, err);
+        for (size_t i = 0; st == ST_OK && i < got; i++)
+            st = drain_key(d, d->keys[done + i], d->first[done + i], live[i], err);
+    }
+    if (lookup)
+        lookup->ops->close(lookup);
+    return st;
 }
 
 static enum status drain_keys(struct drain *d, struct err *err)
 {
-    struct bytes live[ENGINE_LOOKUP_MAX];
+    uint64_t all = 0;
     enum status st = ST_OK;
-    for (size_t done = 0, got = 0; st == ST_OK && done < d->n_keys; done += got) {
-        st = d->lookup->ops->rows(d->lookup, live, &got, err);
-        for (size_t i = 0; st == ST_OK && i < got; i++)
-            st = drain_key(d, d->keys[done + i], d->newest[done + i], live[i], err);
+    for (size_t i = 0; i < d->n_layers; i++)
+        all += table_keys(d->layers[i].table);
+    d->cap_keys = d->n_layers == 1 || all < PART_KEYS ? all : PART_KEYS;
+    d->cap_heads = d->cap_keys + d->n_layers;
+    d->keys = mem_alloc((d->cap_keys + 1) * sizeof(*d->keys));
+    d->first = mem_alloc((d->cap_keys + 1) * sizeof(const struct head *));
+    d->heads = mem_alloc(d->cap_heads * sizeof(*d->heads));
+    if (!d->keys || !d->first || !d->heads)
+        return no_memory(err);
+    for (size_t i = 0; i < d->n_layers; i++) {
+        struct table_iter *it = &d->layers[i].it;
+        table_iter_init(it, d->layers[i].table);
+        if (table_iter_first(it) && !table_iter_sound(it))
+            return rotten(err);
     }
+    do {
+        st = list_keys(d, err);
+        if (st == ST_OK && d->n_keys)
+            st = drain_part(d, all, err);
+    } while (st == ST_OK && d->n_keys);
     return st;
 }
 
@@ -216,40 +337,110 @@ static struct place *sort_places(struct place *from, struct place *to, size_t n,
     return from;
 }
 
-static enum status put_when(struct drain *d, const struct pending *p, struct err *err)
+static enum status put_when(struct drain *d, struct version version, struct bytes key, uint8_t kind,
+                            struct version parent, struct err *err)
 {
-    if (engine_when_key(&d->key, d->range, p->version, table_entry_key(p->entry)) != ST_OK ||
-        engine_when_value(&d->value, p->kind, p->version, p->parent) != ST_OK)
+    d->counts.rows[ENGINE_WHEN]++;
+    if (engine_when_key(&d->key, d->range, version, key) != ST_OK ||
+        engine_when_value(&d->value, kind, version, parent) != ST_OK)
         return no_memory(err);
     return d->sink->ops->put(d->sink, ENGINE_WHEN, buf_bytes(&d->key), buf_bytes(&d->value), err);
 }
 
 /* Pending rows are in key order, so sorting them stably by version is sorting by (version, key). */
-static enum status drain_when(struct drain *d, struct err *err)
+static enum status layer_when(struct drain *d, const struct layer *l, struct err *err)
 {
-    size_t n = d->n_pending;
+    size_t n = l->n_pending;
     ASSERT(n <= UINT32_MAX);
-    d->counts.rows[ENGINE_WHEN] += n;
     if (n == 0)
         return ST_OK;
     struct place *places = mem_alloc(2 * n * sizeof(*places));
     if (!places)
         return no_memory(err);
     for (size_t i = 0; i < n; i++)
-        places[i] =
-            (struct place){d->pending[i].version.hlc, d->pending[i].version.origin, (uint32_t)i};
+        places[i] = (struct place){l->pending[i].hlc, l->pending[i].origin, (uint32_t)i};
     struct place *order = sort_places(places, places + n, n, false);
     order = sort_places(order, order == places ? places + n : places, n, true);
     enum status st = ST_OK;
     for (size_t i = 0; st == ST_OK && i < n; i++) {
         if (i + 2 * AHEAD < n)
-            __builtin_prefetch(&d->pending[order[i + 2 * AHEAD].index]);
+            __builtin_prefetch(&l->pending[order[i + 2 * AHEAD].index]);
         if (i + AHEAD < n)
-            __builtin_prefetch(d->pending[order[i + AHEAD].index].entry);
-        st = put_when(d, &d->pending[order[i].index], err);
+            __builtin_prefetch(l->pending[order[i + AHEAD].index].entry);
+        const struct pending *p = &l->pending[order[i].index];
+        struct record rec;
+        table_entry_record(p->entry, &rec);
+        st = put_when(d, rec.version, table_entry_key(p->entry), rec.kind,
+                      (struct version){p->parent_hlc, p->parent_origin}, err);
     }
     mem_free(places);
     return st;
+}
+
+static enum status spilled_when(struct drain *d, const struct layer *l, struct err *err)
+{
+    struct table_briefs briefs;
+    struct table_brief b;
+    enum status st = ST_OK;
+    int more;
+    table_briefs_init(&briefs, l->table);
+    for (size_t i = 0; st == ST_OK && (more = table_briefs_next(&briefs, &b)) != 0; i++) {
+        if (more < 0)
+            return rotten(err);
+        const struct parent p = l->parents[i];
+        if (p.hlc != NOT_NEW.hlc || p.origin != NOT_NEW.origin)
+            st = put_when(d, b.version, b.key, b.kind, (struct version){p.hlc, p.origin}, err);
+    }
+    return st;
+}
+
+static enum status drain_when(struct drain *d, struct err *err)
+{
+    enum status st = ST_OK;
+    for (size_t i = d->n_layers; st == ST_OK && i-- > 0;)
+        st = d->layers[i].parents ? spilled_when(d, &d->layers[i], err)
+                                  : layer_when(d, &d->layers[i], err);
+    return st;
+}
+
+static enum status make_layers(struct drain *d, const struct table *t, struct err *err)
+{
+    for (const struct table *at = t; at; at = table_below(at))
+        d->n_layers++;
+    d->layers = mem_zalloc(d->n_layers * sizeof(*d->layers));
+    if (!d->layers)
+        return no_memory(err);
+    for (size_t i = 0; i < d->n_layers; i++, t = table_below(t)) {
+        struct layer *l = &d->layers[i];
+        size_t n = (size_t)table_count(t) + 1;
+        l->table = t;
+        if (table_spilled(t))
+            l->parents = mem_alloc(n * sizeof(*l->parents));
+        else
+            l->pending = mem_alloc(n * sizeof(*l->pending));
+        if (!l->parents && !l->pending)
+            return no_memory(err);
+        for (size_t j = 0; l->parents && j < n; j++)
+            l->parents[j] = NOT_NEW;
+    }
+    return ST_OK;
+}
+
+static void drain_deinit(struct drain *d)
+{
+    engine_cursor_close(d->past);
+    for (size_t i = 0; d->layers && i < d->n_layers; i++) {
+        mem_free(d->layers[i].pending);
+        mem_free(d->layers[i].parents);
+    }
+    mem_free(d->layers);
+    mem_free(d->keys);
+    mem_free(d->first);
+    mem_free(d->heads);
+    buf_deinit(&d->key);
+    buf_deinit(&d->value);
+    buf_deinit(&d->prefix);
+    buf_deinit(&d->scratch);
 }
 
 struct engine_counts engine_counts_before(const struct engine_mark_row *before)
@@ -283,7 +474,7 @@ enum status engine_sink_mark(struct engine_sink *sink, uint64_t range,
 
 enum status engine_drain_rows(struct engine_view *v, uint64_t range, const struct table *t,
                               const struct engine_mark *mark, struct engine_sink *sink,
-                              struct err *err)
+                              struct engine_drained *ret, struct err *err)
 {
     const struct engine_mark_row *before = engine_view_mark(v, range);
     if (before && before->mark.index >= mark->index)
@@ -296,15 +487,7 @@ enum status engine_drain_rows(struct engine_view *v, uint64_t range, const struc
         .view = v, .sink = sink, .range = range, .counts = engine_counts_before(before)};
     if (before)
         d.done = before->mark.version;
-    enum status st = ST_OK;
-    d.cap_pending = table_count(t);
-    d.pending = mem_alloc(d.cap_pending * sizeof(*d.pending));
-    if (!d.pending)
-        st = no_memory(err);
-    if (st == ST_OK)
-        st = list_keys(&d, t, err);
-    if (st == ST_OK)
-        st = v->ops->lookup(v, d.keys, d.n_keys, &d.lookup, err);
+    enum status st = make_layers(&d, t, err);
     if (st == ST_OK)
         st = drain_keys(&d, err);
     if (st == ST_OK)
@@ -315,15 +498,10 @@ enum status engine_drain_rows(struct engine_view *v, uint64_t range, const struc
             flags |= ENGINE_MARK_DELETES;
         st = engine_sink_mark(sink, range, mark, flags, &d.counts, err);
     }
-    if (d.lookup)
-        d.lookup->ops->close(d.lookup);
-    engine_cursor_close(d.past);
-    mem_free(d.keys);
-    mem_free(d.newest);
-    mem_free(d.pending);
-    buf_deinit(&d.key);
-    buf_deinit(&d.value);
-    buf_deinit(&d.prefix);
-    buf_deinit(&d.scratch);
-    return st == ST_OK ? sink->ops->commit(sink, err) : st;
+    drain_deinit(&d);
+    if (st == ST_OK)
+        st = sink->ops->commit(sink, err);
+    if (st == ST_OK && ret)
+        *ret = (struct engine_drained){d.listed, d.found};
+    return st;
 }

@@ -80,8 +80,8 @@ struct engine_view_ops {
                        unsigned flags, struct bytes *ret, struct engine_pin *ret_pin,
                        struct err *err);
     /* Ascending keys, which stay where they are until the lookup is closed: it may be ahead of what
-     * it was asked for. */
-    enum status (*lookup)(struct engine_view *v, const struct bytes *keys, size_t n,
+     * it was asked for. They are a part of `all` that will be asked for in turn, n at least. */
+    enum status (*lookup)(struct engine_view *v, const struct bytes *keys, size_t n, uint64_t all,
                           struct engine_lookup **ret, struct err *err);
 };
 

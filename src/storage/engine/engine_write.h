@@ -34,12 +34,13 @@ enum status engine_sink_mark(struct engine_sink *sink, uint64_t range,
                              const struct engine_counts *counts, struct err *err) WARN_UNUSED;
 /* What a range counted before this change; all zero, and known, of one without a mark. */
 struct engine_counts engine_counts_before(const struct engine_mark_row *before);
-/* Current live + the table's versions -> rows, the mark last; commits. Versions at or below the
- * range's persisted mark are skipped; nothing at all is written when `mark` is not above it.
- * INVALID_ARGUMENT: a reserved key. */
+/* Current live + the versions of the table and of those below it -> rows, the mark last; commits.
+ * Versions at or below the range's persisted mark are skipped; nothing at all is written when `mark`
+ * is not above it, and *ret is left alone then (it may be NULL).
+ * INVALID_ARGUMENT: a reserved key. CORRUPT: a spilled table came back changed. */
 enum status engine_drain_rows(struct engine_view *v, uint64_t range, const struct table *t,
                               const struct engine_mark *mark, struct engine_sink *sink,
-                              struct err *err) WARN_UNUSED;
+                              struct engine_drained *ret, struct err *err) WARN_UNUSED;
 /* As in engine_ops; commits in batches. *ret is set on CANCELLED too. */
 enum status engine_vacuum_rows(struct engine_view *v, uint64_t range, const struct engine_vacuum *q,
                                struct engine_sink *sink, struct engine_vacuum_result *ret,

@@ -12,14 +12,13 @@ static size_t round8(size_t n)
     return (n + 7) & ~(size_t)7;
 }
 
-static size_t node_bytes(unsigned height, size_t key_len)
+size_t table__node_bytes(unsigned height, size_t key_len)
 {
     size_t key = key_len < KEY_INLINE ? KEY_INLINE : round8(key_len);
     return height * sizeof(struct table_key *) + sizeof(struct table_key) + key;
 }
 
-/* `mem` has node_bytes(height, key.len). */
-static struct table_key *make_node(uint8_t *mem, unsigned height, struct bytes key, uint32_t hash)
+struct table_key *table__make_node(uint8_t *mem, unsigned height, struct bytes key, uint32_t hash)
 {
     struct table_key *n = (struct table_key *)(void *)(mem + height * sizeof(struct table_key *));
     for (unsigned i = 0; i < height; i++)
@@ -46,15 +45,15 @@ struct table *table_new_on(struct table_pages *pages)
     struct table *t = mem_zalloc(sizeof(*t));
     if (!t)
         return NULL;
-    size_t head = node_bytes(TABLE_MAX_HEIGHT, 0);
+    size_t head = table__node_bytes(TABLE_MAX_HEIGHT, 0);
     table__mem_init(&t->mem, pages);
-    if (!table__mem_reserve(&t->mem, head) || !table__index_init(&t->index, pages)) {
+    if (!table__mem_reserve(&t->mem, head) || !table__index_init(&t->index, pages, 0)) {
         table__mem_deinit(&t->mem);
         mem_free(t);
         return NULL;
     }
     t->pages = table_pages_ref(pages);
-    t->head = make_node(table__mem_take(&t->mem, head), TABLE_MAX_HEIGHT, BYTES_EMPTY, 0);
+    t->head = table__make_node(table__mem_take(&t->mem, head), TABLE_MAX_HEIGHT, BYTES_EMPTY, 0);
     for (unsigned i = 0; i < TABLE_MAX_HEIGHT; i++)
         t->finger.prev[i] = t->head;
     t->rng = 0x9e3779b97f4a7c15u;
@@ -78,10 +77,24 @@ void table_unref(struct table *t)
         return;
     for (struct table_blob *b = t->blobs; b; b = b->next)
         blob_unref(b->blob);
+    struct table *below = t->below;
     table__mem_deinit(&t->mem);
     table__mem_deinit(&t->index.mem);
+    table__spill_free(t->spill);
     table_pages_unref(t->pages);
     mem_free(t);
+    table_unref(below);
+}
+
+void table_put_on(struct table *t, struct table *below)
+{
+    ASSERT(!t->below);
+    t->below = below ? table_ref(below) : NULL;
+}
+
+struct table *table_below(const struct table *t)
+{
+    return t->below;
 }
 
 size_t table_bytes(const struct table *t)
@@ -172,14 +185,13 @@ static bool keep_by_ref(const struct record *rec, const struct blob *owner)
     return owner && rec->value.len > RECORD_BY_REF;
 }
 
-static size_t entry_bytes(const struct record *rec, const struct blob *owner)
+size_t table__entry_bytes(const struct record *rec, const struct blob *owner)
 {
     size_t value = keep_by_ref(rec, owner) ? sizeof(const uint8_t *) : rec->value.len;
     return round8(sizeof(struct table_entry) + rec->writer.len + value);
 }
 
-/* `mem` has entry_bytes(rec, owner). */
-static struct table_entry *make_entry(uint8_t *mem, const struct record *rec,
+struct table_entry *table__make_entry(uint8_t *mem, const struct record *rec,
                                       const struct blob *owner)
 {
     struct table_entry *e = (struct table_entry *)(void *)mem;
@@ -229,11 +241,11 @@ static void put_one(struct table *t, const struct table_item *item, uint32_t has
         n = move_finger(t, &p, batch);
     bool fresh = !n;
     unsigned height = fresh ? random_height(t) : 0;
-    size_t node = fresh ? node_bytes(height, item->key.len) : 0;
-    uint8_t *mem = table__mem_take(&t->mem, node + entry_bytes(rec, owner));
+    size_t node = fresh ? table__node_bytes(height, item->key.len) : 0;
+    uint8_t *mem = table__mem_take(&t->mem, node + table__entry_bytes(rec, owner));
     if (fresh)
-        n = make_node(mem, height, item->key, hash);
-    struct table_entry *e = make_entry(mem + node, rec, owner);
+        n = table__make_node(mem, height, item->key, hash);
+    struct table_entry *e = table__make_entry(mem + node, rec, owner);
     struct table_entry *older = atomic_load_explicit(&n->newest, memory_order_relaxed);
     ASSERT(!older || version_cmp(rec->version, table__version(older)) > 0);
     e->key = n;
@@ -314,7 +326,8 @@ enum status table_put_many(struct table *t, const struct table_item *items, size
     size_t need = sizeof(struct table_blob) + table__order_need(&t->order, n);
     bool refs = false;
     for (size_t i = 0; i < n; i++) {
-        need += entry_bytes(&items[i].rec, owner) + node_bytes(TABLE_MAX_HEIGHT, items[i].key.len);
+        need += table__entry_bytes(&items[i].rec, owner) +
+                table__node_bytes(TABLE_MAX_HEIGHT, items[i].key.len);
         refs = refs || keep_by_ref(&items[i].rec, owner);
     }
     if (n == 0)
@@ -347,7 +360,7 @@ enum status table_reserve(struct table *t, size_t n, size_t bytes)
     /* Bounds: each version rounded to 8 bytes with a pointer and a blob's note, each key a node of
      * full height. */
     size_t each = sizeof(struct table_entry) + sizeof(const uint8_t *) + sizeof(struct table_blob) +
-                  16 + node_bytes(TABLE_MAX_HEIGHT, 0) + KEY_INLINE;
+                  16 + table__node_bytes(TABLE_MAX_HEIGHT, 0) + KEY_INLINE;
     size_t need = n * each + bytes + table__order_need(&t->order, n);
     return table__mem_reserve(&t->mem, need) && table__index_reserve(&t->index, n) ? ST_OK
                                                                                    : ST_NO_MEMORY;

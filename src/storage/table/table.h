@@ -20,11 +20,13 @@
 #define VARVE_STORAGE_TABLE_TABLE_H
 
 #include "base/blob.h"
+#include "base/env/env.h"
 #include "storage/record.h"
 
 struct table;
 struct table_key;   /* a key's node */
 struct table_entry; /* one version */
+struct table_iter;
 
 struct table *table_new(void); /* NULL: no memory; one reference */
 
@@ -40,6 +42,40 @@ size_t table_pages_bytes(const struct table_pages *p); /* kept now */
 struct table *table_new_on(struct table_pages *p);     /* the table holds a reference; takes NULL */
 struct table *table_ref(struct table *t);
 void table_unref(struct table *t); /* takes NULL */
+
+/* Tables upon one another, the newest on top, each wholly older than the one upon it: `t` takes a
+ * reference to the one below (NULL: none). Once, before readers are shown that there is one below. */
+void table_put_on(struct table *t, struct table *below);
+struct table *table_below(const struct table *t); /* NULL: none */
+
+/* A copy of a table that takes no more puts, packed in key order in a file, which the system reads and
+ * drops as it needs the memory; what stays in memory is the index, some 17 bytes a key. The file is
+ * made at `path`, loses its name at once and goes with the table. Where the world has no such memory,
+ * or without a path, the copy lies in memory whole. The new table has none below it.
+ * Errors: DISK_FULL, IO_ERROR, NO_MEMORY and others of env; nothing is left then. */
+enum status table_spill(const struct table *t, struct env *env, const char *path,
+                        struct table **ret, struct err *err) WARN_UNUSED;
+/* Whether all of a spilled table up to and with what the iterator stands on is still as it was
+ * written, by its checksums, each piece read once. For one iterator that goes upwards from its first
+ * key. Always true of other tables. */
+bool table_iter_sound(struct table_iter *it);
+/* Versions of a spilled table in the order of (version, key), which is its put order too, without a look
+ * at where they lie: a walk along a list of its own. */
+struct table_brief {
+    struct version version;
+    struct bytes key; /* borrowed until the next step */
+    uint8_t kind;
+};
+struct table_briefs {
+    const struct table *t;
+    size_t at, piece;
+};
+bool table_spilled(const struct table *t);
+void table_briefs_init(struct table_briefs *b, const struct table *t);
+/* 1: the next one; 0: the end; -1: it is not as it was written. */
+int table_briefs_next(struct table_briefs *b, struct table_brief *ret);
+/* Which one of them this version of a spilled table is. */
+uint32_t table_entry_rank(const struct table_entry *e);
 
 /* Adds a version. Key, writer and value are copied, but a value above RECORD_BY_REF bytes with a
  * non-NULL `owner` is kept by reference: it must lie inside owner->data. `rec->parent` is ignored:
@@ -74,6 +110,7 @@ bool table_get(const struct table *t, struct bytes key, struct version at, struc
 struct table_iter {
     const struct table *t;
     const struct table_key *node;
+    size_t sound; /* pieces of a spilled table that table_iter_sound has read */
 };
 void table_iter_init(struct table_iter *it, const struct table *t);
 bool table_iter_seek(struct table_iter *it, struct bytes key);        /* first key >= `key` */

@@ -66,14 +66,20 @@ static struct table_segment *new_segment(struct table_index *x, uint32_t depth)
     return s;
 }
 
-bool table__index_init(struct table_index *x, struct table_pages *pages)
+/* Segments of a table whose keys are all known are three quarters full at most. */
+bool table__index_init(struct table_index *x, struct table_pages *pages, size_t n)
 {
+    uint32_t depth = 0;
+    while (depth < DEPTH_MAX && n >> depth > SEGMENT_FULL * 3 / 4)
+        depth++;
+    size_t segments = (size_t)1 << depth;
     table__mem_init(&x->mem, pages);
-    if (!table__mem_reserve(&x->mem, sizeof(struct table_segment) + dir_bytes(0)))
+    if (!table__mem_reserve(&x->mem, segments * sizeof(struct table_segment) + dir_bytes(depth)))
         return false;
-    struct table_dir *d = table__mem_take(&x->mem, dir_bytes(0));
-    d->depth = 0;
-    atomic_init(&d->segment[0], new_segment(x, 0));
+    struct table_dir *d = table__mem_take(&x->mem, dir_bytes(depth));
+    d->depth = depth;
+    for (size_t i = 0; i < segments; i++)
+        atomic_init(&d->segment[i], new_segment(x, depth));
     atomic_init(&x->dir, d);
     atomic_init(&x->complete, true);
     return true;
@@ -99,7 +105,7 @@ static struct table_key *node_of(uint64_t word)
     return (struct table_key *)(uintptr_t)(word & 0xffffffffffffu);
 }
 
-static void add(struct table_segment *s, uint32_t hash, struct table_key *n)
+static void add(struct table_segment *s, uint32_t hash, const struct table_key *n)
 {
     uint32_t i = hash % SEGMENT_SLOTS;
     while (atomic_load_explicit(&s->slot[i], memory_order_relaxed))
@@ -152,6 +158,15 @@ void table__index_add(struct table_index *x, struct table_key *n)
             return;
         }
     add(s, n->hash, n);
+}
+
+void table__index_add_at(struct table_index *x, uint32_t hash, const struct table_key *n)
+{
+    struct table_segment *s = segment_of(x, hash);
+    if (s->used < SEGMENT_FULL)
+        add(s, hash, n);
+    else
+        atomic_store_explicit(&x->complete, false, memory_order_release);
 }
 
 const void *table__index_place(const struct table_index *x, uint32_t hash)

@@ -92,6 +92,8 @@ struct table_finger {
     struct table_key *last; /* the key of the last put; NULL: none yet */
 };
 
+struct table_spill; /* see table_spill.c */
+
 struct table {
     _Atomic uint32_t refs;
     _Atomic uint32_t height; /* levels in use, at least 1 */
@@ -100,6 +102,8 @@ struct table {
     _Atomic size_t bytes;
     struct table_order order;
     struct table_index index;
+    struct table *below;       /* holds a reference; NULL: none */
+    struct table_spill *spill; /* where its nodes and versions lie; NULL: in `mem` */
 
     /* The writer's alone. */
     struct table_mem mem;
@@ -177,15 +181,28 @@ static inline struct version table__version(const struct table_entry *e)
     return (struct version){e->hlc, e->origin};
 }
 
+/* A node that has no version yet, in table__node_bytes(height, key.len) bytes of memory. */
+size_t table__node_bytes(unsigned height, size_t key_len);
+struct table_key *table__make_node(uint8_t *mem, unsigned height, struct bytes key, uint32_t hash);
+/* A version that is not linked yet, in table__entry_bytes(rec, owner) bytes of memory. */
+size_t table__entry_bytes(const struct record *rec, const struct blob *owner);
+struct table_entry *table__make_entry(uint8_t *mem, const struct record *rec,
+                                      const struct blob *owner);
+void table__spill_free(struct table_spill *s); /* takes NULL */
+
 /* The node with the key; NULL: none. */
 const struct table_key *table__find_key(const struct table *t, struct bytes key);
 
 uint32_t table__hash(struct bytes key);
-bool table__index_init(struct table_index *x, struct table_pages *pages); /* false: no memory */
+/* Room for n keys from the start, and then as they come. false: no memory. */
+bool table__index_init(struct table_index *x, struct table_pages *pages, size_t n);
 bool table__index_reserve(struct table_index *x,
                           size_t n); /* takes memory for n more keys; false: no memory */
 void table__index_add(struct table_index *x,
                       struct table_key *n); /* the node is complete; it has a version */
+/* The same of a node that cannot be read yet. Where its segment is full the index
+ * is given up. */
+void table__index_add_at(struct table_index *x, uint32_t hash, const struct table_key *n);
 /* NULL: not in the index; *ret_sure then says whether it is not in the table either. */
 struct table_key *table__index_find(const struct table_index *x, uint32_t hash, struct bytes key,
                                     bool *ret_sure);

@@ -30,6 +30,7 @@ void world_init(struct world *w, uint64_t seed)
         .checkpoint_interval_ms = UINT32_MAX,
         .absent_misses = 1 + (uint32_t)test_rng_below(&w->rng, 20),
         .absent_slice = 1 + (uint32_t)test_rng_below(&w->rng, 8),
+        .spill_always = seed % 3 == 1,
         .no_thread = true,
     };
     model_init(&w->m);

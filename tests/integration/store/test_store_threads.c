@@ -29,6 +29,7 @@ static void open_it(struct fixture *f, struct env *env, enum store_sync sync, co
                               .engine_open = engine_mem_open,
                               .cache_bytes = 1 << 20,
                               .table_bytes = 256 * 1024,
+                              .spill_always = sync == STORE_SYNC_OFF,
                               .absent_misses = 100,
                               .absent_slice = 20,
                               .wal = {.segment_bytes = 1 << 20},

@@ -133,6 +133,32 @@ static struct table *make_table(const struct write *list, size_t n)
     return t;
 }
 
+/* The same as tables upon one another, parted where a version ends, some of them spilled. */
+static struct table *make_stack(struct world *w, const struct write *list, size_t n)
+{
+    struct table *below = NULL;
+    char path[TEMP_DIR_MAX + 16];
+    struct err err;
+    snprintf(path, sizeof(path), "%s/spilled-test", w->dir);
+    for (size_t from = 0, to = 0; from < n || !below; from = to) {
+        to = test_rng_chance(&w->rng, 1, 2) ? n : from + test_rng_below(&w->rng, n - from + 1);
+        while (to > 0 && to < n && version_cmp(list[to].rec.version, list[to - 1].rec.version) == 0)
+            to++;
+        struct table *t = make_table(list + from, to - from), *spilled = NULL;
+        if (test_rng_chance(&w->rng, 1, 3)) {
+            check_ok(table_spill(t, env_linux(), test_rng_chance(&w->rng, 1, 2) ? path : NULL,
+                                 &spilled, &err),
+                     &err);
+            table_unref(t);
+            t = spilled;
+        }
+        table_put_on(t, below);
+        table_unref(below);
+        below = t;
+    }
+    return below;
+}
+
 static void model_apply(struct world *w, const struct write *list, size_t n,
                         const struct engine_mark *mark)
 {
@@ -152,7 +178,7 @@ static void drain_random(struct world *w, size_t n)
     struct err err;
     struct write *list = calloc(n + 1, sizeof(*list));
     make_writes(w, list, n);
-    struct table *t = make_table(list, n);
+    struct table *t = make_stack(w, list, n);
     struct engine_mark mark = next_mark(w);
     check_ok(w->e->ops->drain(w->e, RANGE, t, &mark, &err), &err);
     model_apply(w, list, n, &mark);
@@ -504,7 +530,7 @@ void suite_half_drains(void **state)
             size_t n = test_rng_between(&w.rng, 1, 40);
             make_writes(&w, list, n);
             struct engine_mark mark = next_mark(&w);
-            struct table *t = make_table(list, n);
+            struct table *t = make_stack(&w, list, n);
             suite_backend.fail_step(w.e, (int)test_rng_between(&w.rng, 1, 3));
             enum status st = w.e->ops->drain(w.e, RANGE, t, &mark, &err);
             suite_backend.fail_step(w.e, 0);

@@ -1,5 +1,6 @@
 #include "base/alloc.h"
 #include "storage/table/table_internal.h"
+#include "support/tempdir.h"
 #include "unit/table/model_table.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -180,8 +181,67 @@ static void random_batch(uint64_t *s, struct version v, struct batch *b)
         }
 }
 
+/* All versions, by version and key, in the order and in the briefs. */
+static void check_briefs(const struct table *t, const struct model *m)
+{
+    struct table_briefs briefs;
+    struct table_brief b, last = {0};
+    size_t n = 0;
+    int more;
+    assert_true(table_count(t) == m->n_puts && table_keys(t) == m->n_keys);
+    table_briefs_init(&briefs, t);
+    for (; (more = table_briefs_next(&briefs, &b)) == 1; n++) {
+        const struct table_entry *e = table_entry_nth(t, n);
+        struct record rec;
+        assert_non_null(e);
+        table_entry_record(e, &rec);
+        int c = version_cmp(last.version, b.version);
+        assert_true(n == 0 || c < 0 || (c == 0 && bytes_cmp(last.key, b.key) < 0));
+        assert_version(rec.version, b.version);
+        assert_int_equal(rec.kind, b.kind);
+        assert_true(bytes_eq(table_entry_key(e), b.key));
+        assert_int_equal(table_entry_rank(e), n);
+        last = b;
+        uint64_t after = table_entry_after(t, b.version);
+        assert_true(after > n && (after == m->n_puts || n + 1 < m->n_puts));
+    }
+    assert_int_equal(more, 0);
+    assert_int_equal(n, m->n_puts);
+    assert_null(table_entry_nth(t, n));
+    assert_true(table_entry_after(t, VERSION_NONE) == 0);
+    assert_true(table_entry_after(t, VERSION_MAX) == n);
+}
+
+/* Nothing can be told from the table itself, down to the last pointer. */
+static void check_spilled(const struct table *t, const struct model *m, const char *path,
+                          uint64_t *s)
+{
+    struct table *spilled = NULL;
+    struct err err;
+    err_init(&err);
+    if (table_spill(t, env_linux(), path, &spilled, &err) != ST_OK)
+        fail_msg("spill: %s", err.detail);
+    struct table_iter it;
+    table_iter_init(&it, spilled);
+    for (bool on = table_iter_first(&it); on; on = table_iter_next(&it))
+        assert_true(table_iter_sound(&it));
+    for (size_t i = 0; i < m->n_keys; i++)
+        check_point(spilled, m, model_key_bytes(m, i), VERSION_MAX);
+    for (int i = 0; i < 200; i++) {
+        uint8_t key[48];
+        struct version at = {1000 + rnd(s) % 200, (uint32_t)(rnd(s) % 4)};
+        check_point(spilled, m, random_key(s, key), at);
+    }
+    check_walks(spilled, m);
+    check_briefs(spilled, m);
+    table_unref(spilled);
+}
+
 static void run_model(uint64_t seed)
 {
+    char dir[TEMP_DIR_MAX], path[TEMP_DIR_MAX + 16];
+    assert_true(temp_dir_make(dir, "table"));
+    snprintf(path, sizeof(path), "%s/spilled", dir);
     uint64_t s = seed;
     struct table *t = table_new();
     struct model m = {0};
@@ -213,6 +273,9 @@ static void run_model(uint64_t seed)
         check_point(t, &m, model_key_bytes(&m, i), VERSION_MAX);
     check_walks(t, &m);
     check_order(t, &m);
+    check_spilled(t, &m, path, &s);
+    check_spilled(t, &m, NULL, &s);
+    assert_true(temp_dir_remove(dir));
     model_deinit(&m);
     free(b);
     table_unref(t);
@@ -240,6 +303,8 @@ static void test_table_empty(void **state)
     check_order(t, &m);
     check_walks(t, &m);
     check_point(t, &m, BYTES_LIT("k"), VERSION_MAX);
+    uint64_t seed = 1;
+    check_spilled(t, &m, NULL, &seed);
     assert_int_equal(table_put_many(t, NULL, 0, NULL), ST_OK);
     assert_true(table_ref(t) == t);
     table_unref(t);
@@ -501,6 +566,132 @@ static void test_table_pages(void **state)
     table_unref(t);
 }
 
+/* A disk on which a byte at `rot_at` of what is written changes on the way, or all writes fail. */
+static uint64_t rot_at;
+static bool full;
+
+static enum status bad_pwritev(struct env_file *f, uint64_t off, const struct bytes *parts,
+                               size_t n, struct err *err)
+{
+    assert_int_equal(n, 1);
+    if (full)
+        return err_set(err, ST_DISK_FULL, "no room");
+    uint8_t *copy = malloc(parts->len);
+    assert_non_null(copy);
+    memcpy(copy, parts->data, parts->len);
+    if (rot_at >= off && rot_at - off < parts->len)
+        copy[rot_at - off] ^= 0x10;
+    struct bytes part = BYTES(copy, parts->len);
+    enum status st = env_linux()->ops->pwritev(f, off, &part, 1, err);
+    free(copy);
+    return st;
+}
+
+static enum status bad_open(struct env *env, const char *path, unsigned flags,
+                            struct env_file **ret, struct err *err)
+{
+    enum status st = env_linux()->ops->open(env_linux(), path, flags, ret, err);
+    if (st == ST_OK)
+        (*ret)->ops = env->ops;
+    return st;
+}
+
+static bool whole(const struct table *t)
+{
+    struct table_iter it;
+    bool sound = true;
+    table_iter_init(&it, t);
+    for (bool on = table_iter_first(&it); on && sound; on = table_iter_next(&it))
+        sound = table_iter_sound(&it);
+    struct table_briefs briefs;
+    struct table_brief b;
+    int more = 1;
+    for (table_briefs_init(&briefs, t); more > 0;)
+        more = table_briefs_next(&briefs, &b);
+    return sound && more == 0;
+}
+
+/* A full disk is an error and leaves nothing; what changed on the disk is noticed wherever it lies. */
+static void test_table_spill_faults(void **state)
+{
+    (void)state;
+    char dir[TEMP_DIR_MAX], path[TEMP_DIR_MAX + 16];
+    struct env_ops ops = *env_linux()->ops;
+    struct env bad = {.ops = &ops};
+    struct table *t = filled(NULL, 0), *spilled = NULL;
+    struct buf names = BUF_INIT;
+    struct err err;
+    err_init(&err);
+    ops.open = bad_open;
+    ops.pwritev = bad_pwritev;
+    assert_true(temp_dir_make(dir, "table"));
+    snprintf(path, sizeof(path), "%s/spilled", dir);
+    rot_at = UINT64_MAX;
+    full = true;
+    assert_int_equal(table_spill(t, &bad, path, &spilled, &err), ST_DISK_FULL);
+    assert_null(spilled);
+    full = false;
+    assert_int_equal(table_spill(t, &bad, path, &spilled, &err), ST_OK);
+    assert_true(whole(spilled));
+    /* Memory: the index, and the rest is the system's to drop. */
+    assert_true(table_bytes(spilled) < table_bytes(t) / 8);
+    uint64_t bytes = table_bytes(t) * 9 / 10;
+    table_unref(spilled);
+    for (rot_at = 5; rot_at < bytes; rot_at += bytes / 7) {
+        assert_int_equal(table_spill(t, &bad, path, &spilled, &err), ST_OK);
+        assert_false(whole(spilled));
+        table_unref(spilled);
+    }
+    assert_int_equal(env_list(env_linux(), dir, &names, &err), ST_OK);
+    assert_int_equal(names.len, 0); /* no file is left */
+    buf_deinit(&names);
+    assert_true(temp_dir_remove(dir));
+    table_unref(t);
+}
+
+/* Each allocation fails in turn; values that lay in blobs, and a key of many versions. */
+static void test_table_spill_no_memory(void **state)
+{
+    (void)state;
+    char dir[TEMP_DIR_MAX], path[TEMP_DIR_MAX + 16];
+    struct table *t = table_new(), *spilled = NULL;
+    struct blob *b = blob_new(3 << 20);
+    assert_true(t && b);
+    memset(b->data, 'v', b->len);
+    assert_true(temp_dir_make(dir, "table"));
+    snprintf(path, sizeof(path), "%s/spilled", dir);
+    for (uint64_t i = 1; i <= 3000; i++) {
+        size_t len = i % 1000 == 0 ? b->len : i % 100;
+        struct record rec = {.version = {i, 0}, .kind = RECORD_PUT, .value = BYTES(b->data, len)};
+        uint64_t key = i % 3 ? 7 : i;
+        assert_int_equal(table_put(t, BYTES((uint8_t *)&key, sizeof(key)), &rec, b), ST_OK);
+    }
+    enum status st = ST_NO_MEMORY;
+    for (int n = 1; st == ST_NO_MEMORY; n++) {
+        struct err err;
+        err_init(&err);
+        mem_fail_at((uint64_t)n, 0);
+        st = table_spill(t, env_linux(), path, &spilled, &err);
+        mem_fail_at(0, 0);
+        assert_true(st == ST_OK || !spilled);
+        assert_true(n < 100);
+    }
+    assert_int_equal(st, ST_OK);
+    assert_int_equal(table_count(spilled), table_count(t));
+    for (uint64_t i = 0; i < table_count(t); i++) {
+        struct record was, is;
+        table_entry_record(table_entry_nth(t, i), &was);
+        table_entry_record(table_entry_nth(spilled, i), &is);
+        assert_record(&is, &was);
+        assert_true(table_get(spilled, table_entry_key(table_entry_nth(t, i)), was.version, &is));
+        assert_record(&is, &was);
+    }
+    table_unref(spilled);
+    table_unref(t);
+    blob_unref(b);
+    assert_true(temp_dir_remove(dir));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -513,6 +704,8 @@ int main(void)
         cmocka_unit_test(test_table_reserve),
         cmocka_unit_test(test_table_finger),
         cmocka_unit_test(test_table_pages),
+        cmocka_unit_test(test_table_spill_faults),
+        cmocka_unit_test(test_table_spill_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,7 +65,7 @@ static enum status drain(struct engine *engine, uint64_t range, const struct tab
     struct writing w;
     enum status st = write_begin((struct mem_engine *)engine, &w, err);
     if (st == ST_OK)
-        st = engine_drain_rows(&w.s->view, range, t, mark, w.sink, err);
+        st = engine_drain_rows(&w.s->view, range, t, mark, w.sink, &engine->drained, err);
     return write_end(&w, st);
 }
 

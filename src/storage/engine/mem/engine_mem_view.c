@@ -162,8 +162,9 @@ static void lookup_close(struct engine_lookup *base)
 static const struct engine_lookup_ops lookup_ops = {lookup_rows, lookup_close};
 
 static enum status view_lookup(struct engine_view *v, const struct bytes *keys, size_t n,
-                               struct engine_lookup **ret, struct err *err)
+                               uint64_t all, struct engine_lookup **ret, struct err *err)
 {
+    (void)all;
     struct lookup *l = mem_zalloc(sizeof(*l));
     if (!l)
         return err_set(err, ST_NO_MEMORY, "live rows");

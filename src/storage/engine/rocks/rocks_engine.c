@@ -134,7 +134,8 @@ static void drain_job(void *arg)
     if (st == ST_OK)
         wait_for_merges(j->e);
     if (st == ST_OK)
-        st = engine_drain_rows(&w.snapshot->view, j->range, j->table, j->mark, w.sink, j->err);
+        st = engine_drain_rows(&w.snapshot->view, j->range, j->table, j->mark, w.sink,
+                               &j->e->base.drained, j->err);
     j->st = write_end(j->e, &w, st, j->err);
 }
 

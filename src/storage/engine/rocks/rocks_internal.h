@@ -134,7 +134,7 @@ uint64_t rocks__property(const struct rocks *e, enum engine_family f,
                          const char *name); /* 0 when unknown */
 
 /* rocks_lookup.c */
-enum status rocks__lookup(struct engine_view *v, const struct bytes *keys, size_t n,
+enum status rocks__lookup(struct engine_view *v, const struct bytes *keys, size_t n, uint64_t all,
                           struct engine_lookup **ret, struct err *err) WARN_UNUSED;
 
 /* rocks_sink.c */

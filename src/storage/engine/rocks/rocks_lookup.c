@@ -13,6 +13,8 @@
 
 enum {
     DENSE = 8,
+    DENSE_PARTS =
+        2, /* of several tables, which are for where memory is short: gets wait side by side */
     WALK_STEPS = 12,
     LOOKUP_BYTES = 4 << 20, /* of rows that were got ahead, about */
     SLOT_KEEPS = 256 << 10, /* bytes that a slot keeps for its next keys */
@@ -277,7 +279,7 @@ static void lookup_close(struct engine_lookup *base)
 
 static const struct engine_lookup_ops lookup_ops = {lookup_rows, lookup_close};
 
-enum status rocks__lookup(struct engine_view *v, const struct bytes *keys, size_t n,
+enum status rocks__lookup(struct engine_view *v, const struct bytes *keys, size_t n, uint64_t all,
                           struct engine_lookup **ret, struct err *err)
 {
     struct engine_snapshot *s = (struct engine_snapshot *)v;
@@ -294,7 +296,7 @@ enum status rocks__lookup(struct engine_view *v, const struct bytes *keys, size_
     l->batch = fit == 0 ? 1 : fit < ENGINE_LOOKUP_MAX ? (size_t)fit : ENGINE_LOOKUP_MAX;
     l->empty = v->n_marks == 0 && bytes == 0;
     enum status st = ST_OK;
-    if (!l->empty && rows / DENSE <= n)
+    if (!l->empty && rows / (all > n ? DENSE_PARTS : DENSE) <= all)
         st = v->ops->cursor(v, ENGINE_LIVE, ENGINE_BULK, NULL, &l->walk, err);
     if (st != ST_OK) {
         mem_free(l);
