@@ -209,6 +209,18 @@ static void on_grpc_ahead(const struct rpc *r, struct bytes first, void *arg)
     grpc_door_ahead(r, first, d->grpc);
 }
 
+static bool grpc_joins(const struct rpc *r, struct bytes first, void *arg)
+{
+    const struct server_doors *d = arg;
+    return grpc_door_joins(r, first, d->grpc);
+}
+
+static enum status join(void *arg, struct err *err)
+{
+    const struct server_doors *d = arg;
+    return grpc_door_join(d->grpc, err);
+}
+
 static void free_grpc(struct server_doors *d)
 {
     grpc_door_free(d->grpc);
@@ -265,6 +277,10 @@ void doors__handlers(struct server_doors *d, struct port_handlers *ret)
 {
     *ret = (struct port_handlers){
         .http = on_http, .grpc = on_grpc, .arg = d, .grpc_ahead = on_grpc_ahead};
+#ifdef SERVER_GRPC_DOOR
+    ret->grpc_joins = grpc_joins;
+    ret->join = join;
+#endif
 }
 
 void doors__stop(struct server_doors *d)

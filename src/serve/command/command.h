@@ -118,6 +118,9 @@ struct command_at {
  * NOT_FOUND (snapshot), FUTURE_TIME. */
 enum status command_moment(const struct command_db *db, const struct command_at *at,
                            struct version *ret, struct err *err) WARN_UNUSED;
+/* Waits as a read of the present does: one that came before this was called and begins after it has
+ * returned may read with COMMAND_LOCAL. For many at once. UNAVAILABLE: no leader in time. */
+enum status command_present(const struct command_db *db, struct err *err) WARN_UNUSED;
 
 enum command_type { COMMAND_RAW = 0, COMMAND_DOC = 1 /* BSON */, COMMAND_JSON = 64 /* to BSON */ };
 struct command_value {

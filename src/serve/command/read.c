@@ -33,6 +33,11 @@ static enum status named_moment(const struct command_db *db, const struct comman
     return err_set(err, ST_INVALID_ARGUMENT, "at.kind: %d is no kind of moment", (int)at->kind);
 }
 
+enum status command_present(const struct command_db *db, struct err *err)
+{
+    return command__present(db, err);
+}
+
 enum status command_moment(const struct command_db *db, const struct command_at *at,
                            struct version *ret, struct err *err)
 {

@@ -168,6 +168,19 @@ void grpc_door_ahead(const struct rpc *r, struct bytes message, void *arg)
         kv_get_ahead(&d->db, message);
 }
 
+bool grpc_door_joins(const struct rpc *r, struct bytes first, void *arg)
+{
+    const struct grpc_door *d = arg;
+    return d->db.cluster && is(r->method, "Get") && is(r->service, door__kv.name) &&
+           kv_get_is_plain(first);
+}
+
+enum status grpc_door_join(void *arg, struct err *err)
+{
+    const struct grpc_door *d = arg;
+    return command_present(&d->db, err);
+}
+
 enum status grpc_door_new(const struct grpc_door_options *o, struct grpc_door **ret,
                           struct err *err)
 {

@@ -60,5 +60,8 @@ void grpc_door_free(struct grpc_door *d); /* no call is at work; takes NULL */
 void grpc_door_handle(struct rpc *r, void *arg);
 /* The call comes next, after others: see port_handlers. `message` is its first. */
 void grpc_door_ahead(const struct rpc *r, struct bytes message, void *arg);
+/* For port_handlers: in a cluster, gets of the present ask the leader together. `arg` as above. */
+bool grpc_door_joins(const struct rpc *r, struct bytes first, void *arg);
+enum status grpc_door_join(void *arg, struct err *err) WARN_UNUSED;
 
 #endif

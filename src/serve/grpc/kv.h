@@ -9,6 +9,7 @@ enum status kv_get(struct call *c, const void *request);
 bool kv_get_plain(struct call *c, struct bytes message, enum status *ret);
 /* What a GetRequest will read is asked for in memory (command_ahead). */
 void kv_get_ahead(const struct command_db *db, struct bytes message);
+bool kv_get_is_plain(struct bytes message); /* then it asks for the present, linearizably */
 enum status kv_batch_get(struct call *c, const void *request);
 enum status kv_diff(struct call *c, const void *request);
 enum status kv_put(struct call *c, const void *request);

@@ -19,6 +19,16 @@ static void get_on_pool(void *arg)
     j->st = command_get(&j->c->db, j->get, j->buf, j->rec, &j->c->err);
 }
 
+/* grpc_door_joins chose it: it asks for the present, which the join has waited for. */
+static enum status after_join(struct call *c)
+{
+    const struct request *q = call_request(c);
+    if (q->join_failed)
+        return err_set(&c->err, q->join_failed->status, "%s", q->join_failed->detail);
+    c->db.consistency = COMMAND_LOCAL;
+    return ST_OK;
+}
+
 static enum status get(struct call *c, const struct command_get *g, struct buf *buf,
                        struct record *ret)
 {
@@ -68,6 +78,8 @@ static enum status get_and_respond(struct call *c, struct bytes collection, stru
         st = args_consistency(c, m->consistency);
     if (st == ST_OK)
         st = args_format(c, m->format, &format);
+    if (st == ST_OK && call_request(c)->joined)
+        st = after_join(c);
     if (st == ST_OK)
         st = get(c, &g, &buf, &rec);
     if (st == ST_OK)
@@ -109,6 +121,12 @@ static bool parse_plain(struct bytes message, struct bytes *ret_collection, stru
             return false;
     }
     return true;
+}
+
+bool kv_get_is_plain(struct bytes message)
+{
+    struct bytes collection, key;
+    return parse_plain(message, &collection, &key);
 }
 
 bool kv_get_plain(struct call *c, struct bytes message, enum status *ret)

@@ -34,6 +34,13 @@ struct port_handlers {
     /* May be NULL. A call with this first message starts soon, after others whose bytes came with its
      * own: what it will read can be asked of memory meanwhile. Must not wait, change or answer. */
     void (*grpc_ahead)(const struct rpc *r, struct bytes first, void *arg);
+    /* Calls that have to wait for the same thing can do so as one, before they have a fiber and a
+     * stack each. Whether this one, whose first message is there, is such a call; must not wait.
+     * NULL: none is. */
+    bool (*grpc_joins)(const struct rpc *r, struct bytes first, void *arg);
+    /* That waiting, on a fiber of its own; begins after all have come that it is for. Their handlers
+     * run when it is over, and find in the request how it ended. */
+    enum status (*join)(void *arg, struct err *err);
 };
 
 /* How a request ended; for access log and slow-request log. Borrowed until the hook returns. */

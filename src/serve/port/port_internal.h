@@ -41,8 +41,9 @@ struct port_reactor {
     struct reactor *reactor;
     struct list spare; /* slots */
     size_t n_spare;
-    struct h2_pool *h2_pool; /* of its HTTP/2 connections */
-    size_t body_used;        /* of port_options.reactor_body_bytes */
+    struct h2_pool *h2_pool;             /* of its HTTP/2 connections */
+    struct slot *joining, **joining_end; /* whom the next join is for; NULL: nobody */
+    size_t body_used;                    /* of port_options.reactor_body_bytes */
     uint64_t id_base, id_next;
     uint64_t date_s;
     char date[32]; /* "Fri, 20 Nov 2026 18:00:00 GMT" */
@@ -119,6 +120,7 @@ struct slot {
     size_t charged, answer_charged;
     uint64_t bytes_in, bytes_out, seen_ms;
     struct env_event *waiter;
+    struct slot *join_next;
     void (*on_stop)(void *arg);
     void *on_stop_arg;
     const char *trace;
@@ -142,8 +144,11 @@ static inline struct slot *slot_of(const struct request *q)
 struct slot *slot__new(struct port_conn *pc, enum request_door door);
 /* Lets go of stream, charges and buffers; back to the pool. */
 void slot__free(struct slot *s);
-/* Gives it a fiber; when that cannot be had the request is refused here. */
+/* It has come far enough: starts it, at once or after its join. */
 void slot__dispatch(struct slot *s);
+/* Gives it a fiber; when that cannot be had the request is refused. */
+void slot__start(struct slot *s);
+void slot__refuse(struct slot *s, const struct err *err);
 void slot__wake(struct slot *s);
 /* Parks the fiber until slot__wake; OK, CANCELLED (gone) or TIMED_OUT. Looks before it waits. */
 enum status slot__wait(struct slot *s, struct err *err);
@@ -154,6 +159,10 @@ enum status slot__gone_status(struct slot *s, struct err *err);
 /* Charges an answer's bytes until they have gone. */
 enum status slot__charge_answer(struct slot *s, size_t bytes);
 void slot__answer_gone(struct slot *s);
+
+/* --- join.c --- */
+/* true: it waits with others, and is started then. */
+bool join__add(struct slot *s);
 
 /* --- body.c: exchange bodies as they come --- */
 void body__data(struct slot *s, struct bytes data);

@@ -26,6 +26,9 @@ struct request {
     enum request_door door;
     bool secure;       /* came over TLS */
     uint64_t start_ns; /* loop_clock_ns when it was dispatched */
+    /* It has waited as one of several (port_handlers.join), and why that failed; NULL: it did not. */
+    bool joined;
+    const struct err *join_failed;
 
     /* The handler's to change. */
     uint64_t deadline_ns; /* of fiber_now_ns; UINT64_MAX: none. Streams without end set it so. */

@@ -141,7 +141,7 @@ static void run(void *arg)
     }
 }
 
-static void refuse(struct slot *s, const struct err *err)
+void slot__refuse(struct slot *s, const struct err *err)
 {
     port__count(&s->pc->pr->count.refused, 1);
     if (s->pc->pr->port->refused)
@@ -153,6 +153,14 @@ static void refuse(struct slot *s, const struct err *err)
     } else {
         exchange__refuse(s, 503, err->detail);
     }
+}
+
+void slot__start(struct slot *s)
+{
+    struct err err;
+    err_init(&err);
+    if (reactor_spawn(s->pc->pr->reactor, run, s, &err) != ST_OK)
+        slot__refuse(s, &err);
 }
 
 void slot__dispatch(struct slot *s)
@@ -174,10 +182,10 @@ void slot__dispatch(struct slot *s)
     err_init(&err);
     if (s->bytes_in >= PORT_CHARGE_MIN)
         st = charge(s, &s->charged, (size_t)s->bytes_in, &err);
-    if (!st)
-        st = reactor_spawn(pc->pr->reactor, run, s, &err);
     if (st)
-        refuse(s, &err);
+        slot__refuse(s, &err);
+    else if (!join__add(s))
+        slot__start(s);
 }
 
 /* --- waiting and ending early --- */

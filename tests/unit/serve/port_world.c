@@ -205,6 +205,30 @@ static void rpc_sum(struct rpc *r)
     assert_true(st == ST_OK || st == ST_CANCELLED);
 }
 
+static bool grpc_joins(const struct rpc *r, struct bytes first, void *arg)
+{
+    (void)arg;
+    return bytes_eq(r->method, BYTES_LIT("Joined")) && !bytes_eq(first, BYTES_LIT("alone"));
+}
+
+static enum status join(void *arg, struct err *err)
+{
+    struct world *w = arg;
+    unsigned number = atomic_fetch_add(&w->joins, 1) + 1;
+    while (atomic_load(&w->joins_may_end) < number)
+        (void)fiber_park_until(fiber_now_ns() + 1000000);
+    return atomic_load(&w->joins_fail) ? err_set(err, ST_UNAVAILABLE, "nobody leads") : ST_OK;
+}
+
+static enum status rpc_joined(struct world *w, struct rpc *r, struct bytes m)
+{
+    atomic_fetch_add(&w->running, 1);
+    assert_int_equal(r->req.joined, !bytes_eq(m, BYTES_LIT("alone")));
+    if (r->req.join_failed)
+        return finish(r, r->req.join_failed->status, r->req.join_failed);
+    return rpc_respond(r, m);
+}
+
 static void on_grpc(struct rpc *r, void *arg)
 {
     struct world *w = arg;
@@ -224,6 +248,8 @@ static void on_grpc(struct rpc *r, void *arg)
         st = finish(r, st, &err);
     } else if (bytes_eq(r->method, BYTES_LIT("Echo"))) {
         st = rpc_respond(r, m);
+    } else if (bytes_eq(r->method, BYTES_LIT("Joined"))) {
+        st = rpc_joined(w, r, m);
     } else if (bytes_eq(r->method, BYTES_LIT("Stream"))) {
         rpc_stream(w, r, m);
     } else if (bytes_eq(r->method, BYTES_LIT("Wait"))) {
@@ -263,7 +289,8 @@ void world_start(struct world *w, const struct world_options *o)
     own.port.done_arg = w;
     assert_int_equal(net_addr_parse("127.0.0.1:0", &any, &err), ST_OK);
     assert_int_equal(reactors_start(env_linux(), 1, &own.reactor, &w->g, &err), ST_OK);
-    struct port_handlers h = {.http = on_http, .grpc = on_grpc, .arg = w};
+    struct port_handlers h = {
+        .http = on_http, .grpc = on_grpc, .arg = w, .grpc_joins = grpc_joins, .join = join};
     assert_int_equal(port_new(w->g, &own.port, &h, &w->port, &err), ST_OK);
     enum status st = port_listen(w->port, &any, REACTORS_REUSEPORT, NULL, &w->addr, &err);
     if (st)

@@ -16,13 +16,16 @@ struct world {
     _Atomic uint64_t streamed, bytes_in, last_bytes_out;
     _Atomic unsigned group; /* requests at work together, when the first went on */
     _Atomic uint64_t most_active;
+    /* Joins that have begun; how many of them may end; whether they fail. */
+    _Atomic unsigned joins, joins_may_end, joins_fail;
 };
 struct world_options {
     struct reactor_options reactor;
     struct port_options port;
 };
 /* HTTP: /hello /echo /pieces /stream?BYTES /wait /none /half /headers /late /group
- * gRPC test.T: Echo, Stream (message: decimal bytes to stream), Sum, Wait, Late, None. */
+ * gRPC test.T: Echo, Stream (message: decimal bytes to stream), Sum, Wait, Late, None, Joined
+ * (an echo after a join). */
 void world_start(struct world *w, const struct world_options *o);
 size_t world_stop(struct world *w, uint64_t drain_ms); /* how many connections were cut */
 /* Waits until the counter has reached n; fails after 20 s. */

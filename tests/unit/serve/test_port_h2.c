@@ -383,6 +383,86 @@ static void test_silent_streams_are_reset(void **state)
     assert_int_equal(world_stop(&w, 5000), 0);
 }
 
+static void call_joined(struct peer *p, struct answer *a, const char *message)
+{
+    peer_call(p, a, "Joined", 0);
+    assert_int_equal(grpc_send(&a->call, BYTES_STR(message), true), ST_OK);
+    peer_send(p);
+}
+
+/* Who comes while a join is under way is not answered by it. */
+static void test_a_join_is_for_who_came_before(void **state)
+{
+    (void)state;
+    struct world w;
+    struct answer a, b, alone;
+    world_start(&w, NULL);
+    struct peer *p = peer_dial(&w, NULL);
+    call_joined(p, &a, "a");
+    world_until(&w.joins, 1);
+    call_joined(p, &b, "b");
+    world_until(&w.joins, 2);
+    call_joined(p, &alone, "alone");
+    peer_until(p, &alone.closed);
+    assert_int_equal(atomic_load(&w.running), 1);
+    atomic_store(&w.joins_may_end, 1);
+    peer_until(p, &a.closed);
+    body_is(&a, "a");
+    assert_false(b.closed);
+    assert_int_equal(atomic_load(&w.running), 2);
+    atomic_store(&w.joins_fail, 1);
+    atomic_store(&w.joins_may_end, 2);
+    peer_until(p, &b.closed);
+    assert_int_equal(b.result.code, GRPC_UNAVAILABLE);
+    assert_string_equal(buf_cstr(&b.result.message), "nobody leads");
+    answer_free(&a);
+    answer_free(&b);
+    answer_free(&alone);
+    peer_close(p);
+    assert_int_equal(world_stop(&w, 5000), 0);
+}
+
+static void test_joined_calls_have_no_fibers(void **state)
+{
+    (void)state;
+    enum { N = 200 };
+    static struct answer a[2][N];
+    struct world w;
+    struct port_stats ps = {0};
+    struct world_options o = {.reactor.max_fibers = 390};
+    world_start(&w, &o);
+    struct peer *p[2] = {peer_dial(&w, NULL), peer_dial(&w, NULL)};
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < N; i++) {
+            peer_call(p[k], &a[k][i], "Joined", 0);
+            assert_int_equal(grpc_send(&a[k][i].call, BYTES_LIT("m"), true), ST_OK);
+        }
+    peer_send(p[0]);
+    peer_send(p[1]);
+    for (int i = 0; i < 20000 && ps.requests_active < (uint64_t)2 * N; i++) {
+        usleep(1000);
+        port_stats_of(w.port, &ps);
+    }
+    assert_int_equal(ps.requests_active, 2 * N);
+    assert_int_equal(world_reactor(&w).fibers, atomic_load(&w.joins));
+    assert_int_equal(atomic_load(&w.running), 0);
+    grpc_cancel(&a[0][0].call); /* one resets its call, the other goes away */
+    peer_send(p[0]);
+    for (int i = 0; i < N; i++)
+        answer_free(&a[1][i]);
+    peer_close(p[1]);
+    atomic_store(&w.joins_may_end, UINT32_MAX);
+    for (int i = 1; i < N; i++) {
+        peer_until(p[0], &a[0][i].closed);
+        body_is(&a[0][i], "m");
+    }
+    for (int i = 0; i < N; i++)
+        answer_free(&a[0][i]);
+    peer_close(p[0]);
+    assert_int_equal(world_stop(&w, 5000), 0);
+    assert_int_equal(atomic_load(&w.running), 2 * N);
+}
+
 static void test_drain(void **state)
 {
     (void)state;
@@ -417,6 +497,8 @@ int main(void)
         cmocka_unit_test(test_rapid_resets),
         cmocka_unit_test(test_garbage_and_halves),
         cmocka_unit_test(test_silent_streams_are_reset),
+        cmocka_unit_test(test_a_join_is_for_who_came_before),
+        cmocka_unit_test(test_joined_calls_have_no_fibers),
         cmocka_unit_test(test_drain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
