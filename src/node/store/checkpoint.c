@@ -122,6 +122,8 @@ enum status store__drain(struct store *s, bool all, struct err *err)
     st = replaying ? ST_OK : store_sync_now(s, err);
     if (st == ST_OK)
         st = s->engine->ops->drain(s->engine, RANGE_FIRST, frozen, &mark, err);
+    if (st == ST_OK && !replaying)
+        store__keep(s);
     if (st == ST_OK)
         st = store__snap_new(s, &snap, err);
     table_unref(frozen);

@@ -226,6 +226,7 @@ struct store {
     uint64_t last_sync_ns; /* the log thread's */
     /* By the engine thread: what was applied when it looked last, and since when. */
     uint64_t quiet_index, quiet_ns;
+    uint64_t misses_kept; /* of the cache, at the last store__keep; under checkpoint_lock */
     bool mark_due;
     struct engine_mark frozen_mark;
     struct engine_mark persisted;
@@ -299,6 +300,9 @@ bool store__in_group(struct proposal *list, struct proposal *upto, struct bytes 
  * applied before it if it is; NULL: none. */
 enum status store__check_requires(struct view *v, struct proposal *list, struct proposal *p,
                                   uint64_t now_ms) WARN_UNUSED;
+
+/* keep.c: offers what the frozen table holds to the cache; by who drained it, before it goes. */
+void store__keep(struct store *s);
 
 /* home.c */
 enum { STORE_FOLDERS = 2 };

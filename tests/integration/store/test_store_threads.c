@@ -395,6 +395,54 @@ static void test_cached_gets_do_not_wait_for_a_sync(void **state)
     close_it(&f);
 }
 
+/* 300 puts and a checkpoint; then all are read. How many gets found nothing in the cache. */
+static uint64_t misses_after_checkpoint(struct fixture *f, unsigned gets_before)
+{
+    enum { KEYS = 300 };
+    uint8_t space[64];
+    char name[16];
+    struct buf buf = BUF_INIT;
+    struct record rec;
+    struct version v;
+    struct err err;
+    struct store_stats before, after;
+    err_init(&err);
+    for (unsigned i = 0; i < KEYS; i++) {
+        (void)snprintf(name, sizeof name, "%u", i);
+        struct entry_op op = {
+            .key = key_of(f, name, space), .kind = RECORD_PUT, .value = BYTES_STR(name)};
+        assert_int_equal(put(f, &op, 1, NULL, &v), ST_OK);
+        enum status st =
+            i < gets_before ? store_get(f->s, op.key, VERSION_NONE, &buf, &rec, &err) : ST_OK;
+        assert_int_equal(st, ST_OK);
+    }
+    assert_int_equal(store_checkpoint(f->s, &err), ST_OK);
+    store_stats(f->s, &before);
+    for (unsigned i = 0; i < KEYS; i++) {
+        (void)snprintf(name, sizeof name, "%u", i);
+        assert_int_equal(store_get(f->s, key_of(f, name, space), VERSION_NONE, &buf, &rec, &err),
+                         ST_OK);
+        assert_true(bytes_eq(rec.value, BYTES_STR(name)));
+    }
+    store_stats(f->s, &after);
+    buf_deinit(&buf);
+    return after.cache.misses - before.cache.misses;
+}
+
+static void test_what_is_drained_stays_in_memory_where_gets_come(void **state)
+{
+    (void)state;
+    static struct fixture f;
+    f = (struct fixture){0};
+    open_it(&f, env_linux(), STORE_SYNC_OFF, "keep");
+    assert_int_equal(misses_after_checkpoint(&f, 0), 300);
+    close_it(&f);
+    f = (struct fixture){0};
+    open_it(&f, env_linux(), STORE_SYNC_OFF, "keep");
+    assert_int_equal(misses_after_checkpoint(&f, 10), 0);
+    close_it(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -402,6 +450,7 @@ int main(void)
         cmocka_unit_test(test_batches_are_seen_whole_beside_checkpoints),
         cmocka_unit_test(test_what_was_put_is_never_absent),
         cmocka_unit_test(test_cached_gets_do_not_wait_for_a_sync),
+        cmocka_unit_test(test_what_is_drained_stays_in_memory_where_gets_come),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
