@@ -142,7 +142,9 @@ static void patience_ends(void **state)
     assert_int_equal(ask(c, "busy 1000", CLIENT_READ, 0, &answer, &f), ST_OVERLOADED);
     assert_true(atomic_load(&server.counts->requests) > 1);
     fake_forget(&server);
-    assert_int_equal(ask(c, "busy 1000", CLIENT_READ, 50, &answer, &f), ST_OVERLOADED);
+    /* What it was told last, or that not even the first answer came in time. */
+    enum status st = ask(c, "busy 1000", CLIENT_READ, 50, &answer, &f);
+    assert_true(st == ST_OVERLOADED || st == ST_TIMED_OUT);
     assert_true(atomic_load(&server.counts->requests) < 4);
     client_close(c);
     buf_deinit(&answer);
