@@ -133,22 +133,62 @@ enum status store__folder_clear(struct store *s, unsigned folder, struct err *er
     return st == ST_NOT_FOUND ? ST_OK : st;
 }
 
-void store__folder_tidy(struct store *s)
+static void leftover(struct store *s, enum status st, const struct err *err)
 {
-    struct buf path = BUF_INIT;
-    struct err err;
-    err_init(&err);
-    enum status st = store__folder_clear(s, 1 - s->folder, &err);
-    if (st == ST_OK)
-        st = path_of(s, STORE_INCOMING, &path, &err);
-    if (st == ST_OK)
-        st = env_unlink(s->env, buf_cstr(&path), &err);
-    if (st == ST_OK || st == ST_NOT_FOUND) /* it has its name for a moment only (table_spill) */
-        st = store__path(s, STORE_SPILLED, &path, &err);
-    if (st == ST_OK)
-        st = env_unlink(s->env, buf_cstr(&path), &err);
     if (st != ST_OK && st != ST_NOT_FOUND)
         log_at(LOG_WARN, "store", "what a cut installation left behind stays for now",
-               LOG_FSTR("dir", s->dir), LOG_FSTR("detail", err.detail));
+               LOG_FSTR("dir", s->dir), LOG_FSTR("detail", err->detail));
+}
+
+/* What no VARVE speaks of. */
+static void remove_files(struct store *s)
+{
+    static const char *const names[] = {
+        STORE_INCOMING, STORE_SPILLED /* it has its name for a moment only (table_spill) */};
+    struct buf path = BUF_INIT;
+    for (int i = 0; i < 2; i++) {
+        struct err err;
+        err_init(&err);
+        enum status st = path_of(s, names[i], &path, &err);
+        if (st == ST_OK)
+            st = env_unlink(s->env, buf_cstr(&path), &err);
+        leftover(s, st, &err);
+    }
     buf_deinit(&path);
+}
+
+/* Not env_exists: a folder that cannot be looked at is no absent one. */
+static enum status is_there(struct store *s, const char *name, bool *ret, struct err *err)
+{
+    struct buf path = BUF_INIT, names = BUF_INIT;
+    enum status st = path_of(s, name, &path, err);
+    if (st == ST_OK) {
+        st = env_list(s->env, buf_cstr(&path), &names, err);
+        *ret = st == ST_OK;
+    }
+    buf_deinit(&names);
+    buf_deinit(&path);
+    return st == ST_NOT_FOUND ? ST_OK : st;
+}
+
+/* What VARVE says can be read, and need not be durable: the sync of whoever wrote it may have failed,
+ * or never been called, and be why it ended; and a sync now does not help a name that an earlier one
+ * failed for. So it is written again, before what only another VARVE names is removed, and before
+ * there is anything that would be lost with it. It was written again before if there is a log and no
+ * second engine: the one is made, and the other removed, behind this only. */
+enum status store__folder_settle(struct store *s, bool fresh, struct err *err)
+{
+    bool other = false, log = false;
+    remove_files(s);
+    enum status st = is_there(s, store__folder_name(1 - s->folder), &other, err);
+    if (st == ST_OK)
+        st = is_there(s, "log", &log, err);
+    if (st == ST_OK && !fresh && (other || !log))
+        st = store__format_write(s, err);
+    if (st == ST_OK && other) {
+        struct err own;
+        err_init(&own);
+        leftover(s, store__folder_clear(s, 1 - s->folder, &own), &own);
+    }
+    return st;
 }

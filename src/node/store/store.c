@@ -273,7 +273,7 @@ enum status store_open(struct env *env, const char *dir, const struct store_opti
     if (st == ST_OK)
         st = store__take_folder(s, &fresh, err);
     if (st == ST_OK && !s->o.read_only)
-        store__folder_tidy(s);
+        st = store__folder_settle(s, fresh, err);
     if (st == ST_OK)
         st = open_engine(s, err);
     if (st == ST_OK)

@@ -318,9 +318,11 @@ struct home *store__home(struct store *s); /* the present one, from any thread; 
 void store__tidy(struct store *s, bool files);
 /* Removes an engine's folder with all that is in it; OK also when there is none. */
 enum status store__folder_clear(struct store *s, unsigned folder, struct err *err) WARN_UNUSED;
-/* When the folder is opened: removes what an install that was cut, or replaced engines, left behind. A
- * failure is a warning. */
-void store__folder_tidy(struct store *s);
+/* When the folder is opened, not read-only: makes what VARVE says durable where it may not be, and then
+ * removes what an install that was cut, or replaced engines, left behind. Errors are those of the
+ * former (DISK_FULL too: nothing is removed then); what cannot be removed is a warning. `fresh`: VARVE
+ * was written just now. */
+enum status store__folder_settle(struct store *s, bool fresh, struct err *err) WARN_UNUSED;
 
 /* propose.c */
 enum status store__lead_begin(struct store *s, struct err *err)

@@ -388,11 +388,65 @@ static void test_an_engine_older_than_its_log_is_found(void **state)
     assert_true(whole > 0 && missed > 0);
 }
 
+static void open_new(struct world *w, uint64_t at, const char *when, struct store **ret)
+{
+    struct err err;
+    err_init(&err);
+    if (store_open(w->env, "/new", &w->o, ret, &err) != ST_OK)
+        fail_msg("at %d, %s: %s", (int)at, when, err.detail);
+}
+
+/* False: it lived long enough to make more than the file VARVE. */
+static bool dies_while_varve_is_written(uint64_t seed, uint64_t at)
+{
+    struct world w;
+    struct store *s;
+    struct collection *c;
+    struct err err;
+    err_init(&err);
+    world_init(&w, seed);
+    assert_int_equal(env_mkdirs(w.env, "/new", &err), ST_OK);
+    sim_set_faults(w.env, &(struct sim_faults){.fail_after_ops = at, .partial_on_error = true});
+    assert_int_not_equal(store_open(w.env, "/new", &w.o, &s, &err), ST_OK);
+    sim_set_faults(w.env, &(struct sim_faults){0});
+    bool early = !env_exists(w.env, "/new/engine");
+    world_abandon(&w);
+    sim_crash(w.env, SIM_CRASH_PROCESS_ONLY, 512);
+    if (early) {
+        open_new(&w, at, "anew", &s);
+        assert_int_equal(store_collection_open(s, BYTES_LIT("kept"), BYTES_EMPTY, &c, &err), ST_OK);
+        assert_int_equal(store_close(s, &err), ST_OK);
+        sim_crash(w.env, SIM_CRASH_POWER, 512);
+        open_new(&w, at, "after the power cut", &s);
+        assert_int_equal(store_collection_find(s, BYTES_LIT("kept"), &c, &err), ST_OK);
+        assert_int_equal(store_close(s, &err), ST_OK);
+    }
+    world_open(&w);
+    world_deinit(&w);
+    return early;
+}
+
+/* The disk is gone while a folder is made, and the process ends; the next one can read the file VARVE,
+ * which is not on the disk. What it acknowledges is not without that file after a power cut. */
+static void test_dying_while_a_folder_is_made(void **state)
+{
+    (void)state;
+    uint64_t seed;
+    FOR_EACH_SEED(seed, 40)
+    {
+        uint64_t at = 1;
+        while (dies_while_varve_is_written(1000 * seed + at, at))
+            at++;
+        assert_true(at > 5);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_full_disk_refuses_writes_serves_reads_and_recovers),
         cmocka_unit_test(test_closing_on_a_full_disk_keeps_what_is_in_the_log),
+        cmocka_unit_test(test_dying_while_a_folder_is_made),
         cmocka_unit_test(test_write_errors_lose_nothing),
         cmocka_unit_test(test_failed_sync_poisons_the_handle_and_reopening_is_right),
         cmocka_unit_test(test_dying_at_every_disk_operation),
