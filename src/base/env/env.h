@@ -53,9 +53,11 @@ struct env_ops {
     void (*write_behind)(struct env_file *f, uint64_t off, uint64_t len);
     enum status (*truncate)(struct env_file *f, uint64_t size, struct err *err);
     enum status (*size)(struct env_file *f, uint64_t *ret, struct err *err);
-    /* The file's first `len` bytes as memory to be read; its length is at least that. NULL: this world
-     * has none. Reading what the disk has lost ends the process (SIGBUS). */
+    /* The file's first `len` bytes as memory to be read here and there: the system reads nothing ahead
+     * by itself. Its length is at least that. NULL: this world has none. Reading what the disk has lost
+     * ends the process (SIGBUS). */
     enum status (*map)(struct env_file *f, size_t len, const void **ret, struct err *err);
+    void (*map_ahead)(const void *memory, size_t len);
     void (*unmap)(const void *memory, size_t len);
 
     enum status (*rename)(struct env *env, const char *from, const char *to,
@@ -151,6 +153,11 @@ static inline enum status env_map(struct env_file *f, size_t len, const void **r
     if (!f->ops->map)
         return err_set(err, ST_UNIMPLEMENTED, "files as memory");
     return f->ops->map(f, len, ret, err);
+}
+/* Begins to read a part of mapped memory that is going to be needed. Only faster. */
+static inline void env_map_ahead(struct env_file *f, const void *memory, size_t len)
+{
+    f->ops->map_ahead(memory, len);
 }
 static inline void env_unmap(struct env_file *f, const void *memory, size_t len)
 {

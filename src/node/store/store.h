@@ -90,8 +90,7 @@ struct store_options {
     /* Gets of absent keys before a filter for them is thought of, and how many keys are walked in
      * one go while it is made; 0 = 20,000 and 50,000. */
     uint32_t absent_misses, absent_slice;
-    bool
-        spill_always; /* for tests: every frozen table is spilled, as long as there is room for it */
+    bool spill_always; /* for tests: every frozen table is spilled, as long as there is room */
     bool read_only, must_exist;
     bool no_thread; /* no housekeeping threads (the simulator calls store_tick) */
     /* For checkers: told of each entry that has been applied, also while the log is replayed; by who

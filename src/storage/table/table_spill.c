@@ -16,10 +16,8 @@
 #include "storage/table/table_internal.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 
 enum { PIECE_BYTES = 256 << 10, PAGES = 64 << 10 };
-static const size_t PAGE = 4096;
 
 struct piece {
     size_t at, len;
@@ -308,9 +306,6 @@ static enum status make_file(struct table_spill *s, struct env *env, const char 
     }
     s->base = (uint8_t *)(uintptr_t)base;
     s->bytes = bytes;
-    /* Or each page that is missed would bring the system's whole read-ahead, 8 MiB on some machines, and
-     * drive out what is needed. Who reads on asks for it (ask_for). */
-    (void)madvise(s->base, bytes, MADV_RANDOM);
     return ST_OK;
 }
 
@@ -410,9 +405,8 @@ enum status table_spill(const struct table *t, struct env *env, const char *path
 /* Begins to read what is going to be needed. Only faster. */
 static void ask_for(const struct table_spill *s, size_t at, size_t len)
 {
-    size_t from = at & ~(PAGE - 1);
     if (s->file)
-        (void)madvise(s->base + from, at + len - from, MADV_WILLNEED);
+        env_map_ahead(s->file, s->base + at, len);
 }
 
 /* The nth piece is as it was written; the one that is read next is asked for already. */
