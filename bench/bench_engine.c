@@ -49,7 +49,7 @@ static uint64_t drain_cpu; /* of all drains since it was cleared */
 
 static uint64_t drain(struct table *t)
 {
-    struct engine_mark mark = {++mark_index, 1, {clock_now, 0}};
+    struct engine_mark mark = {.index = ++mark_index, .term = 1, .version = {clock_now, 0}};
     uint64_t t0 = bench_ns(), c0 = cpu_ns();
     must(e->ops->drain(e, RANGE, t, &mark, &err), "drain");
     uint64_t ns = bench_ns() - t0;

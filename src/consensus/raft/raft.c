@@ -291,6 +291,7 @@ void raft_status(const struct raft *r, struct raft_status *ret)
         .term = r->term,
         .vote = r->vote,
         .leader = r->leader,
+        .leader_store = r->leader ? r->leader_store : 0,
         .commit = r->commit,
         .applied = r->applied,
         .compacted = r->log.compacted,
@@ -317,6 +318,7 @@ size_t raft_peers(const struct raft *r, struct raft_peer_status *out, size_t max
                 .store = p->store,
                 .match = p->match,
                 .next = p->next,
+                .flags = p->flags,
                 .state = p->state,
                 .active = r->store->now - p->active_at < r->store->o.election_ms,
             };

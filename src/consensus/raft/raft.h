@@ -346,6 +346,7 @@ void raft_done(struct raft *r);
 /* ---- looking ---- */
 struct raft_peer_status {
     uint64_t replica, store, match, next;
+    uint8_t flags; /* RAFT_VOTER ... */
     enum raft_peer_state { RAFT_PROBE, RAFT_REPLICATE, RAFT_SNAPSHOT } state;
     bool active; /* heard of within an election timeout */
 };
@@ -355,7 +356,8 @@ struct raft_status {
     uint64_t uncommitted_bytes, bad; /* bad: quarantined entries */
     enum raft_role role;
     bool asleep, transferring;
-    uint64_t conf_index; /* of the configuration in force, or where the replica began */
+    uint64_t leader_store; /* where `leader` is; 0: not known */
+    uint64_t conf_index;   /* of the configuration in force, or where the replica began */
 };
 void raft_status(const struct raft *r, struct raft_status *ret);
 /* Of this group alone, cache blocks included; walks over the cached entries. */

@@ -166,6 +166,16 @@ void replicas_flush(struct replicas *rs)
         leave(rs, &rs->out[i]);
 }
 
+/* There may be two of them while one takes the place of the other. */
+static void for_members_at(struct replica *r, uint64_t node,
+                           void (*fn)(struct raft *raft, uint64_t replica))
+{
+    struct raft_conf conf = *raft_configuration(r->raft);
+    for (unsigned i = 0; i < conf.n; i++)
+        if (conf.member[i].store == node)
+            fn(r->raft, conf.member[i].replica);
+}
+
 void replicas__tell_refused(struct replicas *rs)
 {
     for (size_t i = 0; i < rs->n_out; i++) {
@@ -173,7 +183,7 @@ void replicas__tell_refused(struct replicas *rs)
             continue;
         rs->out[i].refused = false;
         for (size_t k = 0; k < rs->n; k++)
-            raft_unreachable(rs->v[k]->raft, rs->out[i].node);
+            for_members_at(rs->v[k], rs->out[i].node, raft_unreachable);
     }
 }
 
@@ -277,13 +287,13 @@ enum status replica_read(struct replica *r, uint64_t id)
 void replica_unreachable(struct replica *r, uint64_t node)
 {
     if (!r->owner->broken && !r->owner->stalled)
-        raft_unreachable(r->raft, node);
+        for_members_at(r, node, raft_unreachable);
 }
 
 void replica_tell(struct replica *r, uint64_t node)
 {
     if (!r->owner->broken && !r->owner->stalled)
-        raft_tell(r->raft, node);
+        for_members_at(r, node, raft_tell);
 }
 
 enum status replica_hand_over(struct replica *r)
@@ -292,11 +302,43 @@ enum status replica_hand_over(struct replica *r)
     const struct raft_peer_status *best = NULL;
     if (r->owner->broken || r->owner->stalled)
         return ST_PRECONDITION_FAILED;
-    size_t n = raft_peers(r->raft, peers, RAFT_MEMBERS_MAX);
-    for (size_t i = 0; i < n; i++)
+    if (!replica_leads(r))
+        return ST_PRECONDITION_FAILED;
+    size_t n = raft_peers(r->raft, peers, RAFT_MEMBERS_MAX), voters = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!(peers[i].flags & RAFT_VOTER))
+            continue;
+        voters++;
         if (peers[i].active && (!best || peers[i].match > best->match))
             best = &peers[i];
+    }
+    if (voters == 0)
+        return ST_NOT_FOUND;
     return best ? raft_transfer(r->raft, best->replica) : ST_PRECONDITION_FAILED;
+}
+
+enum status replica_change(struct replica *r, const struct raft_conf *target, uint64_t *ret_index,
+                           uint64_t *ret_term, struct err *err)
+{
+    struct raft_status now;
+    if (r->owner->broken)
+        return err_set(err, r->owner->broken, "the replica has stopped after a failure");
+    if (r->owner->stalled)
+        return err_set(err, ST_OVERLOADED, "the log takes nothing now");
+    raft_status(r->raft, &now);
+    *ret_term = now.term;
+    return raft_change(r->raft, target, true, ret_index, err);
+}
+
+bool replica_belongs(struct replica *r)
+{
+    const struct raft_conf *c = raft_configuration(r->raft);
+    struct raft_status now;
+    raft_status(r->raft, &now);
+    for (unsigned i = 0; i < c->n; i++)
+        if (c->member[i].replica == now.replica)
+            return true;
+    return false;
 }
 
 static bool answerable(const struct replica *r)

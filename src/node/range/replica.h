@@ -95,10 +95,17 @@ void replicas_tick(struct replicas *rs, uint64_t now_ms);
 enum status replica_propose(struct replica *r, struct bytes payload, uint64_t *ret_index,
                             uint64_t *ret_term) WARN_UNUSED;
 enum status replica_read(struct replica *r, uint64_t id) WARN_UNUSED; /* as raft_read */
+/* Changes who belongs to the group: as raft_change, and a joint configuration is left by itself.
+ * Where it will be in the log if it commits is returned. OVERLOADED also while a log append is being
+ * tried again. */
+enum status replica_change(struct replica *r, const struct raft_conf *target, uint64_t *ret_index,
+                           uint64_t *ret_term, struct err *err) WARN_UNUSED;
+/* Whether it is among the members of the configuration in force. */
+bool replica_belongs(struct replica *r);
 void replica_unreachable(struct replica *r, uint64_t node);
 void replica_tell(struct replica *r, uint64_t node); /* of what is committed, with the next round */
 /* As raft_transfer, to the voter heard of lately that has most of the log. PRECONDITION_FAILED also
- * when there is none. */
+ * when there is none; NOT_FOUND: this one leads, and there is no other voter at all. */
 enum status replica_hand_over(struct replica *r) WARN_UNUSED;
 /* An item of the owner's in the next bundle to a node. NO_MEMORY, TOO_LARGE: nothing is sent. */
 enum status replicas_say(struct replicas *rs, uint64_t to_node, uint8_t kind,

@@ -35,6 +35,8 @@ enum status store__apply(struct store *s, const struct raft_entry *e, struct byt
                          : range_skip(&s->range, e->index, err);
     if (st == ST_OK)
         st = range_put(&s->range, owner, table, &s->scratch, on_applied, s, err);
+    if (st == ST_OK && e->kind == RAFT_ENTRY_CONF)
+        st = cluster_conf_applied(s, e, payload, err);
     if (st == ST_OK)
         note_applied(s, e, 1);
     return st;

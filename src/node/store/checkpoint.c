@@ -46,7 +46,9 @@ static enum status freeze(struct store *s, struct err *err)
     view_unref(now);
     if (v) {
         v->base_hlc = base;
-        s->frozen_mark = (struct engine_mark){s->range.applied, s->range.term, s->range.newest};
+        s->frozen_mark = (struct engine_mark){
+            .index = s->range.applied, .term = s->range.term, .version = s->range.newest};
+        cluster_conf_note(s, &s->frozen_mark);
         if (PLANTED(MARK_ONE_AHEAD))
             s->frozen_mark.index++;
         if (PLANTED(MARK_ONE_BEHIND) && s->frozen_mark.index > 1)

@@ -10,13 +10,14 @@
 
 /* The file CLUSTER says whose folder it is. Text, as VARVE is:
  *     cluster
- *     format 1
+ *     format 1                  2 where there is a line for the replica
  *     node 1
+ *     replica 101               of format 2: the one whose disk this is, called otherwise than the node
  *     incarnation 1790000000    of the newest process; each opening writes a higher one
  *     nodes 1 2 3
  *     crc 1a2b3c4d              CRC32C of all lines before it */
 
-enum { CLUSTER_FILE_MAX = 4096, CLUSTER_FORMAT = 1, HEARTBEAT_MS = 100 };
+enum { CLUSTER_FILE_MAX = 4096, CLUSTER_FORMAT = 2, HEARTBEAT_MS = 100 };
 
 /* ---- life ---- */
 
@@ -38,6 +39,15 @@ static enum status check_options(const struct store *s, struct err *err)
     if (!own || o->node == 0)
         return err_set(err, ST_INVALID_ARGUMENT,
                        "option cluster: node %" PRIu64 " is not one of the cluster's", o->node);
+    if (o->replica != 0 && o->replica < o->node)
+        return err_set(err, ST_INVALID_ARGUMENT,
+                       "option cluster: replica %" PRIu64 " is older than node %" PRIu64
+                       "'s first, which is called as the node",
+                       o->replica, o->node);
+    for (size_t i = 0; i < o->n; i++)
+        if (o->replica == o->nodes[i] && o->replica != o->node)
+            return err_set(err, ST_INVALID_ARGUMENT,
+                           "option cluster: replica %" PRIu64 " is another node's", o->replica);
     if (o->n > 1 && !o->transport.send)
         return err_set(err, ST_INVALID_ARGUMENT, "option cluster: no transport");
     if (s->o.read_only)
@@ -53,6 +63,8 @@ static void set_defaults(struct store *s, struct cluster *c)
 {
     if (!c->o.seed)
         env_random(s->env, &c->o.seed, sizeof c->o.seed);
+    if (!c->o.replica)
+        c->o.replica = c->o.node;
     if (!c->o.propose_timeout_ms)
         c->o.propose_timeout_ms = STORE_PROPOSE_TIMEOUT_MS;
     if (!c->o.heartbeat_ms)
@@ -78,8 +90,8 @@ enum status cluster_new(struct store *s, struct err *err)
     c->latches = l;
     buf_init(&c->scratch, STORE_BUNDLE_MAX);
     err_init(&c->stall);
-    struct list *const lists[] = {&c->came, &c->barriers, &c->inbox,   &c->leads,  &c->queued,
-                                  &c->sent, &c->awaiting, &c->reading, &c->refused};
+    struct list *const lists[] = {&c->came, &c->barriers, &c->inbox,   &c->leads,   &c->queued,
+                                  &c->sent, &c->awaiting, &c->reading, &c->refused, &c->changes};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         list_init(lists[i]);
     set_defaults(s, c);
@@ -183,15 +195,23 @@ static enum status put_nodes(struct buf *out, const struct store_cluster *o)
     return st == ST_OK ? buf_printf(out, "\n") : st;
 }
 
+static enum status put_who(struct buf *out, const struct store_cluster *o)
+{
+    bool other = o->replica != o->node;
+    enum status st =
+        buf_printf(out, "cluster\nformat %d\nnode %" PRIu64 "\n", other ? 2 : 1, o->node);
+    return st == ST_OK && other ? buf_printf(out, "replica %" PRIu64 "\n", o->replica) : st;
+}
+
 /* The same node of the same cluster? */
 static enum status check_file(const struct store *s, const char *text, uint64_t *ret_incarnation,
                               struct err *err)
 {
     const struct cluster *c = s->cluster;
     unsigned format, crc;
-    uint64_t node, incarnation;
+    uint64_t node, replica, incarnation;
     char extra;
-    int at = 0;
+    int at = 0, head = 0;
     struct buf nodes = BUF_INIT;
     if (sscanf(text, "cluster\nformat %u\n", &format) != 1)
         return damaged(s, "not the file of a cluster's node", err);
@@ -203,14 +223,26 @@ static enum status check_file(const struct store *s, const char *text, uint64_t 
     if (!crc_line || sscanf(crc_line, "crc %8x\n%c", &crc, &extra) != 1 ||
         crc != crc32c(0, text, (size_t)(crc_line - text)))
         return damaged(s, "the checksum does not hold", err);
-    if (sscanf(text, "cluster\nformat %*u\nnode %" SCNu64 "\nincarnation %" SCNu64 "\n%n", &node,
-               &incarnation, &at) != 2 ||
-        at == 0)
+    if (sscanf(text, "cluster\nformat %*u\nnode %" SCNu64 "\n%n", &node, &head) != 1 || head == 0)
         return damaged(s, "a line is missing or unknown", err);
+    replica = node;
+    if (format == 2 &&
+        (sscanf(text + head, "replica %" SCNu64 "\n%n", &replica, &at) != 1 || at == 0))
+        return damaged(s, "the line of the replica is missing", err);
+    head += at;
+    at = 0;
+    if (sscanf(text + head, "incarnation %" SCNu64 "\n%n", &incarnation, &at) != 1 || at == 0)
+        return damaged(s, "a line is missing or unknown", err);
+    at += head;
     if (node != c->o.node)
         return err_set(err, ST_INVALID_ARGUMENT,
                        "option cluster: %s is the folder of node %" PRIu64 ", not of node %" PRIu64,
                        s->dir, node, c->o.node);
+    if (replica != c->o.replica)
+        return err_set(err, ST_INVALID_ARGUMENT,
+                       "option cluster: %s is the folder of replica %" PRIu64
+                       ", not of replica %" PRIu64,
+                       s->dir, replica, c->o.replica);
     if (put_nodes(&nodes, &c->o) != ST_OK)
         return err_set(err, ST_NO_MEMORY, "no memory to read %s/CLUSTER", s->dir);
     bool same =
@@ -230,8 +262,8 @@ enum status cluster_file_write(struct store *s, struct err *err)
     struct buf path = BUF_INIT, content = BUF_INIT;
     enum status st = store__path(s, "CLUSTER", &path, err);
     if (st == ST_OK &&
-        (buf_printf(&content, "cluster\nformat %d\nnode %" PRIu64 "\nincarnation %" PRIu64 "\n",
-                    CLUSTER_FORMAT, c->o.node, c->incarnation) != ST_OK ||
+        (put_who(&content, &c->o) != ST_OK ||
+         buf_printf(&content, "incarnation %" PRIu64 "\n", c->incarnation) != ST_OK ||
          put_nodes(&content, &c->o) != ST_OK ||
          buf_printf(&content, "crc %08" PRIx32 "\n", crc32c(0, content.data, content.len)) !=
              ST_OK))
@@ -289,22 +321,6 @@ out:
 }
 
 /* ---- peers ---- */
-
-static int by_id(const void *a, const void *b)
-{
-    const struct raft_member *x = a, *y = b;
-    return (x->replica > y->replica) - (x->replica < y->replica);
-}
-
-struct raft_conf cluster_conf(const struct store *s)
-{
-    const struct store_cluster *o = &s->cluster->o;
-    struct raft_conf conf = {.n = (uint8_t)o->n};
-    for (size_t i = 0; i < o->n; i++)
-        conf.member[i] = (struct raft_member){o->nodes[i], o->nodes[i], RAFT_VOTER};
-    qsort(conf.member, conf.n, sizeof conf.member[0], by_id);
-    return conf;
-}
 
 struct cluster_peer *cluster_peer(struct store *s, uint64_t node)
 {

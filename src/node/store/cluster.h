@@ -39,6 +39,16 @@ struct barrier {
     struct env_event done;
 };
 
+/* One that waits in store_members_change, on its stack. */
+struct member_change {
+    struct list node;
+    uint64_t index, term; /* where it is in the log */
+    bool taken;           /* it was applied: what it leads to comes about */
+    uint64_t deadline_ns;
+    enum status st;
+    struct env_event done;
+};
+
 struct lead_waiter {
     struct list node;
     struct env_event turn;
@@ -68,6 +78,8 @@ struct cluster {
     struct list queued, sent, awaiting; /* proposals; store.in_log too */
     struct list refused; /* proposals whose requirements do not hold, if this is still the leader */
     struct list reading; /* barriers */
+    struct list changes; /* of members, under way */
+    struct raft_conf conf; /* in force at what is applied; n 0: that of the options */
     uint64_t read_no, number;
     uint64_t tick_ns, ticked_ns;
     bool role_dirty, led;
@@ -107,12 +119,27 @@ enum status cluster_file_write(struct store *s, struct err *err) WARN_UNUSED;
 enum status cluster_none(struct store *s, struct err *err) WARN_UNUSED;
 enum status cluster_start(struct store *s, struct err *err) WARN_UNUSED;
 void cluster_stop(struct store *s); /* its thread */
-struct raft_conf cluster_conf(const struct store *s);
 /* A bundle of this process of a node has come; false: of an earlier one. */
 bool cluster_heard(struct store *s, uint64_t node, uint64_t incarnation);
 struct cluster_peer *cluster_peer(struct store *s, uint64_t node); /* NULL: none of the cluster */
 /* Gives up what no peer needs of the log, within its budget. By who drives. */
 void cluster_compact(struct store *s);
+
+/* members.c, by who drives or opens */
+struct raft_conf cluster_conf(const struct store *s);       /* in force at what is applied */
+struct raft_conf cluster_first_conf(const struct store *s); /* before any change */
+/* Puts it beside a mark that is about to be drained; and reads it there (n 0: it says nothing). */
+void cluster_conf_note(const struct store *s, struct engine_mark *mark);
+enum status cluster_conf_of(const struct store *s, const struct engine_mark *mark,
+                            struct raft_conf *ret, struct err *err) WARN_UNUSED;
+/* An entry of kind RAFT_ENTRY_CONF is applied; a state of another node is installed. */
+enum status cluster_conf_applied(struct store *s, const struct raft_entry *e, struct bytes payload,
+                                 struct err *err) WARN_UNUSED;
+void cluster_conf_installed(struct store *s, const struct raft_conf *conf);
+/* Those who wait for a change that is through, or surely not, are woken. */
+void cluster_changes_look(struct store *s);
+void cluster_changes_expire(struct store *s, uint64_t now_ns);
+void cluster_changes_fail(struct store *s, enum status st);
 
 /* drive.c */
 /* Waits until p has its outcome. */

@@ -65,7 +65,7 @@ static enum status encode(struct store *s, const struct proposal *p, struct buf 
 enum status cluster_forward(struct store *s, struct proposal *p)
 {
     struct cluster *c = s->cluster;
-    const struct cluster_peer *to = cluster_peer(s, c->now.leader);
+    const struct cluster_peer *to = cluster_peer(s, c->now.leader_store);
     if (!to || to->incarnation == 0)
         return ST_UNAVAILABLE; /* not heard of yet */
     /* A copy that is still on its way must not be done after this one has been answered. */

@@ -20,6 +20,8 @@ enum status store_hand_over(struct store *s, uint64_t timeout_ms, struct err *er
         cluster_lead_begin(s);
         st = replica_hand_over(s->replica);
         cluster_lead_end(s);
+        if (st == ST_NOT_FOUND)
+            return ST_OK; /* as above: others are learners at most */
         if (st != ST_OK && st != ST_PRECONDITION_FAILED)
             return err_set(err, st, "leadership cannot be handed over");
         env_sleep_ms(s->env, LOOK_MS);

@@ -358,20 +358,20 @@ static enum status start_member(struct recovery *rc, struct err *err)
     struct cluster *c = s->cluster;
     uint64_t applied = s->range.applied;
     struct raft_init i = {.group = s->range.id,
-                          .replica = c->o.node,
+                          .replica = c->o.replica,
                           .hard = rc->hard,
                           .compacted = s->persisted.index,
                           .compacted_term = s->persisted.term,
                           .applied = applied,
                           .conf = cluster_conf(s),
-                          .waits = c->o.node != c->o.nodes[0]};
+                          .waits = c->o.replica != c->o.nodes[0]};
     if (rc->first != 0 && rc->first <= s->persisted.index && rc->last >= s->persisted.index) {
         /* What is below is in the engine, and serves peers that are behind. */
         i.compacted = rc->first;
         i.compacted_term = term_at(rc, rc->first);
     }
     if (!rc->has_hard && applied) { /* it was alone before, and led in its last term */
-        i.hard = (struct raft_hard_state){s->range.term, c->o.node, applied};
+        i.hard = (struct raft_hard_state){s->range.term, c->o.replica, applied};
     }
     enum status st = check_fresh(rc, err);
     if (st == ST_OK)

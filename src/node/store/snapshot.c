@@ -81,10 +81,11 @@ static void make(struct store *s, uint64_t index)
     if (st == ST_OK) {
         const uint64_t name[] = {c->o.node, c->incarnation, ++c->snap_no};
         struct engine_mark mark = store_state_mark(state);
-        snap = (struct raft_snapshot){.id = hash_xxh64(name, sizeof name, 0) | 1,
-                                      .index = mark.index,
-                                      .term = mark.term,
-                                      .conf = cluster_conf(s)};
+        snap = (struct raft_snapshot){
+            .id = hash_xxh64(name, sizeof name, 0) | 1, .index = mark.index, .term = mark.term};
+        st = cluster_conf_of(s, &mark, &snap.conf, &err);
+        if (snap.conf.n == 0)
+            snap.conf = cluster_first_conf(s);
     }
     if (replica_snapshot_made(s->replica, st, &snap)) {
         env_mutex_lock(&s->state_lock);
@@ -174,6 +175,8 @@ static void install(struct store *s, const struct raft_snapshot *snap, bool keep
     if (!c->snap_in || c->snap_in_id != snap->id)
         st = err_set(&err, ST_NOT_FOUND, "the state that came in is gone");
     if (st == ST_OK && !c->snap_built) {
+        uint8_t conf[RAFT_CONF_BYTES_MAX];
+        store_incoming_note(c->snap_in, BYTES(conf, raft_conf_encode(&snap->conf, conf)));
         st = store_incoming_build(c->snap_in, &mark, &err);
         c->snap_built = st == ST_OK;
         if (st == ST_OK && (mark.index != snap->index || mark.term != snap->term))
@@ -190,6 +193,7 @@ static void install(struct store *s, const struct raft_snapshot *snap, bool keep
     ASSERT(told);
     if (st == ST_OK) {
         wal_release(s->wal, RANGE_FIRST, snap->index);
+        cluster_conf_installed(s, &snap->conf);
         settle(s);
         counter_add(c->m_snapshots_installed, 1);
     } else {

@@ -66,6 +66,9 @@ enum status store_incoming_begin(struct store *s, struct store_incoming **ret,
  * STATE_FREE_BYTES would be left), IO_ERROR. After one, end it. */
 enum status store_incoming_append(struct store_incoming *in, uint64_t offset, struct bytes data,
                                   struct err *err) WARN_UNUSED;
+/* What is to lie beside the mark of the engine (engine.h): it is no part of the stream. Copied; at most
+ * ENGINE_NOTE_MAX bytes. */
+void store_incoming_note(struct store_incoming *in, struct bytes note);
 /* Checks all of it and builds the engine, durably: long, and beside everything else, needs no lock.
  * Errors: CORRUPT (of the stream: names the offset), FORMAT_NEWER, DISK_FULL, IO_ERROR, NO_MEMORY. */
 enum status store_incoming_build(struct store_incoming *in, struct engine_mark *ret,

@@ -205,11 +205,21 @@ static enum status ingest(struct feed *f, struct err *err)
     st = e->ops->ingest(e, RANGE_FIRST, &all, next_row, f, &f->mark, err);
     if (st == ST_OK)
         st = e->ops->persisted(e, RANGE_FIRST, &got, err);
-    if (st == ST_OK && (got.index != f->mark.index || got.term != f->mark.term ||
-                        version_cmp(got.version, f->mark.version) != 0))
+    if (st == ST_OK &&
+        (got.index != f->mark.index || got.term != f->mark.term ||
+         version_cmp(got.version, f->mark.version) != 0 || got.note_len != f->mark.note_len ||
+         memcmp(got.note, f->mark.note, got.note_len) != 0))
         st = err_set(err, ST_INTERNAL, "%s: the engine that was built has another mark", s->dir);
     /* The folder's own name, before a file can speak of it. */
     return st == ST_OK ? env_sync_dir(s->env, s->dir, err) : st;
+}
+
+void store_incoming_note(struct store_incoming *in, struct bytes note)
+{
+    ASSERT(!in->built && note.len <= ENGINE_NOTE_MAX);
+    in->mark.note_len = (uint16_t)note.len;
+    if (note.len)
+        memcpy(in->mark.note, note.data, note.len);
 }
 
 enum status store_incoming_build(struct store_incoming *in, struct engine_mark *ret,
@@ -221,6 +231,8 @@ enum status store_incoming_build(struct store_incoming *in, struct engine_mark *
     if (!in->file)
         return err_set(err, ST_INVALID_ARGUMENT, "the state was built already, or failed to be");
     enum status st = read_header(&f, err);
+    f.mark.note_len = in->mark.note_len;
+    memcpy(f.mark.note, in->mark.note, sizeof f.mark.note);
     if (st == ST_OK)
         st = ingest(&f, err);
     buf_deinit(&f.block);

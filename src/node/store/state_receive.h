@@ -8,8 +8,8 @@ struct store_incoming {
     struct store *s;
     struct env_file *file; /* DIR/incoming; NULL: built */
     uint64_t bytes;
-    struct home *home; /* the engine built of it; NULL: not yet, or installed */
-    struct engine_mark mark;
+    struct home *home;       /* the engine built of it; NULL: not yet, or installed */
+    struct engine_mark mark; /* before it is built: the note alone */
     bool built;
 };
 

@@ -189,6 +189,8 @@ static enum status open_engine(struct store *s, struct err *err)
         s->engine = s->home->engine;
         st = s->engine->ops->persisted(s->engine, RANGE_FIRST, &s->persisted, err);
     }
+    if (st == ST_OK && s->cluster)
+        st = cluster_conf_of(s, &s->persisted, &s->cluster->conf, err);
     if (st == ST_OK)
         st = store__snap_new(s, &snap, err);
     struct view *v = NULL;

@@ -73,7 +73,10 @@ struct store_cluster {
     uint32_t heartbeat_ms, election_ms; /* 0 = raft.h's */
     uint64_t seed;                      /* of the jitter of elections; 0 = random */
     uint64_t incarnation;               /* 0 = above the last one in the folder */
-    uint32_t propose_timeout_ms;        /* a write gives up; 0 = STORE_PROPOSE_TIMEOUT_MS */
+    /* What the node's replica is called; 0: as the node. A node whose disk is gone comes back with a
+     * higher id that nobody has had, and takes no part until members.h has made it a member. */
+    uint64_t replica;
+    uint32_t propose_timeout_ms; /* a write gives up; 0 = STORE_PROPOSE_TIMEOUT_MS */
 };
 
 struct store_options {

@@ -26,7 +26,9 @@ void cluster_answer(struct store *s, struct proposal *p, enum status st)
 static void no_leader(struct store *s, struct proposal *p)
 {
     err_set(&p->err, ST_UNAVAILABLE,
-            "no leader of the cluster could be reached from node %" PRIu64 " in time",
+            replica_belongs(s->replica)
+                ? "no leader of the cluster could be reached from node %" PRIu64 " in time"
+                : "node %" PRIu64 " does not belong to the cluster now",
             s->cluster->o.node);
     cluster_answer(s, p, ST_UNAVAILABLE);
 }
@@ -81,6 +83,7 @@ void cluster_complete(struct store *s, struct list *done)
         if (p->index <= s->range.applied)
             cluster_answer(s, p, ST_OK);
     }
+    cluster_changes_look(s);
 }
 
 void cluster_applied(struct store *s, const struct raft_entry *e)
@@ -156,6 +159,7 @@ void cluster_expire(struct store *s, uint64_t now_ns)
         b->st = ST_UNAVAILABLE;
         env_event_set(&b->done);
     }
+    cluster_changes_expire(s, now_ns);
 }
 
 static void fail_list(struct store *s, struct list *l, enum status st, const char *why)
@@ -181,6 +185,7 @@ void cluster_fail_all(struct store *s, enum status st, const char *why)
         b->st = st;
         env_event_set(&b->done);
     }
+    cluster_changes_fail(s, st);
 }
 
 /* Whether it is to be refused is to be seen again, here or elsewhere. */
@@ -211,7 +216,7 @@ void cluster_new_leader(struct store *s)
     list_foreach_safe (it, &c->sent) {
         struct proposal *p = container_of(it, struct proposal, node);
         const struct cluster_peer *to = cluster_peer(s, p->to_node);
-        if (p->to_node == c->now.leader && p->term == c->now.term &&
+        if (p->to_node == c->now.leader_store && p->term == c->now.term &&
             p->to_incarnation == to->incarnation)
             continue;
         if (p->w->request_id.len || PLANTED(UNKNOWN_TRIED_AGAIN))
@@ -359,13 +364,15 @@ static void lead(struct store *s)
 static void follow(struct store *s)
 {
     struct cluster *c = s->cluster;
+    /* A node that is out would not see what became of its write. */
+    bool may_send = c->now.leader != 0 && replica_belongs(s->replica);
     list_foreach_safe (it, &c->queued) {
         struct proposal *p = container_of(it, struct proposal, node);
         if (p->remote) {
             cluster_lost(s, p);
             continue;
         }
-        if (c->now.leader == 0)
+        if (!may_send)
             continue;
         enum status st = cluster_forward(s, p);
         if (st == ST_UNAVAILABLE)
@@ -389,7 +396,7 @@ void cluster_write(struct store *s)
     struct cluster *c = s->cluster;
     raft_status(replica_raft(s->replica), &c->now);
     atomic_store(&c->term, c->now.term);
-    atomic_store(&c->leader, c->now.leader);
+    atomic_store(&c->leader, c->now.leader_store);
     atomic_store(&c->commit, c->now.commit);
     bool leads = c->now.role == RAFT_LEADER;
     if (leads && !c->led)

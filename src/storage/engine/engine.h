@@ -27,9 +27,14 @@ struct engine_iter;
 struct engine_export;
 
 /* How far a range has come. */
+enum { ENGINE_NOTE_MAX = 320 };
 struct engine_mark {
     uint64_t index, term;   /* of the last applied entry */
     struct version version; /* the newest version in it */
+    /* Bytes of the owner's that are durable with it and come back with it; nothing here reads them.
+     * They do not travel with exported rows. */
+    uint16_t note_len; /* at most ENGINE_NOTE_MAX */
+    uint8_t note[ENGINE_NOTE_MAX];
 };
 
 /* When a drain brings one key for so many live rows, several of its keys lie in each block that is read

@@ -6,8 +6,10 @@
 enum {
     MARK_FORMAT = 1,
     MARK_FORMAT_COUNTS = 2,
+    MARK_FORMAT_NOTE = 3,
     MARK_VALUE_BYTES = 30,
     MARK_COUNTS_BYTES = MARK_VALUE_BYTES + 8 * ENGINE_FAMILIES,
+    MARK_NOTE_AT = MARK_COUNTS_BYTES + 1,
 };
 enum { WHEN_KIND = 3, WHEN_PARENT = 4, WHEN_ORIGIN = 8 };
 
@@ -101,13 +103,21 @@ enum status engine_when_value(struct buf *out, uint8_t kind, struct version v,
 enum status engine_mark_value(struct buf *out, const struct engine_mark *m, uint8_t flags,
                               const struct engine_counts *counts)
 {
-    uint8_t v[MARK_COUNTS_BYTES] = {counts->known ? MARK_FORMAT_COUNTS : MARK_FORMAT, flags};
+    uint8_t v[MARK_NOTE_AT + ENGINE_NOTE_MAX] = {counts->known ? MARK_FORMAT_COUNTS : MARK_FORMAT,
+                                                 flags};
+    ASSERT(m->note_len <= ENGINE_NOTE_MAX);
     put_be64(v + 2, m->index);
     put_be64(v + 10, m->term);
     put_version(v + 18, m->version);
-    for (int f = 0; f < ENGINE_FAMILIES; f++)
+    for (int f = 0; counts->known && f < ENGINE_FAMILIES; f++)
         put_be64(v + MARK_VALUE_BYTES + 8 * f, counts->rows[f]);
     buf_clear(out);
+    if (m->note_len) {
+        v[0] = MARK_FORMAT_NOTE;
+        v[MARK_COUNTS_BYTES] = counts->known;
+        memcpy(v + MARK_NOTE_AT, m->note, m->note_len);
+        return buf_append(out, v, MARK_NOTE_AT + (size_t)m->note_len);
+    }
     return buf_append(out, v, counts->known ? MARK_COUNTS_BYTES : MARK_VALUE_BYTES);
 }
 
@@ -207,16 +217,28 @@ bool engine_mark_decode(struct bytes row_key, struct bytes value, struct engine_
 {
     const uint8_t *p = value.data;
     bool plain = value.len == MARK_VALUE_BYTES && p[0] == MARK_FORMAT;
-    bool counts = value.len == MARK_COUNTS_BYTES && p[0] == MARK_FORMAT_COUNTS;
+    bool note = value.len > MARK_NOTE_AT && value.len <= MARK_NOTE_AT + ENGINE_NOTE_MAX &&
+                p[0] == MARK_FORMAT_NOTE && p[MARK_COUNTS_BYTES] <= 1;
+    bool counts = (value.len == MARK_COUNTS_BYTES && p[0] == MARK_FORMAT_COUNTS) ||
+                  (note && p[MARK_COUNTS_BYTES]);
     if (row_key.len != ENGINE_MARK_KEY_BYTES || !engine_key_reserved(row_key) ||
-        (!plain && !counts))
+        (!plain && !counts && !note))
         return false;
+    for (size_t i = MARK_VALUE_BYTES; note && !counts && i < MARK_COUNTS_BYTES; i++)
+        if (p[i] != 0)
+            return false;
     *ret = (struct engine_mark_row){
         .range = be64_at(row_key.data + 4),
         .flags = p[1],
-        .mark = {be64_at(p + 2), be64_at(p + 10), {be64_at(p + 18), be32_at(p + 26)}},
+        .mark = {.index = be64_at(p + 2),
+                 .term = be64_at(p + 10),
+                 .version = {be64_at(p + 18), be32_at(p + 26)}},
         .counts.known = counts,
     };
+    if (note) {
+        ret->mark.note_len = (uint16_t)(value.len - MARK_NOTE_AT);
+        memcpy(ret->mark.note, p + MARK_NOTE_AT, ret->mark.note_len);
+    }
     for (int f = 0; counts && f < ENGINE_FAMILIES; f++)
         ret->counts.rows[f] = be64_at(p + MARK_VALUE_BYTES + 8 * f);
     return true;

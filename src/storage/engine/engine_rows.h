@@ -10,7 +10,8 @@
  * a range, in `live` under the reserved key ff ff ff ff | u64 BE range. No routing key starts with
  *         ff ff ff ff: that collection id is never given out. Value: u8 format, u8 flags, u64 BE index,
  * u64 BE term, u64 BE hlc, u32 BE origin; in format 2 also the range's rows of live, past and when,
- * u64 BE each. Format 1 is what wrote no counts, and stays so.
+ * u64 BE each. Format 1 is what wrote no counts, and stays so. Format 3 is for a mark with a note: as
+ * format 2, but a byte says whether the counts are known (1) or zeros (0), and the note follows.
  *
  * Owns: nothing. Promises: decode accepts only what encode makes. Never: does I/O. Threads: pure
  * functions.

@@ -94,7 +94,7 @@ void cw_open(struct cluster_world *w, uint64_t id)
         CW_FAIL(w, "node %" PRIu64 " does not open: %s: %s", id, status_name(st), err.detail);
     n->tick_at_ms = w->now_ms;
     n->up_at_ms = 0;
-    raft_check_restarted(w->checker, id, 0);
+    raft_check_restarted(w->checker, n->cluster.replica ? n->cluster.replica : id, 0);
 }
 
 void cw_init(struct cluster_world *w, uint64_t seed, size_t n)

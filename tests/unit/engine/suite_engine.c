@@ -170,7 +170,7 @@ static void model_apply(struct world *w, const struct write *list, size_t n,
 static struct engine_mark next_mark(struct world *w)
 {
     w->index += 100; /* room for marks between */
-    return (struct engine_mark){w->index, 3, {w->clock, 0}};
+    return (struct engine_mark){.index = w->index, .term = 3, .version = {w->clock, 0}};
 }
 
 static void drain_random(struct world *w, size_t n)
@@ -554,8 +554,9 @@ void suite_half_drains(void **state)
                 size_t to = test_rng_between(&w.rng, from + 1, n);
                 while (to < n && version_cmp(list[to].rec.version, list[to - 1].rec.version) == 0)
                     to++; /* a version is one log entry */
-                struct engine_mark part = {mark.index - (n - to), mark.term,
-                                           list[to - 1].rec.version};
+                struct engine_mark part = {.index = mark.index - (n - to),
+                                           .term = mark.term,
+                                           .version = list[to - 1].rec.version};
                 if (to == n)
                     part = mark;
                 t = make_table(list + from, to - from);
@@ -609,7 +610,7 @@ void suite_changes_order(void **state)
                            .value = BYTES(key, (size_t)len)};
         assert_int_equal(table_put(t, BYTES(key, (size_t)len), &r, NULL), ST_OK);
     }
-    struct engine_mark mark = {1, 1, {UINT64_MAX >> 1, 0}};
+    struct engine_mark mark = {.index = 1, .term = 1, .version = {UINT64_MAX >> 1, 0}};
     check_ok(e->ops->drain(e, RANGE, t, &mark, &err), &err);
     table_unref(t);
     check_ok(e->ops->snapshot(e, &s, &err), &err);
@@ -948,7 +949,7 @@ void suite_copy(void **state)
     check_ok(suite_backend.open(env_linux(), to, &read_only, &w.e, &err), &err);
     check_all(&w);
     struct table *t = table_new();
-    struct engine_mark mark = {w.index + 9, 3, {w.clock + 9, 0}};
+    struct engine_mark mark = {.index = w.index + 9, .term = 3, .version = {w.clock + 9, 0}};
     assert_int_equal(w.e->ops->drain(w.e, RANGE, t, &mark, &err), ST_READ_ONLY);
     assert_int_equal(w.e->ops->compact(w.e, &err), ST_READ_ONLY);
     table_unref(t);
@@ -976,7 +977,7 @@ void suite_refusals(void **state)
                        .value = BYTES_LIT("v")};
     struct table *t = table_new();
     assert_int_equal(table_put(t, BYTES_LIT("\xff\xff\xff\xff\x01"), &r, NULL), ST_OK);
-    struct engine_mark mark = {w.index + 1, 3, r.version};
+    struct engine_mark mark = {.index = w.index + 1, .term = 3, .version = r.version};
     assert_int_equal(w.e->ops->drain(w.e, RANGE, t, &mark, &err), ST_INVALID_ARGUMENT);
     mark.version.hlc--;
     assert_int_equal(w.e->ops->drain(w.e, RANGE, t, &mark, &err), ST_INVALID_ARGUMENT);
@@ -988,7 +989,7 @@ void suite_refusals(void **state)
     /* An empty table still raises the mark. */
     t = table_new();
     w.index += 4;
-    mark = (struct engine_mark){w.index, 4, w.m.mark.version};
+    mark = (struct engine_mark){.index = w.index, .term = 4, .version = w.m.mark.version};
     check_ok(w.e->ops->drain(w.e, RANGE, t, &mark, &err), &err);
     w.m.mark = mark;
     check_all(&w);

@@ -108,7 +108,7 @@ static struct engine *base(const char *dir)
                            .value = writes[i].kind == RECORD_PUT ? BYTES_LIT("x") : BYTES_EMPTY};
         assert_int_equal(table_put(t, BYTES_STR(writes[i].key), &r, NULL), ST_OK);
     }
-    struct engine_mark mark = {5, 1, at(9)};
+    struct engine_mark mark = {.index = 5, .term = 1, .version = at(9)};
     must(e->ops->drain(e, RANGE, t, &mark, &err), &err);
     table_unref(t);
     return e;

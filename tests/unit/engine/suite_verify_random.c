@@ -46,7 +46,7 @@ static void drain(struct engine *e, struct test_rng *r, uint64_t range, uint64_t
         assert_int_equal(table_put(t, BYTES(key, (size_t)k), &rec, NULL), ST_OK);
     }
     *clock += 1;
-    struct engine_mark mark = {*clock, 1, {*clock, 0}};
+    struct engine_mark mark = {.index = *clock, .term = 1, .version = {*clock, 0}};
     must(e->ops->drain(e, range, t, &mark, &err), &err);
     table_unref(t);
 }

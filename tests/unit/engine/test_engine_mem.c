@@ -13,7 +13,7 @@ static enum status drain_one(struct engine *e, uint64_t index, struct err *err)
                        .kind = RECORD_PUT,
                        .writer = BYTES_EMPTY,
                        .value = BYTES_LIT("value")};
-    struct engine_mark mark = {index, 1, {index, 0}};
+    struct engine_mark mark = {.index = index, .term = 1, .version = {index, 0}};
     assert_int_equal(table_put(t, BYTES_LIT("key"), &r, NULL), ST_OK);
     enum status st = e->ops->drain(e, 1, t, &mark, err);
     table_unref(t);

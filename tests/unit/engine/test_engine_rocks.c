@@ -51,7 +51,7 @@ static void disk_budget(void **state)
                 assert_int_equal(table_put(t, BYTES(key, (size_t)n), &r, NULL), ST_OK);
             }
         }
-        struct engine_mark mark = {(uint64_t)part + 1, 1, {clock, 0}};
+        struct engine_mark mark = {.index = (uint64_t)part + 1, .term = 1, .version = {clock, 0}};
         must(e->ops->drain(e, 1, t, &mark, &err), &err);
         table_unref(t);
     }
@@ -101,7 +101,8 @@ static void bad_blocks(void **state)
                                .value = BYTES(key, (size_t)n)};
             assert_int_equal(table_put(t, BYTES(key, (size_t)n), &r, NULL), ST_OK);
         }
-        struct engine_mark mark = {part + 1, 1, {1199 + part * 1000, 0}};
+        struct engine_mark mark = {
+            .index = part + 1, .term = 1, .version = {1199 + part * 1000, 0}};
         must(e->ops->drain(e, 1, t, &mark, &err), &err);
         table_unref(t);
     }
@@ -231,7 +232,7 @@ static void full_disk(void **state)
     uint64_t clock = 1 << 20, index = 0;
     for (int round = 0; round < 4; round++) {
         struct table *t = bulk_table(500, &clock, &rng);
-        struct engine_mark mark = {++index, 1, {clock, 0}};
+        struct engine_mark mark = {.index = ++index, .term = 1, .version = {clock, 0}};
         must(e->ops->drain(e, 1, t, &mark, &err), &err);
         table_unref(t);
         newest_is(e, "key00499", clock);
@@ -248,7 +249,7 @@ static void full_disk(void **state)
         assert_int_equal(posix_fallocate(fd, 0, (off_t)(room - leave)), 0);
         close(fd);
         t = bulk_table(500, &clock, &rng);
-        mark = (struct engine_mark){++index, 1, {clock, 0}};
+        mark = (struct engine_mark){.index = ++index, .term = 1, .version = {clock, 0}};
         for (int i = 0; i < 3; i++) {
             enum status st = e->ops->drain(e, 1, t, &mark, &err);
             if (st != ST_DISK_FULL)
@@ -308,7 +309,7 @@ static void many_keys(void **state)
                                .value = BYTES_EMPTY};
             assert_int_equal(table_put(t, BYTES(key, (size_t)n), &r, NULL), ST_OK);
         }
-        struct engine_mark mark = {part + 1, 1, {(part + 1) * MANY, 0}};
+        struct engine_mark mark = {.index = part + 1, .term = 1, .version = {(part + 1) * MANY, 0}};
         must(e->ops->drain(e, 1, t, &mark, &err), &err);
         table_unref(t);
     }

@@ -32,7 +32,7 @@ static enum status drain_round(struct engine *e, unsigned r, struct err *err)
                              .value = BYTES(key, (size_t)n)};
         st = table_put(t, BYTES(key, (size_t)n), &rec, NULL);
     }
-    struct engine_mark mark = {r, 1, {(uint64_t)r * 1000 + KEYS, 0}};
+    struct engine_mark mark = {.index = r, .term = 1, .version = {(uint64_t)r * 1000 + KEYS, 0}};
     if (st == ST_OK)
         st = e->ops->drain(e, RANGE, t, &mark, err);
     table_unref(t);
@@ -228,7 +228,7 @@ static void old_marks(void **state)
     uint8_t key[ENGINE_MARK_KEY_BYTES];
     struct engine *e = NULL;
     struct engine_stats stats;
-    struct engine_mark mark = {1, 1, {1000 + KEYS, 0}}, have;
+    struct engine_mark mark = {.index = 1, .term = 1, .version = {1000 + KEYS, 0}}, have;
     struct engine_counts unknown = {0};
     struct buf value = BUF_INIT;
     struct err err;

@@ -33,7 +33,7 @@ static void drain_round(struct engine *e, unsigned r)
                              .value = BYTES(key, (size_t)n)};
         assert_int_equal(table_put(t, BYTES(key, (size_t)n), &rec, NULL), ST_OK);
     }
-    struct engine_mark mark = {r, 1, {(uint64_t)r * 1000 + KEYS, 0}};
+    struct engine_mark mark = {.index = r, .term = 1, .version = {(uint64_t)r * 1000 + KEYS, 0}};
     must(e->ops->drain(e, RANGE, t, &mark, &err), &err);
     table_unref(t);
 }

@@ -68,7 +68,7 @@ static enum status drain_some(struct world *w, unsigned from, unsigned step, uns
                            .value = BYTES(value, sizeof(value))};
         assert_int_equal(table_put(t, key_of(from + i * step, key), &r, NULL), ST_OK);
     }
-    struct engine_mark mark = {w->index + 1, 1, {clock, 0}};
+    struct engine_mark mark = {.index = w->index + 1, .term = 1, .version = {clock, 0}};
     mem_fail_at(w->fail_at, 0);
     enum status st = w->e->ops->drain(w->e, 1, t, &mark, err);
     mem_fail_at(0, 0);

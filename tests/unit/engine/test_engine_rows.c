@@ -86,7 +86,7 @@ static void when_rows(void **state)
 static void marks(void **state)
 {
     (void)state;
-    struct engine_mark m = {77, 3, {UINT64_C(0x123456789abc0001), 9}};
+    struct engine_mark m = {.index = 77, .term = 3, .version = {UINT64_C(0x123456789abc0001), 9}};
     struct engine_mark_row row;
     uint8_t key[ENGINE_MARK_KEY_BYTES];
     struct buf v = BUF_INIT;
@@ -117,6 +117,26 @@ static void marks(void **state)
         engine_mark_decode(BYTES(key, sizeof(key)), (struct bytes){v.data, v.len - 1}, &row));
     v.data[0] = 2;
     assert_false(engine_mark_decode(BYTES(key, sizeof(key)), buf_bytes(&v), &row));
+    /* With a note, counts known or not. */
+    for (int known = 0; known < 2; known++) {
+        m.note_len = ENGINE_NOTE_MAX;
+        memset(m.note, 'n', sizeof m.note);
+        assert_int_equal(engine_mark_value(&v, &m, 0, known ? &counts : &unknown), ST_OK);
+        assert_true(engine_mark_decode(BYTES(key, sizeof(key)), buf_bytes(&v), &row));
+        assert_int_equal(row.counts.known, known);
+        assert_int_equal(row.counts.rows[2], known ? 3 : 0);
+        assert_int_equal(row.mark.index, 77);
+        assert_int_equal(row.mark.note_len, ENGINE_NOTE_MAX);
+        assert_memory_equal(row.mark.note, m.note, ENGINE_NOTE_MAX);
+        assert_true(
+            engine_mark_decode(BYTES(key, sizeof(key)), (struct bytes){v.data, v.len - 1}, &row));
+        assert_int_equal(row.mark.note_len, ENGINE_NOTE_MAX - 1);
+        assert_int_equal(buf_append_u8(&v, 'n'), ST_OK);
+        assert_false(engine_mark_decode(BYTES(key, sizeof(key)), buf_bytes(&v), &row));
+        v.data[54] = 2;
+        assert_false(
+            engine_mark_decode(BYTES(key, sizeof(key)), (struct bytes){v.data, v.len - 1}, &row));
+    }
     buf_deinit(&v);
 }
 

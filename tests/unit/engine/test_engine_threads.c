@@ -60,7 +60,7 @@ static void drain_round(unsigned r)
         err.detail[0] = 0;
         MUST(table_put(t, key, &rec, NULL), "table", r, i);
     }
-    struct engine_mark mark = {r, 1, {(uint64_t)r * ROUND + KEYS, 0}};
+    struct engine_mark mark = {.index = r, .term = 1, .version = {(uint64_t)r * ROUND + KEYS, 0}};
     MUST(engine->ops->drain(engine, RANGE, t, &mark, &err), "drain", r, 0);
     table_unref(t);
 }
