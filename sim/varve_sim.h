@@ -13,7 +13,7 @@ struct ask {
     bool one;                   /* --seed was given */
     uint64_t minutes;
     unsigned jobs;
-    bool trace, trace_ops, shrink, twice, no_drains, streams;
+    bool trace, trace_ops, shrink, twice, no_drains, streams, doors;
     const char *scenario, *history, *file;
     /* What is laid over the plan; 0 or NONE_GIVEN: as drawn. */
     uint64_t ticks_ms, ops;

@@ -22,7 +22,7 @@ void ask_usage(FILE *to)
         "All but --list take: --scenario NAME, --ticks MS (of phase 1), --ops N, --nodes N, "
         "--clients N,\n"
         "--watchers N, --without FAULT,FAULT..., --no-drains (tables and logs without a bound),\n"
-        "--streams (nodes talk by serve/peer)\n"
+        "--streams (nodes talk by serve/peer), --doors (clients come through the server's doors)\n"
         "Exit: 0 nothing found, 1 a seed failed, 2 wrong use.\n");
 }
 
@@ -64,10 +64,10 @@ static void list_all(void)
 
 static bool flag(struct ask *a, const char *name)
 {
-    static const char *const names[] = {"--trace", "--trace-ops", "--shrink",
-                                        "--twice", "--no-drains", "--streams"};
-    bool *const to[] = {&a->trace, &a->trace_ops, &a->shrink,
-                        &a->twice, &a->no_drains, &a->streams};
+    static const char *const names[] = {"--trace",     "--trace-ops", "--shrink", "--twice",
+                                        "--no-drains", "--streams",   "--doors"};
+    bool *const to[] = {&a->trace,     &a->trace_ops, &a->shrink, &a->twice,
+                        &a->no_drains, &a->streams,   &a->doors};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i])) {
             *to[i] = true;
@@ -169,6 +169,7 @@ void ask_plan(const struct ask *a, uint64_t seed, struct plan *ret)
     if (a->watchers != NONE_GIVEN)
         ret->watchers = a->watchers;
     ret->streams |= a->streams;
+    ret->doors |= a->doors;
     if (a->no_drains) {
         ret->table_bytes = (size_t)1 << 30;
         ret->log_bytes = UINT64_C(1) << 40;
@@ -196,6 +197,8 @@ void ask_print(const struct ask *a, uint64_t seed)
         printf(" --watchers %u", a->watchers);
     if (a->streams)
         printf(" --streams");
+    if (a->doors)
+        printf(" --doors");
     if (a->no_drains)
         printf(" --no-drains");
     const char *before = " --without ";

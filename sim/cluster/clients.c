@@ -1,5 +1,5 @@
 /* Clients: their fibers, their wandering, and what they record. */
-#include "sim/cluster/clients.h"
+#include "sim/cluster/door.h"
 
 #include "base/hash.h"
 
@@ -44,6 +44,8 @@ static void op_clear(struct client *c)
     c->at = 0;
     c->weak = false;
     c->op = NONE;
+    if (c->door)
+        c->door->empty = false;
 }
 
 static void tell(struct client *c, const char *what)
@@ -134,6 +136,10 @@ void op_done(struct client *c, enum status st)
 
 enum status work_collection(struct client *c, struct collection **ret, struct err *err)
 {
+    if (c->door) { /* it knows names alone */
+        *ret = NULL;
+        return ST_OK;
+    }
     struct collection **known = &c->node->collections[c->work];
     if (!*known) {
         struct collection *col;
@@ -160,6 +166,8 @@ struct bytes work_route(const struct collection *col, const char *key,
 
 enum status work_barrier(struct client *c, struct version *ret_at, struct err *err)
 {
+    if (c->door)
+        return door_barrier(c, ret_at, err);
     enum status st = store_barrier(c->node->store, BARRIER_MS, err);
     if (!st)
         *ret_at = store_visible(c->node->store);
@@ -172,6 +180,8 @@ enum status work_get(struct client *c, struct collection *col, struct history_st
     uint8_t route[STORE_ROUTE_BYTES + KEY_MAX];
     struct buf buf = BUF_INIT;
     struct record rec;
+    if (c->door)
+        return door_get(c, s, at, err);
     struct bytes key = work_route(col, c->memory[s - c->steps].key, route);
     enum status st = store_get(c->node->store, key, at, &buf, &rec, err);
     if (st == ST_OK) {
@@ -264,6 +274,12 @@ enum status work_propose(struct client *c, struct collection *col, const struct 
     uint8_t routes[BATCH_MAX][STORE_ROUTE_BYTES + KEY_MAX];
     size_t which[BATCH_MAX], n_requires = 0, n_ops = 0;
     ASSERT(n <= BATCH_MAX);
+    if (c->door) {
+        enum status st = door_propose(c, w, n, ret_version, ret_failed, ret_present, err);
+        if (st == ST_OK)
+            remember_version(c->run, *ret_version);
+        return st;
+    }
     for (size_t i = 0; i < n; i++) {
         struct bytes key = work_route(col, w[i].key, routes[i]);
         if (w[i].require != HISTORY_ANY) {
@@ -311,7 +327,7 @@ static void one_operation(struct client *c)
     unsigned at = (unsigned)dice_below(&c->dice, total), w = 0;
     while (at >= p->weight[w])
         at -= p->weight[w++];
-    c->work = (enum work)w;
+    c->work = (enum workload)w;
     works[w](c);
     ASSERT(c->op == NONE);
 }
@@ -341,6 +357,8 @@ static void client_fiber(void *client)
         rest(dice_tail(&c->dice, (uint64_t)c->run->plan.think_us * 1000));
     }
     c->running = false;
+    if (c->door)
+        door_leave(c);
     plan_hop(c, 1 * MS);
 }
 
@@ -352,7 +370,8 @@ static void hop(void *client)
     if (c->running || r->stop_clients)
         return;
     c->node = &r->nodes[1 + dice_below(&c->dice, r->plan.nodes)];
-    if (!node_serves(c->node) || !sim_machine_spawn(c->node->machine, client_fiber, c)) {
+    struct sim_machine *on = c->door ? door_machine(r) : c->node->machine;
+    if (!node_serves(c->node) || !sim_machine_spawn(on, client_fiber, c)) {
         plan_hop(c, 20 * MS);
         return;
     }
@@ -371,6 +390,7 @@ void clients_start(struct run *r)
                              .dice = dice_fork(r->plan.seed, 10000 + i)};
         c->seen = sim_zalloc(r->plan.keys * sizeof *c->seen);
         c->hop = (struct sim_event){.fn = hop, .arg = c};
+        door_draw(c);
         plan_hop(c, dice_below(&c->dice, 100 * MS));
     }
 }
@@ -381,6 +401,7 @@ void clients_free(struct run *r)
         op_clear(&r->clients[i]);
         sim_queue_drop(sim_world_queue(r->world), &r->clients[i].hop);
         sim_free(r->clients[i].seen);
+        door_client_free(&r->clients[i]);
     }
     sim_free(r->clients);
 }
@@ -389,7 +410,7 @@ void clients_node_died(struct run *r, const struct node *n)
 {
     for (unsigned i = 0; r->clients && i < r->plan.clients; i++) {
         struct client *c = &r->clients[i];
-        if (!c->running || c->node != n)
+        if (!c->running || c->node != n || c->door) /* a door's client hears of it */
             continue;
         c->running = false;
         if (c->op != NONE) {

@@ -25,13 +25,14 @@ struct client {
     bool running; /* a fiber of its lives */
     struct dice dice;
     struct sim_event hop;
-    uint64_t done_ns; /* when its last operation was answered */
-    uint64_t serial;  /* of the values it makes */
-    uint64_t *seen;   /* versions of register keys as last seen, by key */
+    uint64_t done_ns;  /* when its last operation was answered */
+    uint64_t serial;   /* of the values it makes */
+    uint64_t *seen;    /* versions of register keys as last seen, by key */
+    struct door *door; /* NULL: its fiber runs on the node; else it goes through doors (door.h) */
 
     /* the operation under way */
     uint32_t op; /* NONE: none */
-    enum work work;
+    enum workload work;
     struct history_step steps[STEPS_MAX];
     struct step_memory memory[STEPS_MAX];
     size_t n;

@@ -1,6 +1,6 @@
 /* One moment, looked at by other ways: a scan in either direction and the history of each key have to
  * show what gets as of that moment have shown. */
-#include "sim/cluster/clients.h"
+#include "sim/cluster/door.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -62,7 +62,9 @@ static void look_by_history(struct client *c, const struct collection *col, stru
 
 void work_look_again(struct client *c, const struct collection *col, struct version at)
 {
-    if (c->serial % 2)
+    if (c->door)
+        door_look_again(c, at);
+    else if (c->serial % 2)
         look_by_scan(c, col, at);
     else
         look_by_history(c, col, at);

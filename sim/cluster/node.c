@@ -1,5 +1,5 @@
 /* A node: the process that opens a store on its disk, keeps house, and takes bundles in. */
-#include "sim/cluster/run.h"
+#include "sim/cluster/door.h"
 
 #include "serve/peer/peer.h"
 
@@ -132,6 +132,8 @@ static void live(void *node)
         return;
     }
     same_opened(n);
+    if (n->run->plan.doors && door_open(n, &err) != ST_OK)
+        run_fail(n->run, "%s cannot open its doors: %s", node_name(n), err.detail);
     n->state = NODE_UP;
     n->failed_opens = 0;
     n->fibers++;
@@ -200,6 +202,10 @@ static void stop(void *node)
     }
     enum status st = store_hand_over(n->store, 2 * (uint64_t)n->run->plan.election_ms, &err);
     run_say(n->run, node_name(n), "stops: hands over: %s", status_name(st));
+    if (!door_let_go(n)) {
+        node_die_soon(n, "has requests that do not end");
+        return;
+    }
     let_go(n);
     struct store *s = n->store;
     n->store = NULL;
@@ -268,6 +274,7 @@ void node_start(struct node *n)
     n->state = NODE_OPENING;
     n->store = NULL;
     n->peers = NULL;
+    n->door = NULL;
     n->fibers = 0;
     n->stopping = n->closing = false;
     n->away_ns = 0;
@@ -323,6 +330,7 @@ void node_kill(struct node *n, enum sim_crash how)
         raft_check_restarted(r->raft_checker, n->id, 0);
     n->state = NODE_DOWN;
     n->store = NULL;
+    n->door = NULL;
     sim_queue_drop(sim_world_queue(r->world), &n->dies);
     sim_machine_kill(n->machine, how, r->plan.torn_bytes);
     drop_inbox(n);

@@ -139,6 +139,8 @@ void plan_draw(struct plan *p, uint64_t seed)
     p->buggify = !dice_one_in(&d, 4);
     struct dice apart = dice_fork(seed, 's'); /* so that older seeds stay what they were */
     p->streams = dice_one_in(&apart, 4);
+    apart = dice_fork(seed, 'd');
+    p->doors = dice_one_in(&apart, 4);
     p->busy_ms = PICK(&d, 15000, 30000, 50000);
     p->heal_ms = 120000;
     p->ops_max = PICK(&d, 3000, 6000, 9000);
@@ -214,14 +216,15 @@ const char *plan_scenarios(void)
 
 enum status plan_text(const struct plan *p, struct buf *out)
 {
-    enum status st = buf_printf(out,
-                                "seed %llu: %u nodes, %u clients, %u watchers, %s, heartbeat %u "
-                                "ms, election %u ms, segments "
-                                "%zu KiB, table %zu KiB, cache %zu KiB, delay %llu us, faults:",
-                                (unsigned long long)p->seed, p->nodes, p->clients, p->watchers,
-                                p->streams ? "streams" : "messages", p->heartbeat_ms,
-                                p->election_ms, p->segment_bytes >> 10, p->table_bytes >> 10,
-                                p->cache_bytes >> 10, (unsigned long long)p->link.delay_ns / 1000);
+    enum status st =
+        buf_printf(out,
+                   "seed %llu: %u nodes, %u clients, %u watchers, %s%s, heartbeat %u "
+                   "ms, election %u ms, segments "
+                   "%zu KiB, table %zu KiB, cache %zu KiB, delay %llu us, faults:",
+                   (unsigned long long)p->seed, p->nodes, p->clients, p->watchers,
+                   p->streams ? "streams" : "messages", p->doors ? ", doors" : "", p->heartbeat_ms,
+                   p->election_ms, p->segment_bytes >> 10, p->table_bytes >> 10,
+                   p->cache_bytes >> 10, (unsigned long long)p->link.delay_ns / 1000);
     for (unsigned f = 0; f < FAULT_KINDS && !st; f++)
         if (p->every_ms[f])
             st = buf_printf(out, " %s", plan_fault_name(f));

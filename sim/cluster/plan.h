@@ -46,12 +46,13 @@ const char *plan_fault_name(enum plan_fault f);
 struct plan {
     uint64_t seed;
     unsigned nodes, clients, watchers;
-    bool keeper;                    /* somebody keeps house: names, retention, vacuum */
-    bool buggify;                   /* rare paths are made likely */
-    bool streams;                   /* nodes talk by serve/peer over streams, else by messages */
-    uint64_t busy_ms, heal_ms;      /* phase 1; phase 2 at most */
-    uint64_t ops_max;               /* operations, then phase 1 ends */
-    uint32_t think_us;              /* between two operations of a client, on the average */
+    bool keeper;               /* somebody keeps house: names, retention, vacuum */
+    bool buggify;              /* rare paths are made likely */
+    bool streams;              /* nodes talk by serve/peer over streams, else by messages */
+    bool doors;                /* some clients come through serve/port and the doors (door.h) */
+    uint64_t busy_ms, heal_ms; /* phase 1; phase 2 at most */
+    uint64_t ops_max;          /* operations, then phase 1 ends */
+    uint32_t think_us;         /* between two operations of a client, on the average */
     uint32_t every_ms[FAULT_KINDS]; /* mean time between two; 0: never */
     unsigned down_max;              /* nodes without a process at once */
     uint64_t outage_ms;             /* how long faults last, about */
@@ -64,7 +65,7 @@ struct plan {
     struct sim_link link;
 
     unsigned keys, value_bytes;
-    unsigned weight[8]; /* of the workloads, by enum work (clients.h) */
+    unsigned weight[8]; /* of the workloads, by enum workload (clients.h) */
 };
 
 void plan_draw(struct plan *p, uint64_t seed);

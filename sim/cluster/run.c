@@ -1,5 +1,5 @@
 /* A run from its beginning to its end. */
-#include "sim/cluster/run.h"
+#include "sim/cluster/door.h"
 
 #include "base/hash.h"
 #include "base/log.h"
@@ -103,6 +103,7 @@ static void run_init(struct run *r, const struct plan *p, const struct run_optio
 static void run_deinit(struct run *r, struct history **ret_history)
 {
     nemesis_free(r);
+    door_free(r);
     for (unsigned i = 1; i <= r->plan.nodes; i++)
         if (sim_machine_runs(r->nodes[i].machine))
             node_kill(&r->nodes[i], SIM_CRASH_PROCESS_ONLY);
@@ -198,6 +199,7 @@ void run_whole(const struct plan *p, const struct run_options *o, struct run_res
     run_init(&r, p, o ? o : &none, ret);
     for (unsigned i = 1; i <= p->nodes; i++)
         node_start_after(&r.nodes[i], dice_below(&r.dice, 50 * MS));
+    door_start(&r);
     clients_start(&r);
     watchers_start(&r);
     keeper_start(&r);
@@ -206,6 +208,7 @@ void run_whole(const struct plan *p, const struct run_options *o, struct run_res
     phase_busy(&r);
     nemesis_stop(&r);
     points_rest();
+    door_heal(&r);
     if (!run_failed(&r)) {
         nemesis_heal(&r, true);
         phase_progress(&r);

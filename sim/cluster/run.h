@@ -37,8 +37,9 @@ struct node {
     unsigned id;
     struct sim_machine *machine;
     enum node_state state;
-    struct store *store; /* of the process that runs */
-    struct peers *peers; /* its links: plan.streams */
+    struct store *store;    /* of the process that runs */
+    struct peers *peers;    /* its links: plan.streams */
+    struct node_door *door; /* plan.doors; NULL: not open yet */
     struct env_event wake_tick, wake_inbox;
     struct list inbox, taking;
     size_t inbox_bytes;
@@ -55,13 +56,16 @@ struct node {
     unsigned acks_left;                               /* until one is looked at again */
     struct sim_faults faults;                         /* its disk's present mood */
 
-    struct collection *collections[8]; /* of the process, by enum work; NULL: not looked up yet */
+    struct collection
+        *collections[8]; /* of the process, by enum workload; NULL: not looked up yet */
 };
 
 struct client;
 struct watcher;
 struct keeper;
 struct nemesis;
+struct node_door;
+struct door_host;
 
 struct run {
     struct plan plan;
@@ -73,6 +77,7 @@ struct run {
     struct watcher *watchers;
     struct keeper *keeper; /* NULL: none */
     struct nemesis *nemesis;
+    struct door_host *door_host; /* NULL: not plan.doors */
     struct history *history;
     struct raft_checker *raft_checker;
     struct run_result *result;
@@ -127,7 +132,7 @@ void node_speaks(struct node *n);
 enum status streams_open(struct node *n, struct store_transport *ret, struct err *err);
 
 /* --- clients.c --- */
-enum work { WORK_REGISTER, WORK_LIST, WORK_BANK, WORK_SET, WORK_COUNTER, WORKS };
+enum workload { WORK_REGISTER, WORK_LIST, WORK_BANK, WORK_SET, WORK_COUNTER, WORKS };
 void clients_start(struct run *r);
 void clients_free(struct run *r);
 void clients_node_died(struct run *r, const struct node *n);
