@@ -370,6 +370,7 @@ static enum status linux_map(struct env_file *file, size_t len, const void **ret
     /* Or each page that is missed would bring the system's whole read-ahead, 8 MiB on some machines, and
      * drive out what is needed. */
     (void)madvise(memory, len, MADV_RANDOM);
+    (void)posix_fadvise(f->fd, 0, 0, POSIX_FADV_RANDOM); /* so with reads by calls */
     *ret = memory;
     return ST_OK;
 }

@@ -15,6 +15,7 @@ enum {
     /* Keys of several tables are listed, and looked up, so many at a time; those of a single one, all
      * of it in memory, at once. */
     PART_KEYS = 16 << 10,
+    PART_BYTES = 4 << 20, /* of copies of spilled keys and versions, about */
 };
 
 /* One when row in waiting; its kind and key are the entry's. */
@@ -34,7 +35,7 @@ static const struct parent NOT_NEW = {UINT64_MAX, UINT32_MAX};
 /* A table of those that are drained together. Their versions lie apart, so its when rows do too. */
 struct layer {
     const struct table *table;
-    struct table_iter it;
+    struct table_walk walk;
     struct pending *pending;
     size_t n_pending;
     struct parent *parents; /* instead, of a spilled table: by rank */
@@ -58,6 +59,7 @@ struct drain {
     struct bytes *keys;        /* of this part, in order */
     struct head *heads;        /* their newest versions, key by key, each key's newest first */
     const struct head **first; /* of each key */
+    struct arena copies;       /* of keys and versions of this part */
     size_t n_keys, n_heads, cap_keys, cap_heads;
     uint64_t found, listed; /* keys that were live, and all */
     bool deletes;           /* these tables had one */
@@ -195,45 +197,44 @@ static enum status drain_key(struct drain *d, struct bytes key, const struct hea
     return put_past(d, &current, err);
 }
 
-static enum status rotten(struct err *err)
+/* The layer with the least key, the newest of those; d->n_layers: there is none. */
+static size_t least(const struct drain *d)
 {
-    return err_set(err, ST_CORRUPT,
-                   "a table that was spilled to the disk came back changed; the log "
-                   "has its versions, so opening the folder anew mends it");
+    struct bytes key = BYTES_EMPTY;
+    size_t best = d->n_layers;
+    for (size_t i = 0; i < d->n_layers; i++) {
+        const struct table_walk *w = &d->layers[i].walk;
+        if (table_walk_valid(w) && (best == d->n_layers || bytes_cmp(table_walk_key(w), key) < 0)) {
+            best = i;
+            key = table_walk_key(w);
+        }
+    }
+    return best;
 }
 
 /* The next key of all layers; *ret_any false: there is none. Adds its heads and moves on. */
 static enum status next_key(struct drain *d, bool *ret_any, struct err *err)
 {
+    size_t first = d->n_heads, best = least(d);
     struct bytes key = BYTES_EMPTY;
-    size_t best = d->n_layers;
-    for (size_t i = 0; i < d->n_layers; i++) {
-        struct table_iter *it = &d->layers[i].it;
-        if (table_iter_valid(it) &&
-            (best == d->n_layers || bytes_cmp(table_iter_key(it), key) < 0)) {
-            best = i;
-            key = table_iter_key(it);
-        }
-    }
     *ret_any = best < d->n_layers;
     if (!*ret_any)
         return ST_OK;
+    for (size_t i = best; i < d->n_layers; i++) {
+        struct table_walk *w = &d->layers[i].walk;
+        const struct table_entry *newest;
+        if (!table_walk_valid(w) || (i != best && !bytes_eq(table_walk_key(w), key)))
+            continue;
+        enum status st = table_walk_take(w, &d->copies, &newest, err);
+        if (st != ST_OK)
+            return st;
+        if (i == best)
+            key = table_entry_key(newest);
+        ASSERT(d->n_heads < d->cap_heads);
+        d->heads[d->n_heads++] = (struct head){newest, (uint32_t)i, false};
+    }
     if (engine_key_reserved(key))
         return err_set(err, ST_INVALID_ARGUMENT, "key starts with ff ff ff ff, which is reserved");
-    size_t first = d->n_heads;
-    for (size_t i = best; i < d->n_layers; i++) {
-        struct table_iter *it = &d->layers[i].it;
-        if (!table_iter_valid(it) || (i != best && !bytes_eq(table_iter_key(it), key)))
-            continue;
-        const struct table_entry *newest = table_iter_find(it, VERSION_MAX);
-        ASSERT(d->n_heads < d->cap_heads);
-        if (newest)
-            d->heads[d->n_heads++] = (struct head){newest, (uint32_t)i, false};
-        if (table_iter_next(it) && !table_iter_sound(it))
-            return rotten(err);
-    }
-    if (d->n_heads == first)
-        return ST_OK;
     d->heads[d->n_heads - 1].last = true;
     d->keys[d->n_keys] = key;
     d->first[d->n_keys++] = &d->heads[first];
@@ -246,8 +247,11 @@ static enum status list_keys(struct drain *d, struct err *err)
     bool any = true;
     enum status st = ST_OK;
     d->n_keys = d->n_heads = 0;
+    arena_reset(&d->copies);
+    for (size_t i = 0; i < d->n_layers; i++)
+        table_walk_ahead(&d->layers[i].walk);
     while (st == ST_OK && any && d->n_keys < d->cap_keys &&
-           d->cap_heads - d->n_heads >= d->n_layers)
+           d->cap_heads - d->n_heads >= d->n_layers && d->copies.total_bytes < PART_BYTES)
         st = next_key(d, &any, err);
     d->listed += d->n_keys;
     return st;
@@ -281,17 +285,16 @@ static enum status drain_keys(struct drain *d, struct err *err)
     d->heads = mem_alloc(d->cap_heads * sizeof(*d->heads));
     if (!d->keys || !d->first || !d->heads)
         return no_memory(err);
-    for (size_t i = 0; i < d->n_layers; i++) {
-        struct table_iter *it = &d->layers[i].it;
-        table_iter_init(it, d->layers[i].table);
-        if (table_iter_first(it) && !table_iter_sound(it))
-            return rotten(err);
-    }
-    do {
+    arena_init(&d->copies, 0);
+    for (size_t i = 0; st == ST_OK && i < d->n_layers; i++)
+        st = table_walk_first(&d->layers[i].walk, d->layers[i].table, err);
+    while (st == ST_OK) {
         st = list_keys(d, err);
-        if (st == ST_OK && d->n_keys)
+        if (d->n_keys == 0)
+            break;
+        if (st == ST_OK)
             st = drain_part(d, all, err);
-    } while (st == ST_OK && d->n_keys);
+    }
     return st;
 }
 
@@ -381,16 +384,17 @@ static enum status spilled_when(struct drain *d, const struct layer *l, struct e
 {
     struct table_briefs briefs;
     struct table_brief b;
-    enum status st = ST_OK;
-    int more;
+    bool any;
     table_briefs_init(&briefs, l->table);
-    for (size_t i = 0; st == ST_OK && (more = table_briefs_next(&briefs, &b)) != 0; i++) {
-        if (more < 0)
-            return rotten(err);
+    enum status st = table_briefs_next(&briefs, &any, &b, err);
+    for (size_t i = 0; st == ST_OK && any; i++) {
         const struct parent p = l->parents[i];
         if (p.hlc != NOT_NEW.hlc || p.origin != NOT_NEW.origin)
             st = put_when(d, b.version, b.key, b.kind, (struct version){p.hlc, p.origin}, err);
+        if (st == ST_OK)
+            st = table_briefs_next(&briefs, &any, &b, err);
     }
+    table_briefs_deinit(&briefs);
     return st;
 }
 
@@ -432,7 +436,9 @@ static void drain_deinit(struct drain *d)
     for (size_t i = 0; d->layers && i < d->n_layers; i++) {
         mem_free(d->layers[i].pending);
         mem_free(d->layers[i].parents);
+        table_walk_deinit(&d->layers[i].walk);
     }
+    arena_deinit(&d->copies);
     mem_free(d->layers);
     mem_free(d->keys);
     mem_free(d->first);

@@ -19,6 +19,7 @@
 #ifndef VARVE_STORAGE_TABLE_TABLE_H
 #define VARVE_STORAGE_TABLE_TABLE_H
 
+#include "base/arena.h"
 #include "base/blob.h"
 #include "base/env/env.h"
 #include "storage/record.h"
@@ -55,10 +56,7 @@ struct table *table_below(const struct table *t); /* NULL: none */
  * Errors: DISK_FULL, IO_ERROR, NO_MEMORY and others of env; nothing is left then. */
 enum status table_spill(const struct table *t, struct env *env, const char *path,
                         struct table **ret, struct err *err) WARN_UNUSED;
-/* Whether all of a spilled table up to and with what the iterator stands on is still as it was
- * written, by its checksums, each piece read once. For one iterator that goes upwards from its first
- * key. Always true of other tables. */
-bool table_iter_sound(struct table_iter *it);
+bool table_spilled(const struct table *t);
 /* Versions of a spilled table in the order of (version, key), which is its put order too, without a look
  * at where they lie: a walk along a list of its own. */
 struct table_brief {
@@ -66,16 +64,46 @@ struct table_brief {
     struct bytes key; /* borrowed until the next step */
     uint8_t kind;
 };
+struct table_reading { /* what was read last of a spilled table */
+    uint8_t *mem;
+    size_t cap, at, len; /* `len` bytes of the file from `at` on */
+};
 struct table_briefs {
     const struct table *t;
-    size_t at, piece;
+    size_t at, pieces; /* still to be read */
+    struct table_reading read;
 };
-bool table_spilled(const struct table *t);
 void table_briefs_init(struct table_briefs *b, const struct table *t);
-/* 1: the next one; 0: the end; -1: it is not as it was written. */
-int table_briefs_next(struct table_briefs *b, struct table_brief *ret);
+void table_briefs_deinit(struct table_briefs *b);
+/* *ret_any false: there is no further one. Errors: CORRUPT (it is not as it was written), IO_ERROR,
+ * NO_MEMORY. */
+enum status table_briefs_next(struct table_briefs *b, bool *ret_any, struct table_brief *ret,
+                              struct err *err) WARN_UNUSED;
 /* Which one of them this version of a spilled table is. */
 uint32_t table_entry_rank(const struct table_entry *e);
+
+/* Up through all keys of a table that takes no more puts, for who drains it: from a spilled one is read
+ * by calls, once, and only what is as it was written is given out. Stands on a key, or at the end
+ * (table_walk_valid). table_walk_take gives the newest version of that key, which leads to the others,
+ * and goes on to the next; those of a spilled table are copies in the arena, of others the table's own.
+ * Errors: CORRUPT, IO_ERROR, NO_MEMORY; then it is only to be deinited. */
+struct table_walk {
+    const struct table *t;
+    const struct table_key *node; /* where readers see it; NULL: the end */
+    size_t pieces;                /* still to be read */
+    struct table_reading read;
+};
+enum status table_walk_first(struct table_walk *w, const struct table *t,
+                             struct err *err) WARN_UNUSED;
+void table_walk_deinit(struct table_walk *w);
+static inline bool table_walk_valid(const struct table_walk *w)
+{
+    return w->node != NULL;
+}
+struct bytes table_walk_key(const struct table_walk *w); /* borrowed until the next step */
+enum status table_walk_take(struct table_walk *w, struct arena *arena,
+                            const struct table_entry **ret, struct err *err) WARN_UNUSED;
+void table_walk_ahead(const struct table_walk *w); /* what comes next is wanted soon; only faster */
 
 /* Adds a version. Key, writer and value are copied, but a value above RECORD_BY_REF bytes with a
  * non-NULL `owner` is kept by reference: it must lie inside owner->data. `rec->parent` is ignored:
@@ -110,7 +138,6 @@ bool table_get(const struct table *t, struct bytes key, struct version at, struc
 struct table_iter {
     const struct table *t;
     const struct table_key *node;
-    size_t sound; /* pieces of a spilled table that table_iter_sound has read */
 };
 void table_iter_init(struct table_iter *it, const struct table *t);
 bool table_iter_seek(struct table_iter *it, struct bytes key);        /* first key >= `key` */

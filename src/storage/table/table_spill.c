@@ -10,30 +10,14 @@
  * points to has its place already. It is written by calls instead of through the mapping, so that a
  * full disk is an error and no signal; synced, so that what cannot be written is known while the table
  * still lies in memory; and each piece has a checksum, for what is drained from it is kept for good. */
+#include "storage/table/table_spill.h"
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/hash.h"
-#include "storage/table/table_internal.h"
 
 #include <stdlib.h>
 
-enum { PIECE_BYTES = 256 << 10, PAGES = 64 << 10 };
-
-struct piece {
-    size_t at, len;
-    uint32_t sum;
-};
-
-enum { RANK_BYTES = 8, BRIEF_HEAD = 16 };
-
-struct table_spill {
-    struct env_file *file; /* NULL: the copy lies in memory */
-    uint8_t *base;
-    size_t bytes, briefs_at, briefs_bytes;
-    struct piece *pieces; /* from the end of the file to its start; of a file only */
-    size_t n_pieces, cap_pieces;
-    size_t n_brief_pieces;
-};
+enum { PIECE_BYTES = 256 << 10, PAGES = 64 << 10, BRIEF_HEAD = TABLE_BRIEF_HEAD };
 
 /* A version of the table, and its number in the order of keys, each key's newest first. */
 struct version_at {
@@ -84,14 +68,15 @@ static enum status flush(struct spilling *w, struct err *err)
         return ST_OK;
     if (s->n_pieces == s->cap_pieces) {
         size_t cap = s->cap_pieces ? s->cap_pieces * 2 : 16;
-        struct piece *pieces = mem_realloc(s->pieces, cap * sizeof(*pieces));
+        struct table_piece *pieces = mem_realloc(s->pieces, cap * sizeof(*pieces));
         if (!pieces)
             return no_memory(err);
         s->pieces = pieces;
         s->cap_pieces = cap;
     }
     const uint8_t *from = w->piece + w->piece_cap - w->piece_len;
-    s->pieces[s->n_pieces++] = (struct piece){w->at, w->piece_len, crc32c(0, from, w->piece_len)};
+    s->pieces[s->n_pieces++] =
+        (struct table_piece){w->at, w->piece_len, crc32c(0, from, w->piece_len)};
     enum status st = env_pwrite(s->file, w->at, from, w->piece_len, err);
     if (st == ST_OK)
         env_write_behind(s->file, w->at, w->piece_len);
@@ -130,7 +115,7 @@ static size_t copied_bytes(const struct table_entry *e)
 {
     struct record rec;
     table_entry_record(e, &rec);
-    return table__entry_bytes(&rec, NULL) + RANK_BYTES;
+    return table__entry_bytes(&rec, NULL) + TABLE_RANK_BYTES;
 }
 
 static size_t brief_bytes(const struct table_key *k)
@@ -402,40 +387,6 @@ enum status table_spill(const struct table *t, struct env *env, const char *path
     return st;
 }
 
-/* Begins to read what is going to be needed. Only faster. */
-static void ask_for(const struct table_spill *s, size_t at, size_t len)
-{
-    if (s->file)
-        env_map_ahead(s->file, s->base + at, len);
-}
-
-/* The nth piece is as it was written; the one that is read next is asked for already. */
-static bool piece_sound(const struct table_spill *s, size_t n, bool more)
-{
-    const struct piece *p = &s->pieces[n];
-    if (more && n > 0)
-        ask_for(s, p[-1].at, p[-1].len);
-    return crc32c(0, s->base + p->at, p->len) == p->sum;
-}
-
-bool table_iter_sound(struct table_iter *it)
-{
-    const struct table_spill *s = it->t->spill;
-    ASSERT(it->node);
-    size_t pieces = s ? s->n_pieces - s->n_brief_pieces : 0;
-    while (it->sound < pieces) {
-        size_t n = s->n_pieces - 1 - it->sound;
-        if ((const uint8_t *)it->node < s->base + s->pieces[n].at)
-            break;
-        if (it->sound == 0)
-            ask_for(s, s->pieces[n].at, s->pieces[n].len);
-        if (!piece_sound(s, n, it->sound + 1 < pieces))
-            return false;
-        it->sound++;
-    }
-    return true;
-}
-
 bool table_spilled(const struct table *t)
 {
     return t->spill != NULL;
@@ -448,35 +399,4 @@ uint32_t table_entry_rank(const struct table_entry *e)
     table_entry_record(e, &rec);
     memcpy(&rank, (const uint8_t *)e + table__entry_bytes(&rec, NULL), sizeof(rank));
     return (uint32_t)rank;
-}
-
-void table_briefs_init(struct table_briefs *b, const struct table *t)
-{
-    const struct table_spill *s = t->spill;
-    ASSERT(s);
-    *b = (struct table_briefs){t, s->briefs_at, s->n_brief_pieces};
-    if (b->piece > 0)
-        ask_for(s, s->briefs_at, s->pieces[b->piece - 1].len);
-}
-
-int table_briefs_next(struct table_briefs *b, struct table_brief *ret)
-{
-    const struct table_spill *s = b->t->spill;
-    size_t end = s->briefs_at + s->briefs_bytes;
-    if (b->at >= end)
-        return 0;
-    if (b->piece > 0 && b->at == s->pieces[b->piece - 1].at) {
-        b->piece--;
-        if (!piece_sound(s, b->piece, true))
-            return -1;
-    }
-    const uint8_t *p = s->base + b->at;
-    uint64_t hlc;
-    uint32_t origin, last;
-    memcpy(&hlc, p, 8);
-    memcpy(&origin, p + 8, 4);
-    memcpy(&last, p + 12, 4);
-    *ret = (struct table_brief){{hlc, origin}, BYTES(p + BRIEF_HEAD, last >> 8), (uint8_t)last};
-    b->at += BRIEF_HEAD + ((last >> 8) + (size_t)7) / 8 * 8;
-    return 1;
 }

@@ -186,11 +186,15 @@ static void check_briefs(const struct table *t, const struct model *m)
 {
     struct table_briefs briefs;
     struct table_brief b, last = {0};
+    uint8_t kept[64];
     size_t n = 0;
-    int more;
+    bool more;
+    struct err err;
+    err_init(&err);
     assert_true(table_count(t) == m->n_puts && table_keys(t) == m->n_keys);
     table_briefs_init(&briefs, t);
-    for (; (more = table_briefs_next(&briefs, &b)) == 1; n++) {
+    assert_int_equal(table_briefs_next(&briefs, &more, &b, &err), ST_OK);
+    for (; more; n++) {
         const struct table_entry *e = table_entry_nth(t, n);
         struct record rec;
         assert_non_null(e);
@@ -201,15 +205,61 @@ static void check_briefs(const struct table *t, const struct model *m)
         assert_int_equal(rec.kind, b.kind);
         assert_true(bytes_eq(table_entry_key(e), b.key));
         assert_int_equal(table_entry_rank(e), n);
+        assert_true(b.key.len <= sizeof(kept));
+        memcpy(kept, b.key.data, b.key.len);
         last = b;
+        last.key.data = kept;
         uint64_t after = table_entry_after(t, b.version);
         assert_true(after > n && (after == m->n_puts || n + 1 < m->n_puts));
+        assert_int_equal(table_briefs_next(&briefs, &more, &b, &err), ST_OK);
     }
-    assert_int_equal(more, 0);
+    table_briefs_deinit(&briefs);
     assert_int_equal(n, m->n_puts);
     assert_null(table_entry_nth(t, n));
     assert_true(table_entry_after(t, VERSION_NONE) == 0);
     assert_true(table_entry_after(t, VERSION_MAX) == n);
+}
+
+static void check_taken(const struct table_entry *e, const struct table_entry *own)
+{
+    for (; own; e = table_entry_older(e), own = table_entry_older(own)) {
+        struct record a, b;
+        assert_non_null(e);
+        assert_ptr_not_equal(e, own);
+        table_entry_record(e, &a);
+        table_entry_record(own, &b);
+        assert_true(bytes_eq(table_entry_key(e), table_entry_key(own)));
+        assert_version(a.version, b.version);
+        assert_version(a.parent, b.parent);
+        assert_true(a.kind == b.kind && a.type == b.type && a.expires_ms == b.expires_ms);
+        assert_true(bytes_eq(a.writer, b.writer) && bytes_eq(a.value, b.value));
+        assert_int_equal(table_entry_rank(e), table_entry_rank(own));
+    }
+    assert_null(e);
+}
+
+/* What a drain is given: every key, whole; copies of those of a file. */
+static void check_walk(const struct table *t)
+{
+    struct table_walk w;
+    struct table_iter it;
+    struct arena arena;
+    struct err err;
+    err_init(&err);
+    arena_init(&arena, 0);
+    table_iter_init(&it, t);
+    assert_int_equal(table_walk_first(&w, t, &err), ST_OK);
+    for (bool on = table_iter_first(&it); on; on = table_iter_next(&it)) {
+        const struct table_entry *own = table_iter_find(&it, VERSION_MAX), *e;
+        assert_true(table_walk_valid(&w));
+        assert_true(bytes_eq(table_walk_key(&w), table_iter_key(&it)));
+        table_walk_ahead(&w);
+        assert_int_equal(table_walk_take(&w, &arena, &e, &err), ST_OK);
+        check_taken(e, own);
+    }
+    assert_false(table_walk_valid(&w));
+    table_walk_deinit(&w);
+    arena_deinit(&arena);
 }
 
 /* Nothing can be told from the table itself, down to the last pointer. */
@@ -221,10 +271,8 @@ static void check_spilled(const struct table *t, const struct model *m, const ch
     err_init(&err);
     if (table_spill(t, env_linux(), path, &spilled, &err) != ST_OK)
         fail_msg("spill: %s", err.detail);
-    struct table_iter it;
-    table_iter_init(&it, spilled);
-    for (bool on = table_iter_first(&it); on; on = table_iter_next(&it))
-        assert_true(table_iter_sound(&it));
+    if (path)
+        check_walk(spilled);
     for (size_t i = 0; i < m->n_keys; i++)
         check_point(spilled, m, model_key_bytes(m, i), VERSION_MAX);
     for (int i = 0; i < 200; i++) {
@@ -587,6 +635,13 @@ static enum status bad_pwritev(struct env_file *f, uint64_t off, const struct by
     return st;
 }
 
+static enum status bad_pread(struct env_file *f, uint64_t off, void *out, size_t len, size_t *ret,
+                             struct err *err)
+{
+    (void)f, (void)off, (void)out, (void)len, (void)ret;
+    return err_set(err, ST_IO_ERROR, "the disk is gone");
+}
+
 static enum status bad_open(struct env *env, const char *path, unsigned flags,
                             struct env_file **ret, struct err *err)
 {
@@ -596,19 +651,28 @@ static enum status bad_open(struct env *env, const char *path, unsigned flags,
     return st;
 }
 
-static bool whole(const struct table *t)
+/* As a drain reads it. */
+static enum status whole(const struct table *t)
 {
-    struct table_iter it;
-    bool sound = true;
-    table_iter_init(&it, t);
-    for (bool on = table_iter_first(&it); on && sound; on = table_iter_next(&it))
-        sound = table_iter_sound(&it);
+    struct table_walk w;
     struct table_briefs briefs;
     struct table_brief b;
-    int more = 1;
-    for (table_briefs_init(&briefs, t); more > 0;)
-        more = table_briefs_next(&briefs, &b);
-    return sound && more == 0;
+    struct arena arena;
+    struct err err;
+    const struct table_entry *e;
+    bool more = true;
+    err_init(&err);
+    arena_init(&arena, 0);
+    enum status st = table_walk_first(&w, t, &err);
+    while (st == ST_OK && table_walk_valid(&w))
+        st = table_walk_take(&w, &arena, &e, &err);
+    table_walk_deinit(&w);
+    arena_deinit(&arena);
+    table_briefs_init(&briefs, t);
+    while (st == ST_OK && more)
+        st = table_briefs_next(&briefs, &more, &b, &err);
+    table_briefs_deinit(&briefs);
+    return st;
 }
 
 /* A full disk is an error and leaves nothing; what changed on the disk is noticed wherever it lies. */
@@ -632,14 +696,17 @@ static void test_table_spill_faults(void **state)
     assert_null(spilled);
     full = false;
     assert_int_equal(table_spill(t, &bad, path, &spilled, &err), ST_OK);
-    assert_true(whole(spilled));
+    assert_int_equal(whole(spilled), ST_OK);
+    ops.pread = bad_pread;
+    assert_int_equal(whole(spilled), ST_IO_ERROR);
+    ops.pread = env_linux()->ops->pread;
     /* Memory: the index, and the rest is the system's to drop. */
     assert_true(table_bytes(spilled) < table_bytes(t) / 8);
     uint64_t bytes = table_bytes(t) * 9 / 10;
     table_unref(spilled);
     for (rot_at = 5; rot_at < bytes; rot_at += bytes / 7) {
         assert_int_equal(table_spill(t, &bad, path, &spilled, &err), ST_OK);
-        assert_false(whole(spilled));
+        assert_int_equal(whole(spilled), ST_CORRUPT);
         table_unref(spilled);
     }
     assert_int_equal(env_list(env_linux(), dir, &names, &err), ST_OK);
@@ -686,6 +753,15 @@ static void test_table_spill_no_memory(void **state)
         assert_true(table_get(spilled, table_entry_key(table_entry_nth(t, i)), was.version, &is));
         assert_record(&is, &was);
     }
+    check_walk(spilled); /* pieces that are as large as what lies in them */
+    st = ST_NO_MEMORY;
+    for (int n = 1; st == ST_NO_MEMORY; n++) {
+        mem_fail_at((uint64_t)n, 0);
+        st = whole(spilled);
+        mem_fail_at(0, 0);
+        assert_true(n < 100);
+    }
+    assert_int_equal(st, ST_OK);
     table_unref(spilled);
     table_unref(t);
     blob_unref(b);
