@@ -33,9 +33,12 @@ void raft__maybe_commit(struct raft *r)
     uint64_t q = raft__quorum_match(r);
     /* An entry of an earlier term is committed by one of this term behind it, never by counting
      * (3.6.2). */
-    if (q > r->log.last || q <= r->commit ||
-        (raft__term_at(&r->log, q) != r->term && !PLANTED(OLD_TERM_BY_COUNTING)))
+    if (q > r->log.last || q <= r->commit)
         return;
+    if (raft__term_at(&r->log, q) != r->term && !PLANTED(OLD_TERM_BY_COUNTING)) {
+        PROBE("raft: an entry of an earlier term waits for one behind it");
+        return;
+    }
     bool first = r->commit < r->term_start;
     raft__quota_committed(r, r->commit + 1, q);
     raft__set_commit(r, q);
