@@ -161,7 +161,7 @@ void ask_plan(const struct ask *a, uint64_t seed, struct plan *ret)
     if (a->scenario)
         (void)plan_scenario(ret, a->scenario); /* it was looked up */
     if (a->ticks_ms)
-        ret->busy_ms = a->ticks_ms;
+        ret->busy_ms = a->ticks_ms, ret->more_ms = 0;
     if (a->ops)
         ret->ops_max = a->ops;
     if (a->clients)

@@ -36,6 +36,7 @@ struct storm {
     unsigned leader;       /* which is struck */
     struct dice hush;      /* luck of its own, so that older seeds stay what they were */
     bool hushes;           /* some fall before they have said that they lead */
+    bool hushed;           /* the leader before was one of these */
     bool strikes;          /* next; else it has waited long enough for a leader */
     uint64_t until, index; /* a calm: what was committed when it began is everywhere by then */
 };

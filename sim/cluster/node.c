@@ -51,7 +51,9 @@ static enum status open_store(struct node *n, struct err *err)
                                     .transport = {send_bundle, n},
                                     .heartbeat_ms = p->heartbeat_ms,
                                     .election_ms = p->election_ms,
-                                    .propose_timeout_ms = p->propose_timeout_ms};
+                                    .propose_timeout_ms = p->propose_timeout_ms,
+                                    .append_bytes = p->append_bytes,
+                                    .append_messages = p->append_messages};
     cluster.seed = dice_fork(p->seed, 5000 + n->id * 1000 + sim_machine_life(n->machine)).state | 1;
     for (unsigned i = 0; i < p->nodes; i++)
         cluster.nodes[i] = i + 1;

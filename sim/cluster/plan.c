@@ -129,6 +129,17 @@ static void draw_stops(struct plan *p, uint64_t seed)
         p->every_ms[FAULT_STOP] = (uint32_t)dice_between(&apart, 1500, 6000);
 }
 
+/* What others lack goes to them in many messages, down to one entry in each and one at a time: a log
+ * is elsewhere in part, and its leader falls in between. */
+static void draw_messages(struct plan *p, uint64_t seed)
+{
+    struct dice apart = dice_fork(seed, 'b');
+    if (!dice_one_in(&apart, 2))
+        return;
+    p->append_bytes = (size_t)PICK(&apart, 1, 1, 1, 10000);
+    p->append_messages = (uint32_t)PICK(&apart, 1, 1, 1, 4);
+}
+
 void plan_draw(struct plan *p, uint64_t seed)
 {
     struct dice d = dice_fork(seed, 'p');
@@ -142,6 +153,7 @@ void plan_draw(struct plan *p, uint64_t seed)
     apart = dice_fork(seed, 'd');
     p->doors = dice_one_in(&apart, 4);
     p->busy_ms = PICK(&d, 15000, 30000, 50000);
+    p->more_ms = 2 * p->busy_ms;
     p->heal_ms = 120000;
     p->ops_max = PICK(&d, 3000, 6000, 9000);
     /* Four times as fast as it takes: most of the time somebody is slow, cut off or dead. */
@@ -154,6 +166,7 @@ void plan_draw(struct plan *p, uint64_t seed)
     draw_storms(p, seed);
     draw_lies(p);
     draw_stops(p, seed);
+    draw_messages(p, seed);
     apart = dice_fork(seed, 'k');
     p->keeper = dice_one_in(&apart, 2);
     p->keys = (unsigned)PICK(&d, 3, 10, 40);

@@ -51,6 +51,7 @@ struct plan {
     bool streams;              /* nodes talk by serve/peer over streams, else by messages */
     bool doors;                /* some clients come through serve/port and the doors (door.h) */
     uint64_t busy_ms, heal_ms; /* phase 1; phase 2 at most */
+    uint64_t more_ms;          /* phase 1 is so much longer at most, for the run to count */
     uint64_t ops_max;          /* operations, then phase 1 ends */
     uint32_t think_us;         /* between two operations of a client, on the average */
     uint32_t every_ms[FAULT_KINDS]; /* mean time between two; 0: never */
@@ -58,6 +59,8 @@ struct plan {
     uint64_t outage_ms;             /* how long faults last, about */
 
     uint32_t heartbeat_ms, election_ms, propose_timeout_ms;
+    size_t append_bytes;      /* of entries in one message; 0: as many as there are */
+    uint32_t append_messages; /* to one node under way; 0: as many as raft lets */
     size_t segment_bytes, first_segment_bytes, table_bytes, cache_bytes;
     uint64_t log_bytes;
     uint32_t checkpoint_ms;

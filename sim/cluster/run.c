@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SLICE_MS = 20, PROGRESS_MS = 30000 };
+enum { SLICE_MS = 20, PROGRESS_MS = 30000, OPERATIONS_THAT_COUNT = 1000 };
 
 /* --- the story --- */
 
@@ -146,10 +146,13 @@ static void phase_begin(struct run *r)
         run_fail(r, "a new cluster answered nobody within %d ms", PROGRESS_MS);
 }
 
+/* Where trouble leaves little room it lasts longer, for a run of which little can be said is in vain. */
 static void phase_busy(struct run *r)
 {
     uint64_t until = run_now(r) + r->plan.busy_ms * MS;
-    while (run_now(r) < until && !run_failed(r) && r->result->operations < r->plan.ops_max)
+    uint64_t latest = until + r->plan.more_ms * MS;
+    while (!run_failed(r) && r->result->operations < r->plan.ops_max &&
+           run_now(r) < (r->result->operations < OPERATIONS_THAT_COUNT ? latest : until))
         pass(r, run_now(r) + SLICE_MS * MS);
 }
 
@@ -185,7 +188,8 @@ static void verdict(struct run *r)
         res->fault_kinds += res->faults[f] > 0;
     res->virtual_ns = run_now(r);
     res->events = sim_queue_ran(sim_world_queue(r->world));
-    res->counts = res->operations >= 1000 && res->fault_kinds >= 3 && res->leader_changes >= 1;
+    res->counts = res->operations >= OPERATIONS_THAT_COUNT && res->fault_kinds >= 3 &&
+                  res->leader_changes >= 1;
     run_digest(r, 'z', res->operations);
     for (size_t i = 0; i < points_count(); i++)
         res->points[i] = points_is_probe(i) ? points_passed(i) : points_fired(i);

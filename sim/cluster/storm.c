@@ -184,20 +184,26 @@ static void storm_hush(struct nemesis *m, unsigned node)
         nemesis__begin(m, dice_below(&s->hush, m->run->plan.election_ms * MS), storm_fells)->a =
             node;
     s->strikes = false;
+    s->hushed = true;
     if (--s->left > 0)
         storm_event(m, storm_turn, STORM_PATIENCE * m->run->plan.election_ms * MS);
     else
         storm_event(m, storm_ends, dice_below(&s->hush, 4 * m->run->plan.election_ms * MS));
 }
 
-/* It falls from at once, over when its first entry may be committed, to after many. */
+/* It falls from at once, over when its first entry may be committed, to after many. Behind one that was
+ * hushed it is mostly let say what it has: with the entries of those terms it began elsewhere. */
 static void storm_aims(struct nemesis *m, unsigned node, uint64_t term)
 {
     struct storm *s = &m->storm;
+    uint64_t ns = dice_below(&s->dice, UINT64_C(50000) << dice_below(&s->dice, 13));
+    if (s->hushed && !dice_one_in(&s->hush, 4))
+        ns = dice_below(&s->hush, m->run->plan.election_ms * MS);
     s->term = term;
     s->leader = node;
     s->strikes = true;
-    storm_event(m, storm_turn, dice_below(&s->dice, UINT64_C(50000) << dice_below(&s->dice, 13)));
+    s->hushed = false;
+    storm_event(m, storm_turn, ns);
 }
 
 void nemesis_sees_leader(struct run *r, unsigned node, uint64_t term)
@@ -206,7 +212,7 @@ void nemesis_sees_leader(struct run *r, unsigned node, uint64_t term)
     if (!m || !m->storm.on || m->storm.left == 0 || term <= m->storm.term)
         return;
     m->storm.term = term;
-    if (m->storm.hushes && dice_one_in(&m->storm.hush, 2))
+    if (m->storm.hushes && !dice_one_in(&m->storm.hush, 3))
         storm_hush(m, node);
     else
         storm_aims(m, node, term);
@@ -221,7 +227,8 @@ void storm__begin(struct nemesis *m, enum plan_fault f)
     s->on = true;
     s->left = 3 + (unsigned)dice_below(&s->dice, 10);
     s->ways = 1 + (unsigned)dice_below(&s->dice, (1u << STORM_WAYS) - 1);
-    s->hushes = dice_one_in(&s->hush, 2);
+    s->hushes = !dice_one_in(&s->hush, 3);
+    s->hushed = false;
     run_say(m->run, "storm", "begins: %u strikes", s->left);
     storm_aims(m, m->run->leader_node ? m->run->leader_node : 1, m->run->leader_term);
 }

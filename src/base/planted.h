@@ -13,8 +13,6 @@
  * it, whoever proposes it. LEADER_COUNTS_UNSYNCED makes no difference in a store, whose rounds end
  * with the sync before any answer is heard: Raft alone hears answers meanwhile. LEARNER_COUNTED,
  * JOINT_LEFT_EARLY and CHANGE_WHILE_CHANGING need changes of members, which a static cluster has not.
- * SNAPSHOT_OVER_NEWER the swarm found in none of the seeds 1 to 60. OLD_TERM_BY_COUNTING it finds, as
- * an entry that another could lead without, in one seed of many: that is left to Raft alone as well.
  *
  * They were planted without regard to what the simulator looks for. tools/hunt-planted runs the
  * default swarm of varve-sim against each, and for those that a static cluster cannot reach, the
@@ -37,7 +35,7 @@
     X(LOG_JUDGED_BY_LENGTH, sim, "a candidate's log is judged by its length and not its terms")    \
     X(HALF_ELECTS, sim, "half of the votes are enough to lead")                                    \
     X(HIGHER_TERM_IGNORED, sim, "a leader does not step down when answers have a higher term")     \
-    X(OLD_TERM_BY_COUNTING, raft, "an entry of an earlier term is committed by counting copies")   \
+    X(OLD_TERM_BY_COUNTING, sim, "an entry of an earlier term is committed by counting copies")    \
     X(HALF_COMMITS, sim, "half of the copies, rounded down, are enough to commit")                 \
     X(ACK_BEFORE_SYNC, sim, "a follower acknowledges entries before they are durable")             \
     X(LEADER_COUNTS_UNSYNCED, raft, "the leader counts its own copy before it is durable")         \
@@ -71,7 +69,7 @@
     X(LEARNER_COUNTED, raft, "a learner's copy counts for a commit")                               \
     X(JOINT_LEFT_EARLY, raft, "a joint configuration is decided by the new voters alone")          \
     X(CHANGE_WHILE_CHANGING, raft, "a change starts while the last one is not committed")          \
-    X(SNAPSHOT_OVER_NEWER, raft, "a snapshot is installed over what is applied already")           \
+    X(SNAPSHOT_OVER_NEWER, sim, "a snapshot is installed over what is applied already")            \
     X(COMPACTED_ONE_TOO_FAR, sim, "compaction forgets the term of the entry that it ends with")    \
     X(TRANSFER_TO_LAGGING, sim, "leadership is handed to a voter that lacks some of the log")      \
     X(QUOTA_LEAKS, sim, "the last entry of a commit never gives its quota back")                   \

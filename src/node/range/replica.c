@@ -14,7 +14,9 @@ enum status replicas_new(const struct replicas_options *o, struct replicas **ret
                               .incarnation = o->incarnation,
                               .seed = o->seed,
                               .heartbeat_ms = o->heartbeat_ms,
-                              .election_ms = o->election_ms};
+                              .election_ms = o->election_ms,
+                              .max_append_bytes = o->append_bytes,
+                              .max_inflight_msgs = o->append_messages};
     enum status st = raft_store_new(&ro, &rs->store, err);
     if (st != ST_OK) {
         mem_free(rs);

@@ -54,8 +54,10 @@ struct replicas_calls {
     void *arg;
 };
 struct replicas_options {
-    uint64_t node, incarnation, seed; /* incarnation: below 2^32, higher at each start */
-    uint32_t heartbeat_ms, election_ms;
+    uint64_t node, incarnation, seed;   /* incarnation: below 2^32, higher at each start */
+    uint32_t heartbeat_ms, election_ms; /* 0 = raft.h's, */
+    size_t append_bytes;                /* as its max_append_bytes */
+    uint32_t append_messages;           /* and max_inflight_msgs */
     /* For checkers: told of each message that a replica has taken in. NULL: nobody. */
     void (*stepped)(void *arg, const struct raft *r, const struct raft_msg *m);
     void *stepped_arg;

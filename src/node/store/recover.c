@@ -316,6 +316,8 @@ static enum status make_replicas(struct store *s, struct err *err)
         o.seed = c->o.seed;
         o.heartbeat_ms = c->o.heartbeat_ms;
         o.election_ms = c->o.election_ms;
+        o.append_bytes = c->o.append_bytes;
+        o.append_messages = c->o.append_messages;
     }
     enum status st = replicas_new(&o, &s->replicas, err);
     if (st == ST_OK)

@@ -77,6 +77,8 @@ struct store_cluster {
      * higher id that nobody has had, and takes no part until members.h has made it a member. */
     uint64_t replica;
     uint32_t propose_timeout_ms; /* a write gives up; 0 = STORE_PROPOSE_TIMEOUT_MS */
+    size_t append_bytes;         /* of entries in one message; 0 = raft.h's, */
+    uint32_t append_messages;    /* and with how many of them to one node under way */
 };
 
 struct store_options {
