@@ -71,18 +71,19 @@ function(varve_test name)
   set_tests_properties(${name} PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS "${T_LABELS}")
 endfunction()
 
-# varve_fuzz(NAME SOURCES fuzz_x.c DEPENDS module ...)
+# varve_fuzz(NAME SOURCES fuzz_x.c DEPENDS module ... [MUTATIONS N])
 # A decoder's fuzzer: SOURCES define LLVMFuzzerTestOneInput. With VARVE_FUZZ it is linked with libFuzzer; always, it is
-# also linked with fuzz/replay.c and run under CTest over the seeds in fuzz/seeds/NAME.
+# also linked with fuzz/replay.c and run under CTest over the seeds in fuzz/seeds/NAME and N mutations of them
+# (20,000; fewer where one takes long).
 function(varve_fuzz name)
-  cmake_parse_arguments(F "" "" "SOURCES;DEPENDS;LIBS" ${ARGN})
+  cmake_parse_arguments(F "" "MUTATIONS" "SOURCES;DEPENDS;LIBS" ${ARGN})
   list(TRANSFORM F_DEPENDS PREPEND varve_)
   if(VARVE_FUZZ)
     add_executable(${name} ${F_SOURCES})
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
   else()
     add_executable(${name} ${F_SOURCES} ${PROJECT_SOURCE_DIR}/fuzz/replay.c)
-    add_test(NAME ${name} COMMAND ${name} ${PROJECT_SOURCE_DIR}/fuzz/seeds/${name})
+    add_test(NAME ${name} COMMAND ${name} ${PROJECT_SOURCE_DIR}/fuzz/seeds/${name} ${F_MUTATIONS})
     set_tests_properties(${name} PROPERTIES TIMEOUT 60 LABELS quick)
   endif()
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
