@@ -66,6 +66,8 @@ struct work_write {
     enum history_require require;
     uint64_t want;
 };
+/* What *ret_present is where a requirement failed and nobody said what is there instead. */
+#define WORK_NOT_TOLD UINT64_MAX
 enum status work_propose(struct client *c, struct collection *col, const struct work_write *w,
                          size_t n, uint64_t *ret_version, size_t *ret_failed, uint64_t *ret_present,
                          struct err *err);

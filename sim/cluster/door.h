@@ -55,6 +55,28 @@ void door_draw(struct client *c);
 void door_leave(struct client *c); /* it goes elsewhere */
 void door_client_free(struct client *c);
 
+/* --- door_watch.c: a watcher's visit to a node, through its door --- */
+
+struct door_visit {
+    struct run *run;
+    struct node *node;
+    struct dice *dice;
+    const char *token;   /* where it goes on; "": from the beginning */
+    struct bytes prefix; /* of keys; empty: all */
+    bool all;            /* of all collections; those of others are passed over */
+    bool by_http;
+    void *arg; /* of the following: */
+    void (*opened)(void *arg);
+    void (*row)(void *arg, struct bytes token, const struct history_watch *what);
+    void (*progress)(void *arg, uint64_t version); /* all up to here has been delivered */
+};
+/* Returns when it has seen enough, or the node goes. false: it was not let in. */
+bool door_visit(const struct door_visit *v);
+
+/* --- door_rogue.c: clients that misbehave --- */
+void rogues_start(struct run *r);
+void rogues_free(struct run *r);
+
 /* --- what clients do, as the calls of clients.h by the same names --- */
 enum status door_barrier(struct client *c, struct version *ret_at, struct err *err);
 enum status door_get(struct client *c, struct history_step *s, struct version at, struct err *err);
@@ -78,5 +100,11 @@ enum status door_grpc_get(struct client *c, struct history_step *s, struct versi
 enum status door_grpc_write(struct client *c, struct door_write *w, struct err *err);
 void door_grpc_scan(struct client *c, struct version at, uint64_t shown[STEPS_MAX], bool *ret_all);
 void door_grpc_history(struct client *c, struct history_step *s, struct version at);
+enum status door_http_barrier(struct client *c, struct version *ret_at, struct err *err);
+enum status door_http_get(struct client *c, struct history_step *s, struct version at,
+                          struct err *err);
+enum status door_http_write(struct client *c, struct door_write *w, struct err *err);
+void door_http_scan(struct client *c, struct version at, uint64_t shown[STEPS_MAX], bool *ret_all);
+void door_http_history(struct client *c, struct history_step *s, struct version at);
 
 #endif

@@ -116,7 +116,7 @@ static enum status end(struct call *k, bool in_time, struct err *err)
     struct grpc_result r;
     enum status st = k->st;
     if (st == ST_OK && !in_time)
-        st = k->writes ? ST_UNKNOWN_OUTCOME : ST_TIMED_OUT;
+        st = err_set(err, k->writes ? ST_UNKNOWN_OUTCOME : ST_TIMED_OUT, "no answer in time");
     else if (st == ST_OK && grpc_result(&k->ask.call, &r) == ST_OK) {
         if (r.code != GRPC_OK)
             st = told_failure(k, &r, err);

@@ -91,6 +91,7 @@ void door_start(struct run *r)
     h->machine = sim_machine_new(r->world, DOOR_HOST, &(struct sim_options){.op_ns = 2000});
     r->door_host = h;
     sim_machine_start(h->machine, &o, nothing, r);
+    rogues_start(r);
     if (dice_below(&h->dice, 4))
         sim_queue_add(sim_world_queue(r->world), &h->next,
                       run_now(r) + 1000 * MS + dice_below(&h->dice, 6000) * MS);
@@ -104,6 +105,7 @@ void door_free(struct run *r)
     sim_queue_drop(sim_world_queue(r->world), &h->ends);
     sim_queue_drop(sim_world_queue(r->world), &h->next);
     sim_machine_kill(h->machine, SIM_CRASH_PROCESS_ONLY, 0);
+    rogues_free(r);
     sim_free(h);
     r->door_host = NULL;
 }
@@ -127,7 +129,8 @@ void door_draw(struct client *c)
     if (!r->plan.doors || !dice_one_in(&d, 2))
         return;
     c->door = sim_zalloc(sizeof *c->door);
-    *c->door = (struct door){.way = DOOR_GRPC, .gzip = dice_one_in(&d, 3), .dice = d};
+    *c->door = (struct door){
+        .way = (enum door_way)dice_below(&d, DOOR_WAYS), .gzip = dice_one_in(&d, 3), .dice = d};
 }
 
 void door_client_free(struct client *c)
@@ -180,9 +183,30 @@ uint64_t door_patience(struct client *c)
 
 /* --- operations --- */
 
+static bool by_http(const struct client *c)
+{
+    return c->door->way != DOOR_GRPC;
+}
+
+/* Part of the story: why an operation did not go well. */
+static enum status told(const struct client *c, enum status st, const struct err *err)
+{
+    static const char *const ways[DOOR_WAYS] = {"gRPC", "HTTP/1", "HTTP/2"};
+    if (st != ST_OK && st != ST_PRECONDITION_FAILED && c->run->o.wants_ops)
+        run_say(c->run, "a door", "by %s at %s: %s: %s", ways[c->door->way], node_name(c->node),
+                status_name(st), err->detail);
+    return st;
+}
+
+static enum status write_once(struct client *c, struct door_write *w, struct err *err)
+{
+    return told(c, by_http(c) ? door_http_write(c, w, err) : door_grpc_write(c, w, err), err);
+}
+
 enum status door_barrier(struct client *c, struct version *ret_at, struct err *err)
 {
-    return door_grpc_barrier(c, ret_at, err);
+    return told(
+        c, by_http(c) ? door_http_barrier(c, ret_at, err) : door_grpc_barrier(c, ret_at, err), err);
 }
 
 enum status door_get(struct client *c, struct history_step *s, struct version at, struct err *err)
@@ -192,7 +216,7 @@ enum status door_get(struct client *c, struct history_step *s, struct version at
         s->version = 0;
         return ST_OK;
     }
-    return door_grpc_get(c, s, at, err);
+    return told(c, by_http(c) ? door_http_get(c, s, at, err) : door_grpc_get(c, s, at, err), err);
 }
 
 /* Again and again while its outcome is not known, for its id makes that safe; and now and then once
@@ -202,15 +226,15 @@ static enum status write_with_id(struct client *c, struct door_write *w, struct 
     char id[40];
     int len = snprintf(id, sizeof id, "door %u.%llu", c->number, (unsigned long long)c->serial++);
     w->id = BYTES(id, (size_t)len);
-    enum status st = door_grpc_write(c, w, err);
+    enum status st = write_once(c, w, err);
     bool unknown = st == ST_UNKNOWN_OUTCOME;
     for (int i = 0; i < TRIES && st == ST_UNKNOWN_OUTCOME; i++)
-        st = door_grpc_write(c, w, err);
+        st = write_once(c, w, err);
     if (unknown && st != ST_OK)
         return ST_UNKNOWN_OUTCOME; /* that it was not done now says nothing of before */
     if (st == ST_OK && dice_one_in(&c->dice, 8)) {
         struct door_write again = *w;
-        if (door_grpc_write(c, &again, err) == ST_OK && again.version != w->version)
+        if (write_once(c, &again, err) == ST_OK && again.version != w->version)
             run_fail(c->run, "request %s was done twice: as %llx and as %llx", id,
                      (unsigned long long)w->version, (unsigned long long)again.version);
     }
@@ -222,8 +246,7 @@ enum status door_propose(struct client *c, const struct work_write *w, size_t n,
                          struct err *err)
 {
     struct door_write d = {.w = w, .n = n, .id = BYTES_EMPTY};
-    enum status st =
-        dice_one_in(&c->dice, 4) ? write_with_id(c, &d, err) : door_grpc_write(c, &d, err);
+    enum status st = dice_one_in(&c->dice, 4) ? write_with_id(c, &d, err) : write_once(c, &d, err);
     if (st == ST_INVALID_ARGUMENT)
         run_fail(c->run, "a write is refused: %s", err->detail);
     *ret_version = d.version;
@@ -242,10 +265,16 @@ void door_look_again(struct client *c, struct version at)
         return;
     if (c->serial % 2) {
         for (size_t i = 0; i < c->n; i++)
-            door_grpc_history(c, &c->steps[i], at);
+            if (by_http(c))
+                door_http_history(c, &c->steps[i], at);
+            else
+                door_grpc_history(c, &c->steps[i], at);
         return;
     }
-    door_grpc_scan(c, at, shown, &all);
+    if (by_http(c))
+        door_http_scan(c, at, shown, &all);
+    else
+        door_grpc_scan(c, at, shown, &all);
     for (size_t i = 0; all && i < c->n; i++)
         if (shown[i] != (c->steps[i].found ? c->steps[i].version : 0))
             run_fail(c->run,

@@ -473,8 +473,9 @@ static enum status send_h1(struct ask *q, struct line *l, const struct ask_http 
         return st;
     l->at = q;
     q->began = true;
-    if (o->body.len)
-        st = h1_write(l->h1, o->body);
+    if (o->body.len == 0)
+        return ST_OK; /* it has ended */
+    st = h1_write(l->h1, o->body);
     return st ? st : h1_end(l->h1);
 }
 

@@ -66,6 +66,7 @@ struct keeper;
 struct nemesis;
 struct node_door;
 struct door_host;
+struct door_rogue;
 
 struct run {
     struct plan plan;
@@ -78,6 +79,8 @@ struct run {
     struct keeper *keeper; /* NULL: none */
     struct nemesis *nemesis;
     struct door_host *door_host; /* NULL: not plan.doors */
+    struct door_rogue *rogues;
+    unsigned n_rogues;
     struct history *history;
     struct raft_checker *raft_checker;
     struct run_result *result;

@@ -1,6 +1,6 @@
 /* Watchers: each follows the registers' changes from the beginning to the end, over whatever nodes
  * there are; its token is all that it carries from one to the next. */
-#include "sim/cluster/run.h"
+#include "sim/cluster/door.h"
 
 #include "node/feed/feed.h"
 #include "node/feed/token.h"
@@ -16,6 +16,9 @@ struct watcher {
     bool running;
     struct dice dice;
     struct sim_event hop;
+    char prefix[4];     /* of the keys that it follows; "": all */
+    bool all;           /* it follows all collections, and passes over others */
+    bool door, by_http; /* it comes through the node's door */
     char token[TOKEN_MAX];
     size_t token_len;
 };
@@ -37,18 +40,18 @@ static void record(struct watcher *w, const struct history_watch *what)
     run_digest(w->run, 'w' << 8 | w->number, h.version);
 }
 
-static void remember(struct watcher *w, struct feed *f)
+static void remember(struct watcher *w, struct bytes token)
 {
-    const char *token = feed_token(f);
-    w->token_len = strlen(token);
-    ASSERT(w->token_len < TOKEN_MAX);
-    memcpy(w->token, token, w->token_len + 1);
+    ASSERT(token.len < TOKEN_MAX);
+    w->token_len = token.len;
+    memcpy(w->token, token.data, token.len);
+    w->token[token.len] = 0;
 }
 
 /* The place that the token names is where the history's stream goes on. */
 static bool record_open(struct watcher *w)
 {
-    struct history_watch h = {.kind = HISTORY_WATCH_OPEN};
+    struct history_watch h = {.kind = HISTORY_WATCH_OPEN, .prefix = BYTES_STR(w->prefix)};
     struct buf scratch = BUF_INIT;
     struct token t;
     if (w->token_len) {
@@ -87,8 +90,9 @@ static void follow(struct watcher *w, struct feed *f)
             return;
         }
         if (got > 0) {
-            record_row(w, &row);
-            remember(w, f);
+            if (!w->all || !strcmp(row.collection, "register"))
+                record_row(w, &row);
+            remember(w, BYTES_STR(feed_token(f)));
             rows++;
             continue;
         }
@@ -105,7 +109,10 @@ static void watcher_fiber(void *watcher)
     struct err err;
     struct feed *f = NULL;
     err_init(&err);
-    struct feed_options o = {.collection = BYTES_LIT("register"), .values = true};
+    struct feed_options o = {
+        .collection = BYTES_LIT("register"), .prefix = BYTES_STR(w->prefix), .values = true};
+    if (w->all)
+        o.collection = BYTES_EMPTY;
     enum status st = feed_open(w->node->store, BYTES(w->token, w->token_len), &o, &f, &err);
     if (st == ST_OK && record_open(w))
         follow(w, f);
@@ -115,6 +122,43 @@ static void watcher_fiber(void *watcher)
     plan_hop(w, (st ? 100 : 10) * MS);
 }
 
+/* --- through doors --- */
+
+static void on_opened(void *watcher)
+{
+    (void)record_open(watcher);
+}
+
+static void on_row(void *watcher, struct bytes token, const struct history_watch *what)
+{
+    record(watcher, what);
+    remember(watcher, token);
+}
+
+static void on_progress(void *watcher, uint64_t version)
+{
+    record(watcher, &(struct history_watch){.kind = HISTORY_WATCH_PROGRESS, .version = version});
+}
+
+static void door_fiber(void *watcher)
+{
+    struct watcher *w = watcher;
+    struct door_visit v = {.run = w->run,
+                           .node = w->node,
+                           .dice = &w->dice,
+                           .token = w->token,
+                           .prefix = BYTES_STR(w->prefix),
+                           .all = w->all,
+                           .by_http = w->by_http,
+                           .arg = w,
+                           .opened = on_opened,
+                           .row = on_row,
+                           .progress = on_progress};
+    bool let_in = door_visit(&v);
+    w->running = false;
+    plan_hop(w, (let_in ? 10 : 100) * MS);
+}
+
 static void hop(void *watcher)
 {
     struct watcher *w = watcher;
@@ -122,11 +166,23 @@ static void hop(void *watcher)
     if (w->running || r->stop_watchers)
         return;
     w->node = &r->nodes[1 + dice_below(&w->dice, r->plan.nodes)];
-    if (!node_serves(w->node) || !sim_machine_spawn(w->node->machine, watcher_fiber, w)) {
+    struct sim_machine *on = w->door ? door_machine(r) : w->node->machine;
+    if (!node_serves(w->node) || !sim_machine_spawn(on, w->door ? door_fiber : watcher_fiber, w)) {
         plan_hop(w, 50 * MS);
         return;
     }
     w->running = true;
+}
+
+/* Which changes it wants, and how it comes to see them: by luck of its own. */
+static void draw(struct watcher *w)
+{
+    struct dice d = dice_fork(w->run->plan.seed, 21000 + w->number);
+    if (dice_one_in(&d, 3))
+        memcpy(w->prefix, "r1", 3);
+    w->all = !w->prefix[0] && dice_one_in(&d, 3);
+    w->door = w->run->plan.doors && dice_one_in(&d, 2);
+    w->by_http = dice_one_in(&d, 2);
 }
 
 void watchers_start(struct run *r)
@@ -136,6 +192,7 @@ void watchers_start(struct run *r)
         struct watcher *w = &r->watchers[i];
         *w = (struct watcher){.run = r, .number = i, .dice = dice_fork(r->plan.seed, 20000 + i)};
         w->hop = (struct sim_event){.fn = hop, .arg = w};
+        draw(w);
         plan_hop(w, 100 * MS + dice_below(&w->dice, 1000 * MS));
     }
 }
@@ -151,7 +208,7 @@ void watchers_node_died(struct run *r, const struct node *n)
 {
     for (unsigned i = 0; r->watchers && i < r->plan.watchers; i++) {
         struct watcher *w = &r->watchers[i];
-        if (w->running && w->node == n) {
+        if (w->running && w->node == n && !w->door) {
             w->running = false;
             plan_hop(w, 50 * MS);
         }

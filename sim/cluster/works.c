@@ -106,6 +106,16 @@ static void reg_past(struct client *c)
     op_done(c, st);
 }
 
+/* A write that met another's is as if it had never been asked. */
+static void done_or_beaten(struct client *c, enum status st)
+{
+    c->beaten = st == ST_PRECONDITION_FAILED;
+    if (c->beaten)
+        op_outcome(c, HISTORY_FAILED);
+    else
+        op_done(c, st);
+}
+
 static void reg_write(struct client *c, size_t n)
 {
     struct err err;
@@ -150,6 +160,10 @@ static void reg_write(struct client *c, size_t n)
             c->steps[i].version = version;
             saw(c, &c->steps[i], c->steps[i].verb == HISTORY_PUT ? version : 0);
         }
+    if (st == ST_PRECONDITION_FAILED && present == WORK_NOT_TOLD) {
+        done_or_beaten(c, st);
+        return;
+    }
     if (st == ST_PRECONDITION_FAILED) {
         struct history_step *s = &c->steps[failed];
         s->unmet = true;
@@ -157,6 +171,8 @@ static void reg_write(struct client *c, size_t n)
         s->version = present;
         saw(c, s, present);
     }
+    if (st == ST_NOT_FOUND) /* a door's delete of what is not there writes nothing */
+        c->beaten = true;
     op_done(c, st);
 }
 
@@ -194,16 +210,6 @@ static void require_as_read(struct work_write *w, const struct history_step *rea
 {
     w->require = read->found ? HISTORY_AT_VERSION : HISTORY_ABSENT;
     w->want = read->version;
-}
-
-/* A write that met another's is as if it had never been asked. */
-static void done_or_beaten(struct client *c, enum status st)
-{
-    c->beaten = st == ST_PRECONDITION_FAILED;
-    if (c->beaten)
-        op_outcome(c, HISTORY_FAILED);
-    else
-        op_done(c, st);
 }
 
 static uint64_t unique(struct client *c)

@@ -77,8 +77,8 @@ enum h2_breach {
 };
 
 /* The limits of one connection; a field that is 0 has the default said beside it. On a breach the
- * connection says GOAWAY with ENHANCE_YOUR_CALM (timeouts: NO_ERROR or SETTINGS_TIMEOUT), hears
- * nothing more, and h2_conn_status names the limit. */
+ * connection says GOAWAY with ENHANCE_YOUR_CALM (of the preface's timeout SETTINGS_TIMEOUT, of
+ * keepalive's NO_ERROR), hears nothing more, and h2_conn_status names the limit. */
 struct h2_options {
     struct h2_pool *pool; /* NULL: each connection has its own */
     /* Streams at once that the peer may open (SETTINGS_MAX_CONCURRENT_STREAMS; 256). More are
