@@ -390,8 +390,9 @@ void raft_check_restarted(struct raft_checker *c, uint64_t replica, uint64_t dur
  * candidates that disturb a leader who is alive, and of repairs say nothing. */
 enum status raft_check_heard(const struct raft *r, const struct raft_msg *m,
                              struct err *err) WARN_UNUSED;
-/* Who is told to campaign at once has all that its leader has (3.10): of a RAFT_MSG_TIMEOUT_NOW that
- * leaves `leader` for `target`. ST_INTERNAL: it lacks something. */
+/* Who is told to campaign at once has all that its leader has (3.10), or all that is committed when the
+ * leader is out: of a RAFT_MSG_TIMEOUT_NOW that leaves `leader` for `target`. ST_INTERNAL: it lacks
+ * something. */
 enum status raft_check_hand_over(const struct raft *leader, const struct raft *target,
                                  struct err *err) WARN_UNUSED;
 

@@ -386,12 +386,13 @@ enum status raft_check_heard(const struct raft *r, const struct raft_msg *m, str
 enum status raft_check_hand_over(const struct raft *leader, const struct raft *target,
                                  struct err *err)
 {
-    if (target->term > leader->term ||
-        raft_term_at(target, leader->log.last) == raft__last_term(&leader->log) ||
-        target->log.compacted >= leader->log.last)
+    /* One who is out, and so leads no more, waits for nobody: what is committed it has told of. */
+    uint64_t to = leader->resign ? leader->commit : leader->log.last;
+    if (target->term > leader->term || raft_term_at(target, to) == raft_term_at(leader, to) ||
+        target->log.compacted >= to)
         return ST_OK;
     return BROKEN(err, target, "is to lead, and has entries up to %llu and not to %llu",
-                  (ull)target->log.last, (ull)leader->log.last);
+                  (ull)target->log.last, (ull)to);
 }
 
 void raft_check_restarted(struct raft_checker *c, uint64_t replica, uint64_t durable_term)

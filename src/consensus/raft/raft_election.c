@@ -213,7 +213,10 @@ enum status raft__on_prevote(struct raft *r, const struct raft_msg *m)
     if (r->leader && m->from == r->leader && r->role == RAFT_FOLLOWER)
         r->leader = 0; /* who asks for votes does not lead */
     bool sticky = raft__sticky(r);
-    raft__wake(r); /* a sleeping leader shows itself; a sleeping follower begins to listen */
+    /* A sleeping leader shows itself; a sleeping follower begins to listen. Not for one who is out: all
+     * who belong to a group that sleeps have the configuration that says so. */
+    if (raft__peer(r, m->from))
+        raft__wake(r);
     bool free_vote = m->term > r->term || r->vote == m->from || (r->vote == 0 && r->leader == 0);
     bool grant = !sticky && free_vote && m->term >= r->term && up_to_date(r, m);
     struct raft_msg *a = raft__send(r, RAFT_MSG_PREVOTE_RESP, m->from, m->from_store,
@@ -283,6 +286,8 @@ void raft__tick_election(struct raft *r)
         (r->waits && r->log.last == 0)) {
         if (r->role != RAFT_FOLLOWER || r->leader)
             raft__become_follower(r, r->term, 0, 0);
+        /* A leader that sleeps does not know that it is back. Whatever is answered counts for nothing. */
+        ask_votes(r, RAFT_MSG_PREVOTE, r->term + 1);
         return;
     }
     raft__start_election(r, false);

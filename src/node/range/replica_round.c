@@ -19,6 +19,8 @@ static void take_updates(struct replicas *rs)
 
 static void send_one(struct replicas *rs, const struct raft_msg *m)
 {
+    if (m->to_store == rs->o.node)
+        return; /* to a replica whose place another one has taken here */
     struct buf *b = replicas__out(rs, m->to_store);
     if (!b)
         return; /* as if lost */

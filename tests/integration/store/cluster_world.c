@@ -312,7 +312,7 @@ bool cw_converged(struct cluster_world *w)
         if (!w->node[id].s)
             return false;
         raft_status(store_raft(w->node[id].s), &r);
-        if (r.leader != leader || r.term != first.term || r.applied != first.last ||
+        if (r.leader_store != leader || r.term != first.term || r.applied != first.last ||
             r.last != first.last || r.last_term != r.term)
             return false;
     }

@@ -146,6 +146,22 @@ static struct ask ask(void (*fn)(void *arg), uint64_t node, const char *key, str
     return a;
 }
 
+/* Its log is empty, so it may not campaign; and the leader sleeps, and does not miss it. */
+static void test_a_node_that_begins_late_is_told(void **state)
+{
+    (void)state;
+    cw_init_on(&w, 9, 3, 3);
+    cw_until(&w, cw_has_leader, 5000, "a leader");
+    struct raft_status r;
+    for (int i = 0; i < 300; i++)
+        cw_run(&w, 10);
+    raft_status(store_raft(w.node[cw_leader(&w)].s), &r);
+    assert_true(r.asleep);
+    cw_open(&w, 3);
+    cw_until(&w, cw_converged, 5000, "all nodes have the same");
+    cw_deinit(&w);
+}
+
 static void test_a_minority_says_so(void **state)
 {
     (void)state;
@@ -429,6 +445,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_quiet_cluster_agrees),
+        cmocka_unit_test(test_a_node_that_begins_late_is_told),
         cmocka_unit_test(test_a_minority_says_so),
         cmocka_unit_test(test_a_leader_hands_over),
         cmocka_unit_test(test_the_only_node_has_nobody_to_hand_over_to),
