@@ -1,5 +1,6 @@
 /* Clients: their fibers, their wandering, and what they record. */
 #include "sim/cluster/door.h"
+#include "sim/cluster/members.h"
 
 #include "base/hash.h"
 
@@ -370,6 +371,10 @@ static void hop(void *client)
     if (c->running || r->stop_clients)
         return;
     c->node = &r->nodes[1 + dice_below(&c->dice, r->plan.nodes)];
+    if (members_out(c->node) && !dice_one_in(&c->dice, 4)) {
+        plan_hop(c, 20 * MS); /* as who looks at its readiness */
+        return;
+    }
     struct sim_machine *on = c->door ? door_machine(r) : c->node->machine;
     if (!node_serves(c->node) || !sim_machine_spawn(on, client_fiber, c)) {
         plan_hop(c, 20 * MS);

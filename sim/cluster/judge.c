@@ -1,5 +1,5 @@
 /* The end: are the replicas equal, and was what the clients saw right? */
-#include "sim/cluster/run.h"
+#include "sim/cluster/members.h"
 
 #include "base/hash.h"
 
@@ -126,7 +126,7 @@ static bool export_node(struct export *x)
 
 static bool takes_part(const struct node *n)
 {
-    return n->state != NODE_LOST && !n->cut_off;
+    return n->state != NODE_LOST && !n->cut_off && !members_out(n);
 }
 
 /* All that take part have applied the same, and know that. */

@@ -1,9 +1,11 @@
 /* Trouble: each kind of fault strikes now and then, lasts a while and ends.
  *
  * The atlas: faults that take away what a node had made durable (rot, a disk that is gone) strike a
- * minority of the nodes at most in one run, so that a good copy of everything acknowledged stays.
+ * minority of the nodes at most in one run, and of the voters of every configuration that may be in
+ * force (members.h), so that a good copy of everything acknowledged stays.
  * The others strike whom they will.
  */
+#include "sim/cluster/members.h"
 #include "sim/cluster/nemesis_internal.h"
 
 #include "base/planted.h"
@@ -340,7 +342,10 @@ static bool may_damage(struct nemesis *m, const struct node *n)
     struct run *r = m->run;
     if (n->state == NODE_LOST)
         return false;
-    return n->rotten || count_state(r, false) < (r->plan.nodes - 1) / 2;
+    uint64_t mask = UINT64_C(1) << n->id;
+    for (unsigned i = 1; i <= r->plan.nodes; i++)
+        mask |= r->nodes[i].rotten ? UINT64_C(1) << i : 0;
+    return n->rotten || (count_state(r, false) < (r->plan.nodes - 1) / 2 && members_spare(r, mask));
 }
 
 /* A bit of some log segment flips, while the process is down. */
@@ -469,6 +474,8 @@ void nemesis_start(struct run *r)
     list_init(&m->troubles);
     r->nemesis = m;
     for (unsigned f = 0; f < FAULT_KINDS; f++) {
+        if (f == FAULT_MEMBERS)
+            continue; /* the admin's: members.c */
         struct striker *s = &m->strikers[f];
         *s = (struct striker){.nemesis = m, .fault = (enum plan_fault)f};
         s->next = (struct sim_event){.fn = strike, .arg = s};
@@ -492,18 +499,24 @@ static void end_troubles(struct nemesis *m)
         trouble_over(container_of(m->troubles.next, struct trouble, node));
 }
 
-/* Who stays out: never so many that no majority is left. */
+/* Who stays out: never so many that no majority is left, of whoever may have to decide. */
 static void leave_out(struct nemesis *m)
 {
     struct run *r = m->run;
     unsigned lost = 0, most = (r->plan.nodes - 1) / 2;
+    uint64_t mask = 0;
     /* A rotten one may yet find, when it opens its folder, that it cannot. */
     for (unsigned i = 1; i <= r->plan.nodes; i++)
-        lost += r->nodes[i].state == NODE_LOST || r->nodes[i].rotten;
+        if (r->nodes[i].state == NODE_LOST || r->nodes[i].rotten) {
+            lost++;
+            mask |= UINT64_C(1) << i;
+        }
     for (unsigned i = 1; i <= r->plan.nodes && lost < most; i++) {
         struct node *n = &r->nodes[i];
-        if (n->state == NODE_LOST || n->rotten || !dice_one_in(&m->dice, 2))
+        if (n->state == NODE_LOST || n->rotten || !dice_one_in(&m->dice, 2) ||
+            !members_spare(r, mask | UINT64_C(1) << i))
             continue;
+        mask |= UINT64_C(1) << i;
         n->cut_off = true;
         lost++;
         run_say(r, node_name(n), "is left out");

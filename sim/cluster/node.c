@@ -1,5 +1,6 @@
 /* A node: the process that opens a store on its disk, keeps house, and takes bundles in. */
 #include "sim/cluster/door.h"
+#include "sim/cluster/members.h"
 
 #include "serve/peer/peer.h"
 
@@ -21,7 +22,7 @@ bool node_usable(const struct node *n)
 
 bool node_serves(const struct node *n)
 {
-    return node_usable(n) && !n->stopping && !n->cut_off;
+    return node_usable(n) && !n->stopping && !n->cut_off && !(n->run->healing && members_out(n));
 }
 
 /* A misdirected write is found by a mark behind it: the next group's, once that is synced. */
@@ -195,7 +196,8 @@ static void stop(void *node)
     struct node *n = node;
     struct err err;
     err_init(&err);
-    for (int i = 0; clients_at(n) || watchers_at(n) || keeper_at(n->run, n); i++) {
+    for (int i = 0;
+         clients_at(n) || watchers_at(n) || keeper_at(n->run, n) || members_at(n->run, n); i++) {
         if (i > STOP_MS / STOP_LOOK_MS) {
             node_die_soon(n, "is not let go in time");
             return;
@@ -339,6 +341,7 @@ void node_kill(struct node *n, enum sim_crash how)
     clients_node_died(r, n);
     watchers_node_died(r, n);
     keeper_node_died(r, n);
+    members_node_died(r, n);
     n->faults.stale_read_ppm = 0;
     sim_set_faults(sim_machine_env(n->machine), &n->faults);
     if (node_lied(n))
@@ -485,8 +488,10 @@ void node_speaks(struct node *n)
 void node_watch(struct run *r)
 {
     for (unsigned i = 1; i <= r->plan.nodes; i++)
-        if (node_usable(&r->nodes[i]))
+        if (node_usable(&r->nodes[i])) {
             watch_role(&r->nodes[i]);
+            members_check(&r->nodes[i]);
+        }
     struct raft *replicas[PLAN_NODES_MAX];
     for (unsigned i = 0; i < r->plan.nodes; i++)
         replicas[i] = node_raft(&r->nodes[i + 1]);

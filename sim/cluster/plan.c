@@ -35,6 +35,7 @@ static const struct {
     {FAULT_READ_ERROR, 8000, 5, 1}, {FAULT_DISK_FULL, 6000, 4, 1},   {FAULT_SLOW_DISK, 4000, 3, 1},
     {FAULT_ROT, 8000, 6, 3},        {FAULT_WIPE, 15000, 8, 3},       {FAULT_STORM, 0, 0, 2},
     {FAULT_MISDIRECT, 10000, 0, 3}, {FAULT_STALE_READ, 6000, 0, 1},  {FAULT_STOP, 3000, 0, 1},
+    {FAULT_MEMBERS, 3000, 0, 3},
 };
 _Static_assert(sizeof kinds / sizeof *kinds == FAULT_KINDS, "every kind has its chance");
 
@@ -140,6 +141,13 @@ static void draw_messages(struct plan *p, uint64_t seed)
     p->append_messages = (uint32_t)PICK(&apart, 1, 1, 1, 4);
 }
 
+static void draw_members(struct plan *p, uint64_t seed)
+{
+    struct dice apart = dice_fork(seed, 'm');
+    if (p->nodes >= 3 && dice_one_in(&apart, 3))
+        p->every_ms[FAULT_MEMBERS] = (uint32_t)dice_between(&apart, 800, 4000);
+}
+
 void plan_draw(struct plan *p, uint64_t seed)
 {
     struct dice d = dice_fork(seed, 'p');
@@ -167,6 +175,7 @@ void plan_draw(struct plan *p, uint64_t seed)
     draw_lies(p);
     draw_stops(p, seed);
     draw_messages(p, seed);
+    draw_members(p, seed);
     apart = dice_fork(seed, 'k');
     p->keeper = dice_one_in(&apart, 2);
     p->keys = (unsigned)PICK(&d, 3, 10, 40);
@@ -206,6 +215,7 @@ static const struct scenario scenarios[] = {
      5},
     {"rot", {FAULT_ROT, FAULT_WIPE, FAULT_POWER}, 3},
     {"storms", {FAULT_STORM}, 1},
+    {"members", {FAULT_MEMBERS, FAULT_KILL, FAULT_ISOLATE, FAULT_PARTITION}, 4},
     {"stops", {FAULT_STOP, FAULT_KILL, FAULT_ISOLATE}, 3},
     {"lies", {FAULT_MISDIRECT, FAULT_STALE_READ, FAULT_POWER, FAULT_KILL}, 4},
 };
@@ -224,7 +234,8 @@ bool plan_scenario(struct plan *p, const char *name)
 
 const char *plan_scenarios(void)
 {
-    return "quiet\nkills\npower\npartitions\npauses\nnetwork\ndisks\nrot\nstorms\nstops\nlies\n";
+    return "quiet\nkills\npower\npartitions\npauses\nnetwork\ndisks\nrot\nstorms\nmembers\nstops\nl"
+           "ies\n";
 }
 
 enum status plan_text(const struct plan *p, struct buf *out)

@@ -33,7 +33,8 @@ enum { PLAN_NODES_MAX = 5 };
     X(STORM, "storm") /* one leader after the other falls, each soon after it was elected */       \
     X(MISDIRECT, "misdirect")   /* writes land in another place of their file */                   \
     X(STALE_READ, "stale-read") /* reads show what was there before */                             \
-    X(STOP, "stop")             /* SIGTERM: hands over, closes its folder, comes back */
+    X(STOP, "stop")             /* SIGTERM: hands over, closes its folder, comes back */           \
+    X(MEMBERS, "members")       /* voters become learners, leave, come back (members.h) */
 
 enum plan_fault {
 #define X(name, text) FAULT_##name,

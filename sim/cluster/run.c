@@ -1,5 +1,6 @@
 /* A run from its beginning to its end. */
 #include "sim/cluster/door.h"
+#include "sim/cluster/members.h"
 
 #include "base/hash.h"
 #include "base/log.h"
@@ -110,6 +111,7 @@ static void run_deinit(struct run *r, struct history **ret_history)
     clients_free(r);
     watchers_free(r);
     keeper_free(r);
+    members_free(r);
     raft_checker_free(r->raft_checker);
     sim_world_free(r->world);
     sim_free(r->nodes);
@@ -209,9 +211,11 @@ void run_whole(const struct plan *p, const struct run_options *o, struct run_res
     keeper_start(&r);
     phase_begin(&r);
     nemesis_start(&r);
+    members_start(&r);
     phase_busy(&r);
     nemesis_stop(&r);
     points_rest();
+    r.healing = true;
     door_heal(&r);
     if (!run_failed(&r)) {
         nemesis_heal(&r, true);
@@ -219,8 +223,10 @@ void run_whole(const struct plan *p, const struct run_options *o, struct run_res
     }
     if (!run_failed(&r)) {
         nemesis_heal(&r, false); /* those who were left out come back */
-        stop_clients(&r);
+        (void)members_settle(&r);
     }
+    if (!run_failed(&r))
+        stop_clients(&r);
     bool same = !run_failed(&r) && judge_replicas(&r);
     if (same) {
         r.stop_watchers = true;

@@ -64,6 +64,7 @@ struct client;
 struct watcher;
 struct keeper;
 struct nemesis;
+struct members;
 struct node_door;
 struct door_host;
 struct door_rogue;
@@ -78,6 +79,7 @@ struct run {
     struct watcher *watchers;
     struct keeper *keeper; /* NULL: none */
     struct nemesis *nemesis;
+    struct members *members;     /* NULL: all nodes vote for good */
     struct door_host *door_host; /* NULL: not plan.doors */
     struct door_rogue *rogues;
     unsigned n_rogues;

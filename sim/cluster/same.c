@@ -1,7 +1,7 @@
 /* Replicas are equal at equal applied index, all along the run: the first to apply an index says what
  * was applied there, and every other, and every replay after a restart, is held against it. What
  * became of it in tables and engines is compared at the end (judge.c). */
-#include "sim/cluster/run.h"
+#include "sim/cluster/members.h"
 
 #include "base/hash.h"
 
@@ -49,6 +49,8 @@ void same_applied(void *node, const struct raft_entry *e)
         memset(r->applied + had, 0, (r->cap_applied - had) * sizeof *r->applied);
     struct applied *first = &r->applied[e->index];
     uint64_t digest = digest_of(e);
+    if (e->kind == RAFT_ENTRY_CONF)
+        members_applied(r, e);
     if (first->digest == 0)
         *first = (struct applied){digest, n->id, n->replays};
     else if (first->digest != digest)

@@ -1,4 +1,5 @@
 /* Leaders that fall one after the other, and the calms after. */
+#include "sim/cluster/members.h"
 #include "sim/cluster/nemesis_internal.h"
 
 enum storm_way { STORM_ALONE, STORM_WITH_OTHERS, STORM_KILL, STORM_POWER, STORM_NAP, STORM_WAYS };
@@ -81,7 +82,7 @@ static bool all_keep_up(const struct run *r, uint64_t index)
     struct store_role first = {0}, role;
     for (unsigned i = 1; i <= r->plan.nodes; i++) {
         const struct node *n = &r->nodes[i];
-        if (n->state == NODE_LOST || (n->rotten && !node_usable(n)))
+        if (n->state == NODE_LOST || (n->rotten && !node_usable(n)) || members_out(n))
             continue;
         if (!node_usable(n))
             return false;

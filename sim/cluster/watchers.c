@@ -1,6 +1,7 @@
 /* Watchers: each follows the registers' changes from the beginning to the end, over whatever nodes
  * there are; its token is all that it carries from one to the next. */
 #include "sim/cluster/door.h"
+#include "sim/cluster/members.h"
 
 #include "node/feed/feed.h"
 #include "node/feed/token.h"
@@ -82,6 +83,8 @@ static void follow(struct watcher *w, struct feed *f)
     struct feed_row row;
     err_init(&err);
     for (int rows = 0; rows < ROWS_A_VISIT && node_usable(w->node) && !w->node->stopping;) {
+        if (w->run->healing && members_out(w->node))
+            return; /* it is told nothing more */
         struct version visible = store_visible(w->node->store);
         int got = feed_next(f, &row, &err);
         if (got < 0) {

@@ -11,12 +11,11 @@
  * change of members waits for an entry of the leader's term (CHANGE_BEFORE_TERM_COMMIT) is needed
  * where changes are by one server at a time; here the voters before a change take part in deciding
  * it, whoever proposes it. LEADER_COUNTS_UNSYNCED makes no difference in a store, whose rounds end
- * with the sync before any answer is heard: Raft alone hears answers meanwhile. LEARNER_COUNTED,
- * JOINT_LEFT_EARLY and CHANGE_WHILE_CHANGING need changes of members, which a static cluster has not.
+ * with the sync before any answer is heard: Raft alone hears answers meanwhile.
  *
  * They were planted without regard to what the simulator looks for. tools/hunt-planted runs the
- * default swarm of varve-sim against each, and for those that a static cluster cannot reach, the
- * random tests of Raft alone. docs/testing.md says how to add one.
+ * default swarm of varve-sim against each, and for those that a store cannot show, the random tests of
+ * Raft alone. docs/testing.md says how to add one.
  */
 #ifndef VARVE_BASE_PLANTED_H
 #define VARVE_BASE_PLANTED_H
@@ -66,9 +65,10 @@
     X(ROT_ACCEPTED, sim, "a record of the log whose payload does not match its sum is taken")      \
     X(ROT_TAKEN_FOR_TAIL, sim, "rot in the middle of the log is cut off as if it were a tail")     \
     X(CODEC_LOSES_REJECT, sim, "a refused append arrives as an acknowledged one")                  \
-    X(LEARNER_COUNTED, raft, "a learner's copy counts for a commit")                               \
-    X(JOINT_LEFT_EARLY, raft, "a joint configuration is decided by the new voters alone")          \
-    X(CHANGE_WHILE_CHANGING, raft, "a change starts while the last one is not committed")          \
+    X(LEARNER_COUNTED, sim, "a learner's copy counts for a commit")                                \
+    X(JOINT_LEFT_EARLY, sim, "a joint configuration is decided by the new voters alone")           \
+    X(CHANGE_WHILE_CHANGING, sim, "a change starts while the last one is not committed")           \
+    X(MEMBERS_FORGOTTEN, sim, "a drain does not keep who belongs to the cluster")                  \
     X(SNAPSHOT_OVER_NEWER, sim, "a snapshot is installed over what is applied already")            \
     X(COMPACTED_ONE_TOO_FAR, sim, "compaction forgets the term of the entry that it ends with")    \
     X(TRANSFER_TO_LAGGING, sim, "leadership is handed to a voter that lacks some of the log")      \

@@ -37,7 +37,7 @@ void cluster_conf_note(const struct store *s, struct engine_mark *mark)
 {
     const struct cluster *c = s->cluster;
     mark->note_len = 0;
-    if (c && c->conf.n)
+    if (c && c->conf.n && !PLANTED(MEMBERS_FORGOTTEN))
         mark->note_len = (uint16_t)raft_conf_encode(&c->conf, mark->note);
 }
 
