@@ -99,6 +99,27 @@ static enum status room(struct command_batch *b, struct err *err)
     return ST_OK;
 }
 
+/* What makes an entry refused (a key twice, too many bytes) before anything is made for it, with ids
+ * that no collection has in place of those that are missing. */
+static enum status check_entry(struct command_batch *b, const struct command_options *o,
+                               struct err *err)
+{
+    struct blob *entry = NULL;
+    enum status st = room(b, err);
+    for (size_t i = 0; i < b->n_ops && st == ST_OK; i++) {
+        const struct batch_op *op = &b->ops[i];
+        if (b->names[op->name].collection)
+            set_prefix(op->op.key, b->names[op->name].collection);
+        else
+            command__put_id((uint8_t *)(uintptr_t)op->op.key.data, UINT32_MAX - (uint32_t)op->name);
+        b->entry_ops[i] = op->op;
+    }
+    if (st == ST_OK)
+        st = entry_encode(b->entry_ops, b->n_ops, o->writer, &entry, err);
+    blob_unref(entry);
+    return st;
+}
+
 static enum status put_ops(const struct command_db *db, struct command_batch *b, struct err *err)
 {
     uint64_t now = 0;
@@ -227,7 +248,9 @@ static enum status try_commit(const struct command_db *db, struct command_batch 
     if (!all && command__look_again(db, err, &st))
         all = look_up(db, b);
     if (!all && st == ST_OK) {
-        st = check_before(db, b, &failed, err);
+        st = check_entry(b, o, err);
+        if (st == ST_OK)
+            st = check_before(db, b, &failed, err);
         if (st == ST_OK)
             st = make_missing(db, b, o->writer, err);
     }

@@ -196,6 +196,29 @@ static void a_batch_names_its_collections(void **state)
     world_deinit(&w);
 }
 
+static void a_refused_batch_leaves_no_collection(void **state)
+{
+    struct world w;
+    struct command_batch *b = command_batch_new();
+    struct command_value v = {COMMAND_RAW, BYTES_LIT("v")};
+    struct collection *made;
+    (void)state;
+    world_init(&w, 1);
+    assert_ok(&w, command_batch_put(b, BYTES_LIT("new"), BYTES_LIT("k"), v, 0, &w.err));
+    assert_ok(&w, command_batch_delete(b, BYTES_LIT("new"), BYTES_LIT("k"), &w.err));
+    assert_fails(&w, command_commit(&w.db, b, NULL, NULL, NULL, &w.err), ST_INVALID_ARGUMENT,
+                 "twice");
+    assert_int_equal(store_collection_find(w.db.store, BYTES_LIT("new"), &made, NULL),
+                     ST_NOT_FOUND);
+    command_batch_clear(b);
+    /* The same key of two that are missing is two keys. */
+    assert_ok(&w, command_batch_put(b, BYTES_LIT("new"), BYTES_LIT("k"), v, 0, &w.err));
+    assert_ok(&w, command_batch_put(b, BYTES_LIT("newer"), BYTES_LIT("k"), v, 0, &w.err));
+    assert_ok(&w, command_commit(&w.db, b, NULL, NULL, NULL, &w.err));
+    command_batch_free(b);
+    world_deinit(&w);
+}
+
 static void the_table_and_the_fields(void **state)
 {
     struct err err;
@@ -233,6 +256,7 @@ int main(void)
         cmocka_unit_test(requests_are_done_once),
         cmocka_unit_test(answers_of_many_keys_are_bounded),
         cmocka_unit_test(a_batch_names_its_collections),
+        cmocka_unit_test(a_refused_batch_leaves_no_collection),
         cmocka_unit_test(the_table_and_the_fields),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
