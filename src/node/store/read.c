@@ -189,6 +189,9 @@ static enum status fix_in_cluster(struct store *s, struct version at, struct err
     err_init(&p.err);
     cluster_propose(s, &p);
     blob_unref(w.entry);
+    if (p.st == ST_UNKNOWN_OUTCOME) /* of nothing that anybody wrote: a read can be asked again */
+        return err_set(err, ST_UNAVAILABLE,
+                       "the leader was lost before it was known that the moment has passed");
     if (p.st != ST_OK && err)
         *err = p.err;
     return p.st;

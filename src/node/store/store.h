@@ -207,7 +207,8 @@ enum status store_snapshots_after(struct store *s, struct bytes name, struct sto
 
 struct version store_visible(struct store *s); /* the newest published version */
 /* Makes `at` readable for ever alike: waits for writes at or below it that are under way, makes
- * later ones get higher versions. FUTURE_TIME when it lies after the clock and after every version.
+ * later ones get higher versions. FUTURE_TIME when it lies after the clock and after every version;
+ * in a cluster UNAVAILABLE when that could not be known in time: it may be asked again.
  * Returns when reads at it are repeatable. */
 enum status store_fix_moment(struct store *s, struct version at, struct err *err) WARN_UNUSED;
 

@@ -196,6 +196,31 @@ static void test_a_minority_says_so(void **state)
     cw_deinit(&w);
 }
 
+/* Fixing a moment writes nothing of anybody's: when the leader is lost meanwhile the reader may ask
+ * again, and is not told of a write that may have been done. */
+static void test_a_moment_is_no_write(void **state)
+{
+    (void)state;
+    cw_init(&w, 8, 3);
+    cw_until(&w, cw_has_leader, 5000, "a leader");
+    cw_collection(&w);
+    uint64_t leader = cw_leader(&w);
+    assert_int_equal(ask(put, leader, "before", VERSION_NONE).st, ST_OK);
+    struct version later = store_visible(w.node[leader].s);
+    later.hlc++;
+    cw_run(&w, 100);
+    for (uint64_t id = 1; id <= 3; id++)
+        if (id != leader)
+            cw_crash(&w, id, SIM_CRASH_POWER, 1000000);
+    struct ask a = ask(fix, leader, NULL, later);
+    assert_int_equal(a.st, ST_UNAVAILABLE);
+    assert_non_null(strstr(a.err.detail, "moment"));
+    cw_heal(&w);
+    cw_until(&w, cw_has_leader, 10000, "a leader again");
+    assert_int_equal(ask(fix, leader, NULL, later).st, ST_OK);
+    cw_deinit(&w);
+}
+
 /* A moment that was fixed at one node lies below whatever any later leader hands out. */
 static void hand_over(void *arg)
 {
@@ -447,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_a_quiet_cluster_agrees),
         cmocka_unit_test(test_a_node_that_begins_late_is_told),
         cmocka_unit_test(test_a_minority_says_so),
+        cmocka_unit_test(test_a_moment_is_no_write),
         cmocka_unit_test(test_a_leader_hands_over),
         cmocka_unit_test(test_the_only_node_has_nobody_to_hand_over_to),
         cmocka_unit_test(test_the_catalog_is_changed_as_seen),
