@@ -329,6 +329,8 @@ static void one_operation(struct client *c)
     while (at >= p->weight[w])
         at -= p->weight[w++];
     c->work = (enum workload)w;
+    if (p->vain)
+        work_ask_in_vain(c);
     works[w](c);
     ASSERT(c->op == NONE);
 }

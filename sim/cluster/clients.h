@@ -75,6 +75,9 @@ enum status work_propose(struct client *c, struct collection *col, const struct 
 /* What the GET steps showed as of `at`, once more by a scan or by history: it has to be the same. */
 void work_look_again(struct client *c, const struct collection *col, struct version at);
 
+/* Keys that nobody writes are not there, whatever is asked (plan.vain). */
+void work_ask_in_vain(struct client *c);
+
 /* The workloads: one operation each, recorded. */
 void work_register(struct client *c);
 void work_list(struct client *c);

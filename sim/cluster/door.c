@@ -5,6 +5,7 @@
 #include "serve/gate/gate.h"
 #include "serve/grpc/grpc_door.h"
 #include "serve/http/http_door.h"
+#include "serve/peer/peer.h"
 #include "serve/port/port.h"
 
 enum { LET_GO_MS = 3000, LOOK_MS = 1, DRAIN_MS = 1000 };
@@ -84,7 +85,24 @@ static enum status on_join(void *arg, struct err *err)
 
 /* --- making it --- */
 
-static enum status make_doors(struct node_door *d, struct err *err)
+static enum status more_metrics(void *node, struct buf *out)
+{
+    struct node *n = node;
+    return n->peers ? peers_metrics(n->peers, out) : ST_OK;
+}
+
+static bool is_ready(void *node, struct err *err)
+{
+    const struct node *n = node;
+    return node_serves(n) || err_set(err, ST_CLOSED, "the node stops") == ST_OK;
+}
+
+static bool is_healthy(void *node)
+{
+    return node_serves(node);
+}
+
+static enum status make_doors(struct node *n, struct node_door *d, struct err *err)
 {
     struct security_options so = {.required = false};
     enum status st = work_new(NULL, &d->work, err);
@@ -99,9 +117,16 @@ static enum status make_doors(struct node_door *d, struct err *err)
                                       .check_batch = gate_check_batch,
                                       .writer = gate_writer,
                                       .close = gate_close};
-    struct http_door_options ho = {
-        .db = &d->db, .gate = d->gate.security, .work = d->work, .heartbeat_ms = 500};
-    struct grpc_door_options go = {.db = &d->db, .work = d->work, .gate = &d->grpc_gate};
+    struct http_door_options ho = {.db = &d->db,
+                                   .gate = d->gate.security,
+                                   .work = d->work,
+                                   .heartbeat_ms = 500,
+                                   .ready = is_ready,
+                                   .ready_arg = n,
+                                   .metrics = more_metrics,
+                                   .metrics_arg = n};
+    struct grpc_door_options go = {
+        .db = &d->db, .work = d->work, .gate = &d->grpc_gate, .ready = is_healthy, .ready_arg = n};
     st = http_door_new(&ho, &d->http, err);
     return st ? st : grpc_door_new(&go, &d->grpc, err);
 }
@@ -147,7 +172,7 @@ enum status door_open(struct node *n, struct err *err)
     d->db = (struct command_db){
         .env = sim_machine_env(n->machine), .store = n->store, .cluster = n->run->plan.nodes > 1};
     n->door = d;
-    enum status st = make_doors(d, err);
+    enum status st = make_doors(n, d, err);
     return st ? st : make_port(n, d, err);
 }
 

@@ -103,6 +103,10 @@ static enum status told_failure(struct call *k, const struct grpc_result *r, str
     bool told = st != ST_OK;
     (void)err_set(err, told ? st : grpc_status_of(r->code), "%.*s", (int)r->message.len,
                   r->message.len ? (const char *)r->message.data : "");
+    /* A stop is told as UNAVAILABLE (docs/grpc.md); of all else the status says which code it is. */
+    if (told && st != ST_CLOSED && (int)r->code != status_grpc(st))
+        run_fail(k->c->run, "%s tells %s with code %d", node_name(k->c->node), status_name(st),
+                 (int)r->code);
     if (r->not_processed)
         return ST_CLOSED;
     if (k->writes && (!told || open_ended(st)))

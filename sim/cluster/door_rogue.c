@@ -25,74 +25,169 @@ struct text_script {
     unsigned statuses[STATUSES]; /* that may answer the first request of it; 0: none other */
     const char *more;            /* sent once something was heard, or after a while */
     unsigned filler;             /* so many bytes where the text has a '~' */
+    const char *body;            /* with its length before it; NULL: the text is all */
 };
 
-#define PUT  "PUT /v1/rogue/k HTTP/1.1\r\nhost: n\r\n"
-#define LIVE "GET /livez HTTP/1.1\r\nhost: n\r\n"
+#define PUT       "PUT /v1/rogue/k HTTP/1.1\r\nhost: n\r\n"
+#define LIVE      "GET /livez HTTP/1.1\r\nhost: n\r\n"
+#define GET(path) "GET " path " HTTP/1.1\r\nhost: n\r\n\r\n"
+#define SEND(method, path)                                                                         \
+    method " " path " HTTP/1.1\r\nhost: n\r\ncontent-type: application/json\r\n"
 /* A write may find no leader, no disk, no time. */
 #define WRITTEN 200, 201, 504, 507
 
 static const struct text_script texts[] = {
-    {LIVE "\r\n" LIVE "\r\n" LIVE "\r\n", {200}, NULL, 0}, /* three at once */
-    {"GET /livez HTTP/1.0\r\n\r\n", {200}, NULL, 0},
-    {"GET /livez HTTP/1.0\r\nconnection: keep-alive\r\n\r\n", {200}, NULL, 0},
-    {LIVE "connection: close\r\n\r\n", {200}, NULL, 0},
-    {"HEAD /livez HTTP/1.1\r\nhost: n\r\n\r\n", {200}, NULL, 0},
-    {"GET http://n/livez HTTP/1.1\r\nhost: n\r\n\r\n", {200, 400, 404}, NULL, 0},
-    {"\r\n\r\n" LIVE "\r\n", {200, 400}, NULL, 0},
-    {"GET /openapi.json HTTP/1.0\r\n\r\n", {200}, NULL, 0},
-    {"OPTIONS /v1/rogue/k HTTP/1.1\r\nhost: n\r\n\r\n", {204, 405}, NULL, 0},
-    {"GET /livez HTTP/1.1\r\n\r\n", {400}, NULL, 0},
-    {LIVE "host: m\r\n\r\n", {400}, NULL, 0},
+    {LIVE "\r\n" LIVE "\r\n" LIVE "\r\n", {200}, NULL, 0, NULL}, /* three at once */
+    {"GET /livez HTTP/1.0\r\n\r\n", {200}, NULL, 0, NULL},
+    {"GET /livez HTTP/1.0\r\nconnection: keep-alive\r\n\r\n", {200}, NULL, 0, NULL},
+    {LIVE "connection: close\r\n\r\n", {200}, NULL, 0, NULL},
+    {"HEAD /livez HTTP/1.1\r\nhost: n\r\n\r\n", {200}, NULL, 0, NULL},
+    {"GET http://n/livez HTTP/1.1\r\nhost: n\r\n\r\n", {200, 400, 404}, NULL, 0, NULL},
+    {"\r\n\r\n" LIVE "\r\n", {200, 400}, NULL, 0, NULL},
+    {"GET /openapi.json HTTP/1.0\r\n\r\n", {200}, NULL, 0, NULL},
+    {"OPTIONS /v1/rogue/k HTTP/1.1\r\nhost: n\r\n\r\n", {204, 405}, NULL, 0, NULL},
+    {"GET /livez HTTP/1.1\r\n\r\n", {400}, NULL, 0, NULL},
+    {LIVE "host: m\r\n\r\n", {400}, NULL, 0, NULL},
     {PUT "content-length: 1\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
      {400},
      NULL,
-     0},
-    {PUT "content-length: 1\r\ncontent-length: 2\r\n\r\nxy", {400}, NULL, 0},
-    {PUT "content-length: -1\r\n\r\n", {400}, NULL, 0},
-    {PUT "content-length: 99999999999999\r\n\r\n", {413}, NULL, 0},
-    {PUT "content-length: 999999999999999999999999\r\n\r\n", {400, 413}, NULL, 0},
-    {PUT "transfer-encoding: gzip\r\n\r\n", {400, 501}, NULL, 0},
-    {PUT "transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", {400, 501}, NULL, 0},
-    {PUT "transfer-encoding: chunked\r\n\r\n3;x=1\r\nabc\r\n0\r\n\r\n", {400}, NULL, 0},
-    {PUT "transfer-encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n", {400}, NULL, 0},
-    {PUT "transfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", {400}, NULL, 0},
-    {PUT "transfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\n", {400, 413}, NULL, 0},
-    {PUT "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-sum: 7\r\n\r\n", {WRITTEN}, NULL, 0},
-    {PUT "expect: 100-continue\r\ncontent-length: 3\r\n\r\n", {100, WRITTEN}, "abc", 0},
-    {PUT "expect: something\r\ncontent-length: 3\r\n\r\nabc", {417, 200, 201, 503, 504}, NULL, 0},
-    {PUT "content-length: 10\r\n\r\nabc", {408}, NULL, 0},
-    {PUT "content-length: 10\r\n\r\nabc", {WRITTEN, 408}, "defghij", 0},
-    {"GET /li", {408}, NULL, 0},
-    {"GET /li", {200, 408}, "vez HTTP/1.1\r\nhost: n\r\n\r\n", 0},
-    {LIVE "x-a: 1\r\n folded\r\n\r\n", {400}, NULL, 0},
-    {LIVE "x-a : 1\r\n\r\n", {400}, NULL, 0},
-    {LIVE "x-a: \001\r\n\r\n", {400}, NULL, 0},
-    {LIVE "x\x80y: 1\r\n\r\n", {400}, NULL, 0},
-    {"GET /livez HTTP/1.1\nhost: n\n\n", {400}, NULL, 0},
-    {"GET /livez HTTP/1.1\rhost: n\r\r", {400, 408}, NULL, 0},
-    {"GET /livez HTTP/3.7\r\nhost: n\r\n\r\n", {400, 505}, NULL, 0},
-    {"BREW /livez HTTP/1.1\r\nhost: n\r\n\r\n", {400, 405, 501}, NULL, 0},
-    {"GET  /livez HTTP/1.1\r\nhost: n\r\n\r\n", {400}, NULL, 0},
-    {"\001\002\003\004", {400, 408}, NULL, 0},
-    {"\026\003\001\002\000\001", {400, 408}, NULL, 0}, /* TLS, where there is none */
-    {"GET /~ HTTP/1.1\r\nhost: n\r\n\r\n", {414, 431}, NULL, 20000},
-    {LIVE "x-a: ~\r\n\r\n", {431}, NULL, 40000},
+     0,
+     NULL},
+    {PUT "content-length: 1\r\ncontent-length: 2\r\n\r\nxy", {400}, NULL, 0, NULL},
+    {PUT "content-length: -1\r\n\r\n", {400}, NULL, 0, NULL},
+    {PUT "content-length: 99999999999999\r\n\r\n", {413}, NULL, 0, NULL},
+    {PUT "content-length: 999999999999999999999999\r\n\r\n", {400, 413}, NULL, 0, NULL},
+    {PUT "transfer-encoding: gzip\r\n\r\n", {400, 501}, NULL, 0, NULL},
+    {PUT "transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", {400, 501}, NULL, 0, NULL},
+    {PUT "transfer-encoding: chunked\r\n\r\n3;x=1\r\nabc\r\n0\r\n\r\n", {400}, NULL, 0, NULL},
+    {PUT "transfer-encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n", {400}, NULL, 0, NULL},
+    {PUT "transfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", {400}, NULL, 0, NULL},
+    {PUT "transfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\n", {400, 413}, NULL, 0, NULL},
+    {PUT "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-sum: 7\r\n\r\n",
+     {WRITTEN},
+     NULL,
+     0,
+     NULL},
+    {PUT "expect: 100-continue\r\ncontent-length: 3\r\n\r\n", {100, WRITTEN}, "abc", 0, NULL},
+    {PUT "expect: something\r\ncontent-length: 3\r\n\r\nabc",
+     {417, 200, 201, 503, 504},
+     NULL,
+     0,
+     NULL},
+    {PUT "content-length: 10\r\n\r\nabc", {408}, NULL, 0, NULL},
+    {PUT "content-length: 10\r\n\r\nabc", {WRITTEN, 408}, "defghij", 0, NULL},
+    {"GET /li", {408}, NULL, 0, NULL},
+    {"GET /li", {200, 408}, "vez HTTP/1.1\r\nhost: n\r\n\r\n", 0, NULL},
+    {LIVE "x-a: 1\r\n folded\r\n\r\n", {400}, NULL, 0, NULL},
+    {LIVE "x-a : 1\r\n\r\n", {400}, NULL, 0, NULL},
+    {LIVE "x-a: \001\r\n\r\n", {400}, NULL, 0, NULL},
+    {LIVE "x\x80y: 1\r\n\r\n", {400}, NULL, 0, NULL},
+    {"GET /livez HTTP/1.1\nhost: n\n\n", {400}, NULL, 0, NULL},
+    {"GET /livez HTTP/1.1\rhost: n\r\r", {400, 408}, NULL, 0, NULL},
+    {"GET /livez HTTP/3.7\r\nhost: n\r\n\r\n", {400, 505}, NULL, 0, NULL},
+    {"BREW /livez HTTP/1.1\r\nhost: n\r\n\r\n", {400, 405, 501}, NULL, 0, NULL},
+    {"GET  /livez HTTP/1.1\r\nhost: n\r\n\r\n", {400}, NULL, 0, NULL},
+    {"\001\002\003\004", {400, 408}, NULL, 0, NULL},
+    {"\026\003\001\002\000\001", {400, 408}, NULL, 0, NULL}, /* TLS, where there is none */
+    {"GET /~ HTTP/1.1\r\nhost: n\r\n\r\n", {414, 431}, NULL, 20000, NULL},
+    {LIVE "x-a: ~\r\n\r\n", {431}, NULL, 40000, NULL},
     {"POST /v1/batch HTTP/1.1\r\nhost: n\r\ncontent-type: application/json\r\ncontent-length: "
      "9\r\n\r\n"
      "{\"writes\":",
      {400},
      NULL,
-     0},
-    {"GET /v1/rogue?nothing=1 HTTP/1.1\r\nhost: n\r\n\r\n", {400}, NULL, 0},
-    {"GET /v1/rogue/%zz HTTP/1.1\r\nhost: n\r\n\r\n", {400}, NULL, 0},
-    {"DELETE /v1/stats HTTP/1.1\r\nhost: n\r\n\r\n", {405}, NULL, 0},
-    {"GET /metrics HTTP/1.1\r\nhost: n\r\n\r\n", {200}, NULL, 0},
-    {"GET /v1/stats HTTP/1.1\r\nhost: n\r\n\r\n", {200}, NULL, 0},
+     0,
+     NULL},
+    {"GET /v1/rogue?nothing=1 HTTP/1.1\r\nhost: n\r\n\r\n", {400}, NULL, 0, NULL},
+    {"GET /v1/rogue/%zz HTTP/1.1\r\nhost: n\r\n\r\n", {400}, NULL, 0, NULL},
+    {"DELETE /v1/stats HTTP/1.1\r\nhost: n\r\n\r\n", {405}, NULL, 0, NULL},
+    {"GET /metrics HTTP/1.1\r\nhost: n\r\n\r\n", {200}, NULL, 0, NULL},
+    {"GET /v1/stats HTTP/1.1\r\nhost: n\r\n\r\n", {200}, NULL, 0, NULL},
     {"POST /v1/rogue/k/restore?at=-1s HTTP/1.1\r\nhost: n\r\nconnection: close\r\n\r\n",
      {200, 400, 404, 410, 504},
      NULL,
-     0}, /* 400: the clock is ahead of the cluster's time */
+     0,
+     NULL}, /* 400: the clock is ahead of the cluster's time */
+    /* What is asked wrongly, and what is asked seldom. */
+    {GET("/v1/changes?since=abc"), {400}, NULL, 0, NULL},
+    {GET("/v1/changes?since=A"), {400}, NULL, 0, NULL},
+    {GET("/v1/changes?since=AgEBAaH6cd28AAAAAAAACQAAABBhbGljZaRYoKM"), {400}, NULL, 0, NULL},
+    {GET("/v1/changes?since=AQIBAaH6cd28AAAAAAAACQAAABBhbGljZaRYoKM"), {400}, NULL, 0, NULL},
+    {GET("/v1/changes?since=AQEBAaH6cd28AAAAAAAACQAAABBhbGljZaRYoKN"), {400}, NULL, 0, NULL},
+    {GET("/v1/changes?since=~"), {400, 414, 431}, NULL, 3000, NULL},
+    {GET("/v1/changes?since=now&collection=rogue&prefix=k&limit=3"), {200}, NULL, 0, NULL},
+    {GET("/v1/changes?prefix=k"), {400}, NULL, 0, NULL},
+    {GET("/v1/rogue?page=abc"), {400}, NULL, 0, NULL},
+    {GET("/v1/rogue?limit=99999999"), {400, 413}, NULL, 0, NULL},
+    {GET("/v1/rogue?prefix=k&from=a&to=z&reverse=true&limit=2"), {200}, NULL, 0, NULL},
+    {GET("/v1/rogue?from=z&to=a"), {200}, NULL, 0, NULL},
+    {GET("/v1/rogue?at=-2s&keys_only=true"), {200, 400, 410}, NULL, 0, NULL},
+    {GET("/v1/~/k"), {400}, NULL, 300, NULL},
+    {GET("/v1/rogue/~"), {400, 404, 414, 431}, NULL, 3000, NULL},
+    {GET("/v1/rogue/k?at=bogus"), {400}, NULL, 0, NULL},
+    {GET("/v1/rogue/k?at=@nothing"), {404}, NULL, 0, NULL},
+    {GET("/v1/rogue/k?at=2999-01-01"), {400}, NULL, 0, NULL},
+    {GET("/v1/rogue/k?at=-1s"), {200, 400, 404, 410}, NULL, 0, NULL},
+    {GET("/v1/rogue/k/history?limit=2"), {200}, NULL, 0, NULL},
+    {GET("/v1/rogue/k/diff?a=-1s"), {200, 400, 404, 410}, NULL, 0, NULL},
+    {GET("/v1/rogue/doc?canonical=true"), {200, 404, 406}, NULL, 0, NULL},
+    {GET("/v1/_varve.security/k"), {403}, NULL, 0, NULL},
+    {GET("/v1/collections"), {200}, NULL, 0, NULL},
+    {GET("/v1/collections?limit=1"), {200}, NULL, 0, NULL},
+    {GET("/v1/snapshots?limit=1"), {200}, NULL, 0, NULL},
+    {GET("/v1/collections/rogue/retention"), {200, 404}, NULL, 0, NULL},
+    {GET("/v1/admin/topology"), {200, 501}, NULL, 0, NULL},
+    {GET("/readyz"), {200}, NULL, 0, NULL},
+    {GET("/"), {200}, NULL, 0, NULL},
+    {SEND("PUT", "/v1/collections/rogue/retention"),
+     {WRITTEN, 404},
+     NULL,
+     0,
+     "{\"max_age\":\"1h\",\"max_count\":5}"},
+    {SEND("PUT", "/v1/collections/rogue/retention"), {400}, NULL, 0, "{\"max_count\":-1}"},
+    {SEND("DELETE", "/v1/collections/rogue"), {428}, NULL, 0, ""},
+    {SEND("DELETE", "/v1/collections/rogue?confirm=rogue"), {204, 404, 504, 507}, NULL, 0, ""},
+    {SEND("DELETE", "/v1/snapshots/rogue"), {404, 504}, NULL, 0, ""},
+    {SEND("PUT", "/v1/snapshots/~"), {400}, NULL, 300, ""},
+    {SEND("POST", "/v1/admin/checkpoint"), {200, 500, 507}, NULL, 0, ""},
+    {SEND("POST", "/v1/admin/vacuum?collection=rogue"), {200, 404, 500, 504, 507}, NULL, 0, ""},
+    {SEND("POST", "/v1/admin/vacuum?collection=nothing"), {404}, NULL, 0, ""},
+    {SEND("POST", "/v1/get"),
+     {200},
+     NULL,
+     0,
+     "{\"keys\":[{\"collection\":\"rogue\",\"key\":\"k\"}]}"},
+    {SEND("POST", "/v1/get"), {400}, NULL, 0, "{\"keys\":[]}"},
+    {SEND("POST", "/v1/get"), {400}, NULL, 0, "{\"keys\":[{\"key\":\"k\"}],\"at\":\"-1s\"}"},
+    {SEND("POST", "/v1/batch"),
+     {400},
+     NULL,
+     0,
+     "{\"writes\":[{\"collection\":\"rogue\",\"key\":\"k\",\"delete\":true},"
+     "{\"collection\":\"rogue\",\"key\":\"k\",\"value\":\"x\"}]}"},
+    {SEND("POST", "/v1/batch"),
+     {WRITTEN, 412},
+     NULL,
+     0,
+     "{\"writes\":[{\"collection\":\"rogue\",\"key\":\"k\",\"value\":{\"a\":1},"
+     "\"ttl\":\"2s\",\"if_absent\":true}]}"},
+    {SEND("POST", "/v1/batch"),
+     {400},
+     NULL,
+     0,
+     "{\"writes\":[{\"collection\":\"rogue\",\"value\":1}]}"},
+    {SEND("POST", "/v1/batch"), {400}, NULL, 0, "{\"writes\":[],\"more\":1}"},
+    {SEND("PUT", "/v1/rogue/doc"), {WRITTEN}, NULL, 0, "{\"name\":\"a document\",\"n\":[1,2,3]}"},
+    {SEND("PUT", "/v1/rogue/doc"), {400}, NULL, 0, "{\"name\":"},
+    {SEND("PUT", "/v1/rogue/t?ttl=1s&sync=always"), {WRITTEN}, NULL, 0, "{}"},
+    {SEND("PUT", "/v1/rogue/t?ttl=soon"), {400}, NULL, 0, "{}"},
+    {SEND("PUT", "/v1/rogue/t?sync=never"), {400}, NULL, 0, "{}"},
+    {PUT "content-type: image/png\r\ncontent-length: 1\r\n\r\nx", {415}, NULL, 0, NULL},
+    {PUT "if-match: nonsense\r\ncontent-length: 1\r\n\r\nx", {400, 412}, NULL, 0, NULL},
+    {PUT "x-varve-writer: somebody\r\ncontent-length: 1\r\n\r\nx", {WRITTEN}, NULL, 0, NULL},
+    {PUT "idempotency-key: ~\r\ncontent-length: 1\r\n\r\nx", {400, 413}, NULL, 200, NULL},
+    {"GET /v1/rogue/k HTTP/1.1\r\nhost: n\r\naccept: text/html\r\n\r\n", {404, 406}, NULL, 0, NULL},
+    {"DELETE /v1/rogue/k HTTP/1.1\r\nhost: n\r\n\r\n", {WRITTEN, 404}, NULL, 0, NULL},
 };
 
 static void send_text(struct line *l, const struct text_script *s)
@@ -100,13 +195,19 @@ static void send_text(struct line *l, const struct text_script *s)
     const char *at = s->filler ? strchr(s->text, '~') : NULL;
     size_t n = strlen(s->text), before = at ? (size_t)(at - s->text) : n;
     line_send(l, BYTES(s->text, before));
-    if (!at)
-        return;
-    char *filler = sim_zalloc(s->filler);
-    memset(filler, 'f', s->filler);
-    line_send(l, BYTES(filler, s->filler));
-    sim_free(filler);
-    line_send(l, BYTES(s->text + before + 1, n - before - 1));
+    if (at) {
+        char *filler = sim_zalloc(s->filler);
+        memset(filler, 'f', s->filler);
+        line_send(l, BYTES(filler, s->filler));
+        sim_free(filler);
+        line_send(l, BYTES(s->text + before + 1, n - before - 1));
+    }
+    if (s->body) {
+        char head[64];
+        (void)snprintf(head, sizeof head, "content-length: %zu\r\n\r\n", strlen(s->body));
+        line_send(l, BYTES_STR(head));
+        line_send(l, BYTES_STR(s->body));
+    }
 }
 
 /* A node that stops, or has too much to do, may always say 503. */
@@ -122,8 +223,8 @@ static void look_at_text(const struct door_rogue *g, const struct text_script *s
     for (int i = 0; i < STATUSES; i++)
         meant |= status == s->statuses[i];
     if (!sound || !meant)
-        run_fail(g->run, "%s answers %.60s to %.60s", node_name(g->node), (const char *)heard.data,
-                 s->text);
+        run_fail(g->run, "%s answers %.600s to %.60s %s", node_name(g->node),
+                 (const char *)heard.data, s->text, s->body ? s->body : "");
 }
 
 static void by_text(struct door_rogue *g, struct line *l)

@@ -69,3 +69,21 @@ void work_look_again(struct client *c, const struct collection *col, struct vers
     else
         look_by_history(c, col, at);
 }
+
+void work_ask_in_vain(struct client *c)
+{
+    enum { KEYS = 6 };
+    const struct collection *col = c->node->collections[c->work];
+    for (uint64_t i = 0; col && !c->door && i < KEYS && node_usable(c->node); i++) {
+        uint8_t route[STORE_ROUTE_BYTES + KEY_MAX];
+        char key[KEY_MAX];
+        struct buf buf = BUF_INIT;
+        struct record rec;
+        (void)snprintf(key, sizeof key, "x%llu",
+                       (unsigned long long)(c->run->result->operations * KEYS + i));
+        struct bytes asked = work_route(col, key, route);
+        if (store_get(c->node->store, asked, VERSION_NONE, &buf, &rec, NULL) == ST_OK)
+            run_fail(c->run, "%s has %s, which nobody wrote", node_name(c->node), key);
+        buf_deinit(&buf);
+    }
+}

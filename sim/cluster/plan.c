@@ -158,6 +158,8 @@ void plan_draw(struct plan *p, uint64_t seed)
     p->buggify = !dice_one_in(&d, 4);
     struct dice apart = dice_fork(seed, 's'); /* so that older seeds stay what they were */
     p->streams = dice_one_in(&apart, 4);
+    apart = dice_fork(seed, 'v');
+    p->vain = dice_one_in(&apart, 3);
     apart = dice_fork(seed, 'd');
     p->doors = dice_one_in(&apart, 4);
     p->busy_ms = PICK(&d, 15000, 30000, 50000);

@@ -50,6 +50,7 @@ struct plan {
     bool keeper;               /* somebody keeps house: names, retention, vacuum */
     bool buggify;              /* rare paths are made likely */
     bool streams;              /* nodes talk by serve/peer over streams, else by messages */
+    bool vain;                 /* clients ask for keys that nobody ever wrote, too */
     bool doors;                /* some clients come through serve/port and the doors (door.h) */
     uint64_t busy_ms, heal_ms; /* phase 1; phase 2 at most */
     uint64_t more_ms;          /* phase 1 is so much longer at most, for the run to count */
