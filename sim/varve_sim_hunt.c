@@ -134,7 +134,8 @@ struct tally {
     uint64_t ran, counted, failed, operations, undecided;
     uint64_t faults[FAULT_KINDS], points[POINTS_MAX];
     double cpu_s, virtual_s, began_s;
-    uint64_t operations5; /* of clusters of five, and their time */
+    uint64_t alone, operations_alone; /* seeds without nodes: of Raft alone */
+    uint64_t operations5;             /* of clusters of five, and their time */
     double cpu5_s;
 };
 
@@ -144,11 +145,16 @@ static void add(struct tally *t, const struct ask *a, uint64_t seed, const struc
     ask_plan(a, seed, &plan);
     t->ran++;
     t->counted += r->result.counts;
-    t->operations += r->result.operations;
     t->undecided += r->result.undecided;
-    t->cpu_s += r->cpu_s;
+    if (plan.alone) {
+        t->alone++;
+        t->operations_alone += r->result.operations;
+    } else {
+        t->operations += r->result.operations;
+        t->cpu_s += r->cpu_s;
+    }
     t->virtual_s += (double)r->result.virtual_ns / 1e9;
-    if (plan.nodes == 5) {
+    if (plan.nodes == 5 && !plan.alone) {
         t->operations5 += r->result.operations;
         t->cpu5_s += r->cpu_s;
     }
@@ -190,6 +196,9 @@ static void report(const struct tally *t)
            (double)t->operations / (t->cpu_s > 0 ? t->cpu_s : 1),
            (double)t->operations5 / (t->cpu5_s > 0 ? t->cpu5_s : 1),
            t->virtual_s / 3600 / (wall / 60), wall);
+    if (t->alone)
+        printf("%llu of the seeds were of Raft alone: %llu operations more\n",
+               (unsigned long long)t->alone, (unsigned long long)t->operations_alone);
     printf("faults:");
     for (unsigned f = 0; f < FAULT_KINDS; f++)
         printf(" %s %llu", plan_fault_name((enum plan_fault)f), (unsigned long long)t->faults[f]);

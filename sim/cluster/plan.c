@@ -42,6 +42,7 @@ _Static_assert(sizeof kinds / sizeof *kinds == FAULT_KINDS, "every kind has its 
 void plan_nodes(struct plan *p, unsigned nodes)
 {
     p->nodes = nodes;
+    p->alone = false;
     p->down_max = nodes == 1 || p->down_max >= nodes ? nodes : nodes / 2;
     for (size_t i = 0; i < FAULT_KINDS; i++)
         if (nodes < kinds[i].nodes)
@@ -116,6 +117,12 @@ static unsigned draw_nodes(struct dice *d, uint64_t seed)
     return (unsigned)PICK(&apart, 2, 4, 4);
 }
 
+static bool draw_alone(uint64_t seed)
+{
+    struct dice apart = dice_fork(seed, 'w');
+    return dice_one_in(&apart, 30);
+}
+
 static void draw_storms(struct plan *p, uint64_t seed)
 {
     struct dice apart = dice_fork(seed, 'y');
@@ -153,6 +160,7 @@ void plan_draw(struct plan *p, uint64_t seed)
     struct dice d = dice_fork(seed, 'p');
     *p = (struct plan){.seed = seed};
     p->nodes = draw_nodes(&d, seed);
+    p->alone = draw_alone(seed);
     p->clients = (unsigned)PICK(&d, 4, 8, 16, 32);
     p->watchers = (unsigned)dice_below(&d, 3);
     p->buggify = !dice_one_in(&d, 4);
@@ -207,6 +215,7 @@ struct scenario {
 
 static const struct scenario scenarios[] = {
     {"quiet", {0}, 0},
+    {"alone", {0}, 0},
     {"kills", {FAULT_KILL, FAULT_POWER}, 2},
     {"power", {FAULT_POWER}, 1},
     {"partitions", {FAULT_PARTITION, FAULT_ISOLATE, FAULT_ONE_WAY}, 3},
@@ -228,6 +237,7 @@ bool plan_scenario(struct plan *p, const char *name)
         if (!strcmp(scenarios[i].name, name)) {
             if (p->nodes == 1)
                 plan_nodes(p, 3);
+            p->alone = !strcmp(name, "alone");
             only(p, scenarios[i].keep, scenarios[i].n);
             return true;
         }
@@ -236,8 +246,8 @@ bool plan_scenario(struct plan *p, const char *name)
 
 const char *plan_scenarios(void)
 {
-    return "quiet\nkills\npower\npartitions\npauses\nnetwork\ndisks\nrot\nstorms\nmembers\nstops\nl"
-           "ies\n";
+    return "quiet\nalone\nkills\npower\npartitions\npauses\nnetwork\ndisks\nrot\nstorms\nmembers\n"
+           "stops\nlies\n";
 }
 
 enum status plan_text(const struct plan *p, struct buf *out)

@@ -46,6 +46,7 @@ const char *plan_fault_name(enum plan_fault f);
 
 struct plan {
     uint64_t seed;
+    bool alone; /* no nodes: Raft groups alone (sim/raft), and nothing below but buggify holds */
     unsigned nodes, clients, watchers;
     bool keeper;               /* somebody keeps house: names, retention, vacuum */
     bool buggify;              /* rare paths are made likely */

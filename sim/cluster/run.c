@@ -189,18 +189,22 @@ static void stop_clients(struct run *r)
         run_fail(r, "an operation has no end: a client waits for more than %d ms", PROGRESS_MS);
 }
 
-static void verdict(struct run *r)
+static void sum_up(struct run_result *res)
 {
-    struct run_result *res = r->result;
     for (unsigned f = 0; f < FAULT_KINDS; f++)
         res->fault_kinds += res->faults[f] > 0;
-    res->virtual_ns = run_now(r);
-    res->events = sim_queue_ran(sim_world_queue(r->world));
     res->counts = res->operations >= OPERATIONS_THAT_COUNT && res->fault_kinds >= 3 &&
                   res->leader_changes >= 1;
-    run_digest(r, 'z', res->operations);
     for (size_t i = 0; i < points_count(); i++)
         res->points[i] = points_is_probe(i) ? points_passed(i) : points_fired(i);
+}
+
+static void verdict(struct run *r)
+{
+    r->result->virtual_ns = run_now(r);
+    r->result->events = sim_queue_ran(sim_world_queue(r->world));
+    run_digest(r, 'z', r->result->operations);
+    sum_up(r->result);
 }
 
 void run_whole(const struct plan *p, const struct run_options *o, struct run_result *ret,
@@ -208,6 +212,13 @@ void run_whole(const struct plan *p, const struct run_options *o, struct run_res
 {
     static const struct run_options none;
     struct run r;
+    if (p->alone) {
+        run_alone(p, ret);
+        sum_up(ret);
+        if (ret_history)
+            *ret_history = history_new();
+        return;
+    }
     run_init(&r, p, o ? o : &none, ret);
     for (unsigned i = 1; i <= p->nodes; i++)
         node_start_after(&r.nodes[i], dice_below(&r.dice, 50 * MS));

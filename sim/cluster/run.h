@@ -111,6 +111,9 @@ void run_digest(struct run *r, uint64_t a, uint64_t b);
 void run_fail(struct run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool run_failed(const struct run *r);
 
+/* --- alone.c: plan.alone --- */
+void run_alone(const struct plan *p, struct run_result *ret);
+
 /* --- node.c --- */
 void node_init(struct run *r, unsigned id);
 void node_start(struct node *n);

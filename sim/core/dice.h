@@ -46,6 +46,17 @@ static inline bool dice_one_in(struct dice *d, uint64_t n)
     return dice_below(d, n) == 0;
 }
 
+static inline bool dice_chance(struct dice *d, uint32_t num, uint32_t den) /* in num of den cases */
+{
+    return dice_below(d, den) < num;
+}
+
+static inline void dice_bytes(struct dice *d, void *out, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        ((uint8_t *)out)[i] = (uint8_t)(dice_next(d) >> 56);
+}
+
 /* A delay as networks have it: mostly little of `spread`, now and then several times as much. */
 enum { DICE_TAIL_MOST = 32 }; /* times `spread` */
 static inline uint64_t dice_tail(struct dice *d, uint64_t spread)

@@ -9,7 +9,7 @@
 enum planted planted_bug;
 
 static const char *const names[] = {"",
-#define X(name, hunter, what) #name,
+#define X(name, what) #name,
                                     PLANTED_BUGS(X)
 #undef X
 };

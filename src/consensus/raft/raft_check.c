@@ -11,6 +11,7 @@ struct seen_entry { /* slot of a hash map; term 0: empty */
 };
 struct seen_replica {
     uint64_t replica, term, vote, commit, base, last; /* terms[] holds (base, last] */
+    uint64_t leads;                                   /* in which term, 0: it does not */
     uint64_t *terms;
     size_t cap;
 };
@@ -175,6 +176,12 @@ static enum status check_commit(struct raft_checker *c, struct seen_replica *s,
 {
     if (r->commit < s->commit)
         return BROKEN(err, r, "commit fell from %llu to %llu", (ull)s->commit, (ull)r->commit);
+    /* What a leader commits is of its term, and what lies before with it (3.6.2). */
+    if (r->role == RAFT_LEADER && s->leads == r->term && r->commit > s->commit &&
+        raft_term_at(r, r->commit) != r->term)
+        return BROKEN(err, r, "%llu of term %llu is committed by counting in term %llu",
+                      (ull)r->commit, (ull)raft_term_at(r, r->commit), (ull)r->term);
+    s->leads = r->role == RAFT_LEADER ? r->term : 0;
     void *v = grown(c->committed, &c->cap_committed, (size_t)r->commit + 1, sizeof *c->committed);
     if (!v)
         return ST_NO_MEMORY;
@@ -403,6 +410,6 @@ void raft_check_restarted(struct raft_checker *c, uint64_t replica, uint64_t dur
             continue;
         s->term = durable_term;
         s->vote = 0;
-        s->commit = s->base = s->last = 0;
+        s->commit = s->base = s->last = s->leads = 0;
     }
 }

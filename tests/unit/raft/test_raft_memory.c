@@ -3,8 +3,8 @@
  */
 #include "base/alloc.h"
 #include "consensus/raft/raft_codec.h"
+#include "sim/raft/group.h"
 #include "support/cmocka.h"
-#include "unit/raft/cluster.h"
 
 #include <stdlib.h>
 
@@ -90,17 +90,17 @@ static void every_refused_allocation_is_survived(void **state)
     print_message("%u places, %u of them reported\n", n - 1, failed);
 }
 
-static struct cluster *begin(const struct raft_options *o)
+static struct group *begin(const struct raft_options *o)
 {
-    struct cluster *c = calloc(1, sizeof *c);
+    struct group *c = calloc(1, sizeof *c);
     assert_non_null(c);
-    cluster_init(c, 11, 3, 3, o);
+    group_init(c, 11, 3, 3, o);
     return c;
 }
 
-static void end(struct cluster *c)
+static void end(struct group *c)
 {
-    cluster_deinit(c);
+    group_deinit(c);
     free(c);
 }
 
@@ -109,11 +109,11 @@ static void a_cluster_lives_through_refusals(void **state)
 {
     (void)state;
     for (uint64_t every = 1; every < 40; every++) {
-        struct cluster *c = begin(NULL);
-        (void)cluster_elect(c);
+        struct group *c = begin(NULL);
+        (void)group_elect(c);
         for (unsigned i = 0; i < 60; i++) {
-            struct node *l = cluster_leader(c);
-            mem_fail_at(1 + test_rng_below(&c->rng, every), 0);
+            struct node *l = group_leader(c);
+            mem_fail_at(1 + dice_below(&c->dice, every), 0);
             if (l)
                 (void)node_propose(l, NULL);
             for (unsigned s = 1; s <= 3; s++) {
@@ -123,11 +123,11 @@ static void a_cluster_lives_through_refusals(void **state)
                 node_tick(&c->nodes[s], 5);
             }
             mem_fail_at(0, 0);
-            cluster_run(c, 5);
+            group_run(c, 5);
         }
         uint64_t i = 0;
-        assert_true(node_propose(cluster_elect(c), &i));
-        cluster_run(c, 300);
+        assert_true(node_propose(group_elect(c), &i));
+        group_run(c, 300);
         for (unsigned s = 1; s <= 3; s++)
             assert_true(c->nodes[s].applied >= i);
         end(c);
@@ -138,8 +138,8 @@ static void nothing_is_allocated_in_steady_state(void **state)
 {
     (void)state;
     struct raft_options o = {.cache_bytes = 64 * 1024, .no_quiesce = true};
-    struct cluster *c = begin(&o);
-    struct node *l = cluster_elect(c);
+    struct group *c = begin(&o);
+    struct node *l = group_elect(c);
     for (unsigned i = 0; i < 4500; i++) {
         if (i == 3000) {
             (void)mem_fail_hits();

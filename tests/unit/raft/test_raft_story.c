@@ -1,21 +1,21 @@
 /* Stories of a small cluster: each tells one feature, or one known mistake that is not made. */
+#include "sim/raft/group.h"
 #include "support/cmocka.h"
-#include "unit/raft/cluster.h"
 
 #include <stdlib.h>
 
-static struct cluster *c;
+static struct group *c;
 
 static void begin(unsigned n, unsigned voters, const struct raft_options *o)
 {
     c = calloc(1, sizeof *c);
     assert_non_null(c);
-    cluster_init(c, 42, n, voters, o);
+    group_init(c, 42, n, voters, o);
 }
 
 static void end(void)
 {
-    cluster_deinit(c);
+    group_deinit(c);
     free(c);
 }
 
@@ -49,11 +49,11 @@ static void one_leader_and_entries_reach_everyone(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     for (int i = 0; i < 20; i++)
         put(l);
     uint64_t last = put(l);
-    cluster_run(c, 50);
+    group_run(c, 50);
     everyone_has(last);
     end();
 }
@@ -62,11 +62,11 @@ static void one_replica_is_a_cluster(void **state)
 {
     (void)state;
     begin(1, 1, NULL);
-    cluster_settle(c); /* no time passes: there is nobody to wait for */
+    group_settle(c); /* no time passes: there is nobody to wait for */
     assert_int_equal(status_of(at(1)).role, RAFT_LEADER);
     uint64_t i = put(at(1));
     assert_true(node_read(at(1)));
-    cluster_settle(c);
+    group_settle(c);
     assert_true(at(1)->applied >= i);
     assert_int_equal(c->reads_ok, 1);
     end();
@@ -76,14 +76,14 @@ static void the_leader_does_not_count_its_own_unsynced_entry(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     struct node *a = other(l, NULL), *b = other(l, a);
-    cluster_isolate(c, b->store, true);
+    group_isolate(c, b->store, true);
     uint64_t i = put(l);
     c->delay = true; /* disks stand still */
-    cluster_settle(c);
+    group_settle(c);
     node_sync(a, SIZE_MAX); /* one of three is durable */
-    cluster_settle(c);
+    group_settle(c);
     assert_true(status_of(l).commit < i);
     node_sync(l, SIZE_MAX);
     assert_true(status_of(l).commit >= i);
@@ -94,18 +94,18 @@ static void entries_commit_without_the_leaders_own_disk(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     uint64_t i = put(l);
     c->delay = true;
-    cluster_settle(c);
+    group_settle(c);
     node_sync(other(l, NULL), SIZE_MAX);
     node_sync(other(l, other(l, NULL)), SIZE_MAX);
-    cluster_settle(c);
+    group_settle(c);
     assert_int_equal(status_of(l).commit, i);
     assert_true(status_of(l).durable < i);
     assert_true(l->applied < i); /* but it is applied here only when it is durable here */
     node_sync(l, SIZE_MAX);
-    cluster_settle(c);
+    group_settle(c);
     assert_int_equal(l->applied, i);
     end();
 }
@@ -116,12 +116,12 @@ static void a_vote_does_not_leave_before_it_is_durable(void **state)
     begin(3, 3, NULL);
     c->delay = true;
     while (c->msgs[RAFT_MSG_PREVOTE_RESP] == 0)
-        cluster_run(c, 5);
-    cluster_settle(c);
+        group_run(c, 5);
+    group_settle(c);
     assert_int_equal(c->msgs[RAFT_MSG_VOTE], 0); /* the candidate's own term is not durable */
     for (unsigned s = 1; s <= 3; s++)
         node_sync(at(s), SIZE_MAX);
-    cluster_settle(c);
+    group_settle(c);
     assert_true(c->msgs[RAFT_MSG_VOTE] > 0);
     assert_int_equal(c->msgs[RAFT_MSG_VOTE_RESP], 0);
     for (unsigned s = 1; s <= 3; s++)
@@ -135,25 +135,25 @@ static void an_old_term_is_not_committed_by_counting(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     struct node *a = other(l, NULL), *b = other(l, a);
-    cluster_isolate(c, b->store, true);
-    cluster_isolate(c, l->store, true);
+    group_isolate(c, b->store, true);
+    group_isolate(c, l->store, true);
     uint64_t old = put(l); /* only here */
-    cluster_settle(c);
+    group_settle(c);
     node_crash(l, 0);
     node_restart(l);
-    cluster_heal(c);
-    cluster_isolate(c, b->store, true);
+    group_heal(c);
+    group_isolate(c, b->store, true);
     c->cut[a->store][l->store] = false;
     /* The old one leads again, with a's vote, and replicates; its new entry's sync is held back. */
     for (int i = 0; i < 200 && status_of(l).role != RAFT_LEADER; i++)
-        cluster_run(c, 5);
+        group_run(c, 5);
     assert_int_equal(status_of(l).role, RAFT_LEADER);
     assert_true(status_of(l).term > raft_term_at(l->r, old));
     /* The cluster holds every commit against the leader's term and the disks. */
-    cluster_heal(c);
-    cluster_run(c, 100);
+    group_heal(c);
+    group_run(c, 100);
     everyone_has(old);
     end();
 }
@@ -162,17 +162,17 @@ static void a_rejoining_replica_does_not_depose_the_leader(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     uint64_t term = status_of(l).term;
     struct node *b = other(l, NULL);
     for (int i = 0; i < 10; i++) {
-        cluster_isolate(c, b->store, true);
-        cluster_run(c, 1000); /* it campaigns, in vain */
+        group_isolate(c, b->store, true);
+        group_run(c, 1000); /* it campaigns, in vain */
         put(l);
-        cluster_heal(c);
-        cluster_run(c, 300);
+        group_heal(c);
+        group_run(c, 300);
     }
-    assert_ptr_equal(cluster_leader(c), l);
+    assert_ptr_equal(group_leader(c), l);
     assert_int_equal(status_of(l).term, term);
     assert_int_equal(status_of(b).term, term);
     end();
@@ -184,19 +184,19 @@ static void a_leader_that_is_known_to_be_gone_is_replaced_sooner(void **state)
     unsigned soon = 0;
     for (unsigned turn = 0; turn < 20; turn++) {
         begin(3, 3, NULL);
-        cluster_run(c, turn * 7);
-        struct node *l = cluster_elect(c);
-        cluster_run(c, 20);
-        cluster_isolate(c, l->store, true);
+        group_run(c, turn * 7);
+        struct node *l = group_elect(c);
+        group_run(c, 20);
+        group_isolate(c, l->store, true);
         struct node *a = other(l, NULL), *b = other(l, a);
         raft_unreachable(a->r, l->replica);
         raft_unreachable(b->r, l->replica);
         /* At most 2 heartbeats and half an election timeout, and the votes. */
-        cluster_run(c, 2 * c->o.heartbeat_ms + c->o.election_ms / 2 + 3 * c->o.heartbeat_ms);
-        struct node *now = cluster_leader(c);
+        group_run(c, 2 * c->o.heartbeat_ms + c->o.election_ms / 2 + 3 * c->o.heartbeat_ms);
+        struct node *now = group_leader(c);
         soon += now == a || now == b;
-        cluster_run(c, 4 * c->o.election_ms); /* where votes were split: as ever */
-        assert_true(cluster_leader(c) == a || cluster_leader(c) == b);
+        group_run(c, 4 * c->o.election_ms); /* where votes were split: as ever */
+        assert_true(group_leader(c) == a || group_leader(c) == b);
         end();
     }
     assert_true(soon >= 15);
@@ -207,15 +207,15 @@ static void who_is_wrong_about_its_leader_changes_nothing(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     uint64_t term = status_of(l).term;
     for (unsigned i = 0; i < 50; i++) {
         raft_unreachable(other(l, NULL)->r, l->replica);
-        cluster_run(c, i * 5);
+        group_run(c, i * 5);
         put(l);
-        cluster_run(c, 100);
+        group_run(c, 100);
     }
-    assert_ptr_equal(cluster_leader(c), l);
+    assert_ptr_equal(group_leader(c), l);
     assert_int_equal(status_of(l).term, term);
     everyone_has(status_of(l).commit);
     end();
@@ -225,15 +225,15 @@ static void a_leader_without_its_majority_steps_down(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c);
-    cluster_isolate(c, l->store, true);
-    cluster_run(c, 150);
+    struct node *l = group_elect(c);
+    group_isolate(c, l->store, true);
+    group_run(c, 150);
     assert_int_not_equal(status_of(l).role, RAFT_LEADER);
     uint64_t i, t;
     assert_int_equal(raft_propose(l->r, BYTES_LIT("x"), &i, &t), ST_PRECONDITION_FAILED);
-    cluster_run(c, 500);
-    assert_non_null(cluster_leader(c));
-    assert_ptr_not_equal(cluster_leader(c), l);
+    group_run(c, 500);
+    assert_non_null(group_leader(c));
+    assert_ptr_not_equal(group_leader(c), l);
     end();
 }
 
@@ -241,12 +241,12 @@ static void a_pause_of_the_process_is_not_taken_for_silence(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     uint64_t term = status_of(l).term;
     for (unsigned s = 1; s <= 3; s++)
         node_tick(at(s), 60 * 1000); /* all stood still */
-    cluster_run(c, 200);
-    assert_ptr_equal(cluster_leader(c), l);
+    group_run(c, 200);
+    assert_ptr_equal(group_leader(c), l);
     assert_int_equal(status_of(l).term, term);
     end();
 }
@@ -255,20 +255,20 @@ static void a_conflicting_tail_is_overwritten(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c);
-    cluster_isolate(c, l->store, true);
+    struct node *l = group_elect(c);
+    group_isolate(c, l->store, true);
     for (int i = 0; i < 30; i++)
         put(l); /* of no avail */
-    cluster_run(c, 600);
-    struct node *l2 = cluster_leader(c);
+    group_run(c, 600);
+    struct node *l2 = group_leader(c);
     assert_true(l2 && l2 != l);
     uint64_t last = 0;
     for (int i = 0; i < 5; i++)
         last = put(l2);
-    cluster_run(c, 50);
+    group_run(c, 50);
     assert_true(status_of(l).last > last);
-    cluster_heal(c);
-    cluster_run(c, 300);
+    group_heal(c);
+    group_run(c, 300);
     everyone_has(last);
     assert_int_equal(status_of(l).last, status_of(l2).last);
     end();
@@ -278,15 +278,15 @@ static void leadership_is_handed_over(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     struct node *a = other(l, NULL);
     put(l);
     assert_int_equal(raft_transfer(l->r, 99), ST_PRECONDITION_FAILED);
     assert_int_equal(raft_transfer(l->r, a->replica), ST_OK);
     uint64_t i, t;
     assert_int_equal(raft_propose(l->r, BYTES_LIT("x"), &i, &t), ST_PRECONDITION_FAILED);
-    cluster_settle(c); /* no timeout is needed */
-    assert_ptr_equal(cluster_leader(c), a);
+    group_settle(c); /* no timeout is needed */
+    assert_ptr_equal(group_leader(c), a);
     end();
 }
 
@@ -294,16 +294,16 @@ static void a_transfer_to_a_lagging_or_dead_replica_is_given_up(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     struct node *a = other(l, NULL);
-    cluster_isolate(c, a->store, true);
+    group_isolate(c, a->store, true);
     put(l);
-    cluster_settle(c);
+    group_settle(c);
     assert_int_equal(raft_transfer(l->r, a->replica), ST_OK);
-    cluster_settle(c);
+    group_settle(c);
     assert_int_equal(c->msgs[RAFT_MSG_TIMEOUT_NOW], 0); /* it has not got the log */
-    cluster_run(c, 150);
-    assert_ptr_equal(cluster_leader(c), l);
+    group_run(c, 150);
+    assert_ptr_equal(group_leader(c), l);
     assert_false(status_of(l).transferring);
     put(l);
     end();
@@ -313,20 +313,20 @@ static void learners_receive_and_do_not_count(void **state)
 {
     (void)state;
     begin(4, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     uint64_t index, v[] = {1, 2, 3}, le[] = {4};
     struct raft_conf t = conf_of(c, v, 3, le, 1);
     assert_int_equal(raft_change(l->r, &t, true, &index, NULL), ST_OK);
-    cluster_run(c, 50);
+    group_run(c, 50);
     assert_true(at(4)->applied >= index);
     struct node *a = other(l, NULL), *b = other(l, a);
-    cluster_isolate(c, a->store, true);
-    cluster_isolate(c, b->store, true);
+    group_isolate(c, a->store, true);
+    group_isolate(c, b->store, true);
     uint64_t i = put(l);
-    cluster_settle(c);
+    group_settle(c);
     assert_true(status_of(l).commit < i); /* the learner has it, but does not count */
     assert_true(status_of(at(4)).last >= i);
-    cluster_run(c, 500);
+    group_run(c, 500);
     assert_int_equal(status_of(at(4)).role, RAFT_FOLLOWER); /* and never campaigns */
     end();
 }
@@ -335,25 +335,25 @@ static void members_change_through_a_joint_configuration(void **state)
 {
     (void)state;
     begin(6, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     uint64_t index, v[] = {4, 5, 6};
     struct raft_conf t = conf_of(c, v, 3, NULL, 0);
     assert_int_equal(raft_change(l->r, &t, true, &index, NULL), ST_OK);
     assert_true(raft_conf_joint(raft_configuration(l->r)));
     struct err err;
     assert_int_equal(raft_change(l->r, &t, true, &index, &err), ST_PRECONDITION_FAILED);
-    cluster_run(c, 300);
-    struct node *now = cluster_elect(c);
+    group_run(c, 300);
+    struct node *now = group_elect(c);
     assert_true(now->store >= 4); /* the old leader led until it was committed, and went */
     assert_false(raft_conf_joint(raft_configuration(now->r)));
     assert_int_equal(raft_configuration(now->r)->n, 3);
     uint64_t i = put(now);
-    cluster_run(c, 100);
+    group_run(c, 100);
     assert_true(at(4)->applied >= i && at(5)->applied >= i && at(6)->applied >= i);
     /* The removed ones wake up, know nothing, and disturb nobody. */
     uint64_t term = status_of(now).term;
-    cluster_run(c, 1000);
-    assert_ptr_equal(cluster_leader(c), now);
+    group_run(c, 1000);
+    assert_ptr_equal(group_leader(c), now);
     assert_int_equal(status_of(now).term, term);
     end();
 }
@@ -362,17 +362,17 @@ static void a_joint_configuration_needs_both_majorities(void **state)
 {
     (void)state;
     begin(6, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     for (unsigned s = 4; s <= 6; s++)
-        cluster_isolate(c, s, true);
+        group_isolate(c, s, true);
     uint64_t index, v[] = {4, 5, 6};
     struct raft_conf t = conf_of(c, v, 3, NULL, 0);
     assert_int_equal(raft_change(l->r, &t, true, &index, NULL), ST_OK);
-    cluster_settle(c);
+    group_settle(c);
     assert_true(status_of(l).commit < index); /* all of the old, none of the new */
-    cluster_heal(c);
-    cluster_run(c, 500);
-    struct node *now = cluster_elect(c);
+    group_heal(c);
+    group_run(c, 500);
+    struct node *now = group_elect(c);
     assert_true(status_of(now).commit > index);
     end();
 }
@@ -381,20 +381,20 @@ static void neither_half_of_a_joint_configuration_elects_alone(void **state)
 {
     (void)state;
     begin(6, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     uint64_t index, v[] = {4, 5, 6};
     struct raft_conf t = conf_of(c, v, 3, NULL, 0);
     assert_int_equal(raft_change(l->r, &t, false, &index, NULL), ST_OK);
-    cluster_run(c, 50);
+    group_run(c, 50);
     for (unsigned a = 1; a <= 3; a++)
         for (unsigned b = 4; b <= 6; b++)
             c->cut[a][b] = c->cut[b][a] = true;
     uint64_t elections = c->elections;
-    cluster_run(c, 2000);
-    assert_null(cluster_leader(c));
+    group_run(c, 2000);
+    assert_null(group_leader(c));
     assert_int_equal(c->elections, elections); /* not even for a moment */
-    cluster_heal(c);
-    put(cluster_elect(c));
+    group_heal(c);
+    put(group_elect(c));
     end();
 }
 
@@ -402,15 +402,15 @@ static void an_explicit_joint_configuration_is_left_on_request(void **state)
 {
     (void)state;
     begin(4, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     uint64_t index, v[] = {1, 2, 3, 4};
     struct raft_conf t = conf_of(c, v, 4, NULL, 0);
     assert_int_equal(raft_change(l->r, &t, false, &index, NULL), ST_OK);
-    cluster_run(c, 100);
+    group_run(c, 100);
     assert_true(raft_conf_joint(raft_configuration(l->r)));
     assert_int_equal(raft_change(l->r, &t, false, &index, NULL), ST_PRECONDITION_FAILED);
     assert_int_equal(raft_leave(l->r, &index), ST_OK);
-    cluster_run(c, 100);
+    group_run(c, 100);
     assert_false(raft_conf_joint(raft_configuration(l->r)));
     assert_int_equal(raft_leave(l->r, &index), ST_PRECONDITION_FAILED);
     end();
@@ -422,12 +422,12 @@ static void no_change_before_the_terms_first_commit(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     struct node *a = other(l, NULL);
     c->delay = true;
     assert_int_equal(raft_transfer(l->r, a->replica), ST_OK);
     for (int i = 0; i < 10 && status_of(a).role != RAFT_LEADER; i++) {
-        cluster_settle(c);
+        group_settle(c);
         for (unsigned s = 1; s <= 3; s++)
             node_sync(at(s), SIZE_MAX);
     }
@@ -443,18 +443,18 @@ static void a_change_that_is_truncated_is_forgotten(void **state)
 {
     (void)state;
     begin(5, 3, NULL);
-    struct node *l = cluster_elect(c);
-    cluster_isolate(c, l->store, true);
+    struct node *l = group_elect(c);
+    group_isolate(c, l->store, true);
     uint64_t index, v[] = {l->store, 4, 5};
     struct raft_conf t = conf_of(c, v, 3, NULL, 0);
     assert_int_equal(raft_change(l->r, &t, true, &index, NULL), ST_OK);
-    cluster_run(c, 600);
+    group_run(c, 600);
     assert_true(raft_conf_joint(raft_configuration(l->r)));
-    struct node *l2 = cluster_leader(c);
+    struct node *l2 = group_leader(c);
     assert_true(l2 && l2 != l);
     put(l2);
-    cluster_heal(c);
-    cluster_run(c, 300);
+    group_heal(c);
+    group_run(c, 300);
     assert_false(raft_conf_joint(raft_configuration(l->r)));
     assert_int_equal(raft_configuration(l->r)->n, 3);
     assert_int_equal(status_of(l).conf_index, 0);
@@ -465,23 +465,23 @@ static void reads_need_a_round_that_began_after_them(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     put(l);
-    cluster_run(c, 50);
+    group_run(c, 50);
     for (unsigned s = 1; s <= 3; s++)
         if (at(s) != l)
-            cluster_isolate(c, s, true);
+            group_isolate(c, s, true);
     assert_true(node_read(l));
-    cluster_settle(c);
+    group_settle(c);
     assert_int_equal(c->reads_ok, 0); /* nobody answers: no stale read */
-    cluster_run(c, 300);
+    group_run(c, 300);
     assert_int_equal(c->reads_failed, 1); /* stepped down */
-    cluster_heal(c);
-    l = cluster_elect(c);
+    group_heal(c);
+    l = group_elect(c);
     uint64_t before = c->msgs[RAFT_MSG_HEARTBEAT];
     for (int i = 0; i < 100; i++)
         assert_true(node_read(l));
-    cluster_settle(c);
+    group_settle(c);
     assert_int_equal(c->reads_ok, 100);
     assert_in_range(c->msgs[RAFT_MSG_HEARTBEAT] - before, 1, 4); /* one round for all */
     end();
@@ -491,17 +491,17 @@ static void a_follower_reads_through_its_leader(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     put(l);
-    cluster_run(c, 50);
+    group_run(c, 50);
     struct node *a = other(l, NULL);
     for (int i = 0; i < 10; i++)
         assert_true(node_read(a));
-    cluster_run(c, 30);
+    group_run(c, 30);
     assert_int_equal(c->reads_ok, 10);
     assert_int_equal(c->msgs[RAFT_MSG_READ], 1);
     /* An answer to what another life of it asked confirms nothing. */
-    cluster_isolate(c, l->store, true);
+    group_isolate(c, l->store, true);
     assert_true(node_read(a));
     while (node_update(a))
         ;
@@ -515,7 +515,7 @@ static void a_follower_reads_through_its_leader(void **state)
                              .round = 1,
                              .index = 1};
     assert_int_equal(raft_step(a->r, &stale), ST_OK);
-    cluster_settle(c);
+    group_settle(c);
     assert_int_equal(c->reads_ok, 10);
     end();
 }
@@ -524,9 +524,9 @@ static void an_answer_to_an_earlier_life_confirms_no_read(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c), *a = other(l, NULL);
+    struct node *l = group_elect(c), *a = other(l, NULL);
     uint64_t index = put(l), asked = 0;
-    cluster_run(c, 50);
+    group_run(c, 50);
     assert_true(node_read(a));
     while (node_update(a))
         ;
@@ -534,13 +534,13 @@ static void an_answer_to_an_earlier_life_confirms_no_read(void **state)
         if (c->net[i].m.type == RAFT_MSG_READ)
             asked = c->net[i].m.round;
     assert_true(asked > 0);
-    cluster_settle(c);
+    group_settle(c);
     assert_int_equal(c->reads_ok, 1);
     node_crash(a, 0);
     put(l);
     node_restart(a);
-    cluster_run(c, 50);
-    cluster_isolate(c, l->store, true);
+    group_run(c, 50);
+    group_isolate(c, l->store, true);
     assert_true(node_read(a));
     while (node_update(a))
         ;
@@ -554,7 +554,7 @@ static void an_answer_to_an_earlier_life_confirms_no_read(void **state)
                             .round = asked,
                             .index = index};
     assert_int_equal(raft_step(a->r, &late), ST_OK);
-    cluster_settle(c);
+    group_settle(c);
     assert_int_equal(c->reads_ok, 1);
     end();
 }
@@ -564,9 +564,9 @@ static void a_read_does_not_share_the_round_under_way(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c), *a = other(l, NULL), *b = other(l, a);
+    struct node *l = group_elect(c), *a = other(l, NULL), *b = other(l, a);
     put(l);
-    cluster_run(c, 50);
+    group_run(c, 50);
     assert_true(node_read(l));
     while (node_update(l))
         ;
@@ -576,7 +576,7 @@ static void a_read_does_not_share_the_round_under_way(void **state)
             round = c->net[i].m.round;
     while (c->n_net)
         net_drop(c, 0);
-    cluster_isolate(c, l->store, true);
+    group_isolate(c, l->store, true);
     assert_true(node_read(l)); /* the second, with the first one's round on its way */
     struct raft_msg m = {.type = RAFT_MSG_HEARTBEAT_RESP,
                          .group = 7,
@@ -603,22 +603,22 @@ static void no_read_before_the_terms_first_commit(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c), *a = other(l, NULL);
+    struct node *l = group_elect(c), *a = other(l, NULL);
     put(l);
-    cluster_settle(c);
+    group_settle(c);
     c->delay = true;
     assert_int_equal(raft_transfer(l->r, a->replica), ST_OK);
     for (int i = 0; i < 10 && status_of(a).role != RAFT_LEADER; i++) {
-        cluster_settle(c);
+        group_settle(c);
         for (unsigned s = 1; s <= 3; s++)
             node_sync(at(s), SIZE_MAX);
     }
     assert_int_equal(status_of(a).role, RAFT_LEADER);
     assert_true(node_read(a));
-    cluster_settle(c);
+    group_settle(c);
     assert_int_equal(c->reads_ok, 0);
     c->delay = false;
-    cluster_settle(c);
+    group_settle(c);
     assert_int_equal(c->reads_ok, 1);
     end();
 }
@@ -628,18 +628,18 @@ static void a_replica_that_was_away_gets_a_snapshot_in_chunks(void **state)
     (void)state;
     struct raft_options o = {.max_chunk_bytes = 20};
     begin(3, 3, &o);
-    struct node *l = cluster_elect(c), *b = other(l, NULL);
+    struct node *l = group_elect(c), *b = other(l, NULL);
     node_crash(b, 0);
     for (int i = 0; i < 50; i++)
         put(l);
-    cluster_run(c, 50);
+    group_run(c, 50);
     node_checkpoint(l, false);
     node_checkpoint(l, true);
     while (status_of(l).compacted == 0)
         node_checkpoint(l, true);
     uint64_t last = put(l);
     node_restart(b);
-    cluster_run(c, 300);
+    group_run(c, 300);
     assert_true(c->snapshots >= 1);
     assert_true(c->msgs[RAFT_MSG_SNAPSHOT] >= 2);
     assert_true(b->applied >= last);
@@ -652,11 +652,11 @@ static void a_snapshot_goes_on_where_it_stopped(void **state)
     (void)state;
     struct raft_options o = {.max_chunk_bytes = 1};
     begin(3, 3, &o);
-    struct node *l = cluster_elect(c), *b = other(l, NULL);
+    struct node *l = group_elect(c), *b = other(l, NULL);
     node_crash(b, 0);
     for (int i = 0; i < 50; i++)
         put(l);
-    cluster_run(c, 50);
+    group_run(c, 50);
     while (status_of(l).compacted == 0)
         node_checkpoint(l, true);
     node_restart(b);
@@ -676,11 +676,11 @@ static void a_snapshot_goes_on_where_it_stopped(void **state)
     }
     size_t had = b->in_len;
     assert_true(had >= 8);
-    cluster_isolate(c, b->store, true);
-    cluster_run(c, 50); /* shorter than an election timeout */
+    group_isolate(c, b->store, true);
+    group_run(c, 50); /* shorter than an election timeout */
     uint64_t before = c->msgs[RAFT_MSG_SNAPSHOT];
-    cluster_heal(c);
-    cluster_run(c, 1500);
+    group_heal(c);
+    group_run(c, 1500);
     /* Chunks of one byte: what was there already was not sent again. */
     assert_true(c->msgs[RAFT_MSG_SNAPSHOT] - before <= l->out_len - had + 4);
     assert_true(c->snapshots >= 1);
@@ -697,24 +697,24 @@ static void a_snapshot_reaches_over_what_is_rotten(void **state)
     struct raft_options o = {.cache_bytes = 2048};
     begin(3, 3, &o);
     c->drained = true;
-    struct node *l = cluster_elect(c), *b = other(l, NULL), *a = other(l, b);
+    struct node *l = group_elect(c), *b = other(l, NULL), *a = other(l, b);
     for (int i = 0; i < 10; i++)
         put(l);
-    cluster_run(c, 50);
+    group_run(c, 50);
     node_crash(b, 0);
     while (status_of(l).compacted == 0)
         node_checkpoint(l, true);
     uint64_t last = 0, rotten = status_of(l).compacted + 1;
     for (int i = 0; i < 60; i++) {
         last = put(l);
-        cluster_run(c, 5);
+        group_run(c, 5);
     }
     while (status_of(a).compacted < rotten)
         node_checkpoint(a, true);
     assert_null(raft_entry_at(l->r, rotten));
-    assert_true(cluster_rot(c, l, rotten));
+    assert_true(group_rot(c, l, rotten));
     node_restart(b);
-    cluster_run(c, 2000);
+    group_run(c, 2000);
     assert_true(c->snapshots >= 1);
     everyone_has(last);
     end();
@@ -724,10 +724,10 @@ static void a_snapshot_does_not_replace_newer_entries(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c), *b = other(l, NULL);
+    struct node *l = group_elect(c), *b = other(l, NULL);
     for (int i = 0; i < 20; i++)
         put(l);
-    cluster_run(c, 50);
+    group_run(c, 50);
     struct raft_status before = status_of(b);
     struct raft_snapshot s = {
         .id = 5, .index = 5, .term = raft_term_at(l->r, 5), .conf = *raft_configuration(l->r)};
@@ -742,7 +742,7 @@ static void a_snapshot_does_not_replace_newer_entries(void **state)
                          .snapshot = &s,
                          .data = BYTES_LIT("old state")};
     assert_int_equal(raft_step(b->r, &m), ST_OK);
-    cluster_settle(c);
+    group_settle(c);
     assert_int_equal(c->snapshots, 0);
     assert_int_equal(status_of(b).last, before.last);
     assert_int_equal(status_of(b).commit, before.commit);
@@ -753,8 +753,8 @@ static void a_snapshot_of_what_the_log_has_only_moves_the_commit(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c), *b = other(l, NULL);
-    cluster_run(c, 50);
+    struct node *l = group_elect(c), *b = other(l, NULL);
+    group_run(c, 50);
     for (int i = 0; i < 5; i++)
         put(l);
     while (node_update(l))
@@ -802,7 +802,7 @@ static void messages_of_and_for_replaced_replicas_are_refused(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c), *b = other(l, NULL);
+    struct node *l = group_elect(c), *b = other(l, NULL);
     struct raft_msg m = {.type = RAFT_MSG_HEARTBEAT,
                          .group = 7,
                          .from = l->replica,
@@ -826,14 +826,14 @@ static void messages_of_and_for_replaced_replicas_are_refused(void **state)
     uint64_t index, two[] = {l->store, b->store};
     struct raft_conf t = conf_of(c, two, 2, NULL, 0), none = {0};
     assert_int_equal(raft_change(l->r, &t, true, &index, NULL), ST_OK);
-    cluster_run(c, 100);
+    group_run(c, 100);
     uint64_t old = gone->replica;
     node_crash(gone, 0);
     node_start_new(gone, 10, &none);
     uint64_t three[] = {1, 2, 3};
     t = conf_of(c, three, 3, NULL, 0);
     assert_int_equal(raft_change(l->r, &t, true, &index, NULL), ST_OK);
-    cluster_run(c, 100);
+    group_run(c, 100);
     everyone_has(index);
     m = (struct raft_msg){.type = RAFT_MSG_VOTE,
                           .group = 7,
@@ -860,10 +860,10 @@ static void proposals_are_held_back(void **state)
     (void)state;
     struct raft_options o = {.max_uncommitted_bytes = 500};
     begin(3, 3, &o);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     for (unsigned s = 1; s <= 3; s++)
         if (at(s) != l)
-            cluster_isolate(c, s, true);
+            group_isolate(c, s, true);
     unsigned taken = 0;
     while (taken < 1000 && node_propose(l, NULL))
         taken++;
@@ -875,15 +875,15 @@ static void proposals_are_held_back(void **state)
                      BYTES_LIT("0123456789012345678901234567890123456789012345678901234567890123"),
                      &i, &t),
         ST_OVERLOADED);
-    cluster_heal(c);
-    cluster_run(c, 60);
-    l = cluster_elect(c);
+    group_heal(c);
+    group_run(c, 60);
+    l = group_elect(c);
     assert_int_equal(status_of(l).uncommitted_bytes, 0);
     /* One entry always goes, however large. */
     static uint8_t big[5000];
     assert_int_equal(raft_propose(l->r, BYTES(big, sizeof big), &i, &t), ST_OK);
     assert_int_equal(raft_propose(l->r, BYTES(big, sizeof big), &i, &t), ST_OVERLOADED);
-    cluster_run(c, 60);
+    group_run(c, 60);
     everyone_has(i);
     end();
 }
@@ -892,14 +892,14 @@ static void rotten_entries_come_back_from_peers(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     for (int i = 0; i < 20; i++)
         put(l);
-    cluster_run(c, 50);
+    group_run(c, 50);
     /* Each of the three has another rotten entry: none is sound, and yet all is there. */
     for (unsigned s = 1; s <= 3; s++) {
         node_crash(at(s), 0);
-        assert_true(cluster_rot(c, at(s), 5 + s));
+        assert_true(group_rot(c, at(s), 5 + s));
     }
     for (unsigned s = 1; s <= 3; s++)
         node_restart(at(s));
@@ -907,11 +907,11 @@ static void rotten_entries_come_back_from_peers(void **state)
         assert_int_equal(status_of(at(s)).bad, 1);
         assert_int_equal(raft_campaign(at(s)->r), ST_PRECONDITION_FAILED);
     }
-    cluster_run(c, 500);
+    group_run(c, 500);
     assert_int_equal(c->repaired, 3);
-    l = cluster_elect(c);
+    l = group_elect(c);
     uint64_t i = put(l);
-    cluster_run(c, 100);
+    group_run(c, 100);
     everyone_has(i);
     for (unsigned s = 1; s <= 3; s++)
         assert_int_equal(status_of(at(s)).bad, 0);
@@ -922,34 +922,34 @@ static void idle_groups_sleep_and_one_beat_keeps_them(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     uint64_t i = put(l);
-    cluster_run(c, 300);
+    group_run(c, 300);
     for (unsigned s = 1; s <= 3; s++)
         assert_true(status_of(at(s)).asleep);
     uint64_t hb = c->msgs[RAFT_MSG_HEARTBEAT], votes = c->msgs[RAFT_MSG_PREVOTE];
     uint64_t term = status_of(l).term;
-    cluster_run(c, 2000); /* beats between the stores go on */
+    group_run(c, 2000); /* beats between the stores go on */
     assert_int_equal(c->msgs[RAFT_MSG_HEARTBEAT], hb);
     assert_int_equal(c->msgs[RAFT_MSG_PREVOTE], votes);
     i = put(l);
-    cluster_run(c, 50);
+    group_run(c, 50);
     everyone_has(i);
     assert_int_equal(status_of(l).term, term);
-    cluster_run(c, 300);
+    group_run(c, 300);
     assert_true(status_of(l).asleep);
     /* The leader's store dies: its silence wakes the others. */
     node_crash(l, 0);
-    cluster_run(c, 600);
-    struct node *l2 = cluster_leader(c);
+    group_run(c, 600);
+    struct node *l2 = group_leader(c);
     assert_true(l2 && l2 != l);
     /* And it sleeps without the dead one, which wakes it when it is back. */
-    cluster_run(c, 500);
+    group_run(c, 500);
     assert_true(status_of(l2).asleep);
     node_restart(l);
-    cluster_run(c, 700);
-    i = put(cluster_elect(c));
-    cluster_run(c, 100);
+    group_run(c, 700);
+    i = put(group_elect(c));
+    group_run(c, 100);
     everyone_has(i);
     end();
 }
@@ -959,30 +959,30 @@ static void a_sleeping_leader_hears_of_who_may_not_campaign(void **state)
 {
     (void)state;
     begin(4, 3, NULL);
-    struct node *l = cluster_elect(c);
+    struct node *l = group_elect(c);
     uint64_t index, v[] = {1, 2, 3}, le[] = {4};
     struct raft_conf t = conf_of(c, v, 3, le, 1), without = conf_of(c, v, 3, NULL, 0);
     assert_int_equal(raft_change(l->r, &t, true, &index, NULL), ST_OK);
-    cluster_run(c, 300);
+    group_run(c, 300);
     assert_true(status_of(l).asleep);
     node_crash(at(4), 0);
-    cluster_run(c, 200);
+    group_run(c, 200);
     index = put(l);
-    cluster_run(c, 600);
+    group_run(c, 600);
     assert_true(status_of(l).asleep && status_of(at(1)).asleep);
     node_restart(at(4));
-    cluster_run(c, 500);
+    group_run(c, 500);
     everyone_has(index);
     /* One that is out, and does not know, lets the others sleep. */
     node_crash(at(4), 0);
-    cluster_run(c, 200);
+    group_run(c, 200);
     assert_int_equal(raft_change(l->r, &without, true, &index, NULL), ST_OK);
-    cluster_run(c, 600);
+    group_run(c, 600);
     assert_true(status_of(l).asleep);
     node_restart(at(4));
     uint64_t asked = c->msgs[RAFT_MSG_PREVOTE];
     for (int i = 0; i < 50; i++) {
-        cluster_run(c, 10);
+        group_run(c, 10);
         assert_true(status_of(l).asleep);
     }
     assert_true(c->msgs[RAFT_MSG_PREVOTE] > asked);
@@ -993,13 +993,13 @@ static void a_restarted_leaders_store_wakes_its_followers(void **state)
 {
     (void)state;
     begin(3, 3, NULL);
-    struct node *l = cluster_elect(c);
-    cluster_run(c, 300);
+    struct node *l = group_elect(c);
+    group_run(c, 300);
     assert_true(status_of(l).asleep);
     node_crash(l, 0); /* back at once: the beats hardly stop, but are of another incarnation */
     node_restart(l);
-    cluster_run(c, 600);
-    put(cluster_elect(c));
+    group_run(c, 600);
+    put(group_elect(c));
     end();
 }
 
@@ -1008,15 +1008,15 @@ static void slow_peers_are_pipelined_within_limits(void **state)
     (void)state;
     struct raft_options o = {.max_inflight_msgs = 3, .max_append_bytes = 1};
     begin(3, 3, &o);
-    struct node *l = cluster_elect(c);
-    cluster_run(c, 20);
+    struct node *l = group_elect(c);
+    group_run(c, 20);
     uint64_t before = c->msgs[RAFT_MSG_APPEND];
     for (int i = 0; i < 20; i++)
         put(l);
     while (node_update(l))
         ;
     assert_int_equal(c->msgs[RAFT_MSG_APPEND] - before, 2 * 3); /* one entry each, three a peer */
-    cluster_run(c, 50);
+    group_run(c, 50);
     everyone_has(20);
     end();
 }

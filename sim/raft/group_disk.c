@@ -1,4 +1,4 @@
-#include "unit/raft/cluster_internal.h"
+#include "sim/raft/group_internal.h"
 
 #include <stdlib.h>
 
@@ -30,7 +30,7 @@ void disk_void(struct disk *d, uint64_t from)
         d->last = from - 1;
 }
 
-static void disk_do(struct cluster *c, struct disk *d, struct d_op *op)
+static void disk_do(struct group *c, struct disk *d, struct d_op *op)
 {
     if (op->hard)
         d->hs = op->hs;
@@ -99,7 +99,7 @@ bool disk_has(const struct node *n, uint64_t index, uint64_t term)
     return index <= d->last && d->e[index].term == term;
 }
 
-bool cluster_rot(struct cluster *c, struct node *n, uint64_t index)
+bool group_rot(struct group *c, struct node *n, uint64_t index)
 {
     (void)c;
     if (index <= n->d.compacted || index > n->d.last)

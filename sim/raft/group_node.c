@@ -1,4 +1,4 @@
-#include "unit/raft/cluster_internal.h"
+#include "sim/raft/group_internal.h"
 
 #include "base/hash.h"
 
@@ -12,7 +12,7 @@ static uint64_t mix(uint64_t hash, const struct raft_entry *e)
 
 static void note_applied(struct node *n, uint64_t term)
 {
-    struct cluster *c = n->c;
+    struct group *c = n->c;
     uint64_t i = n->applied;
     DEMAND(c, i < LOG_MAX, "log too long for the test");
     if (i > c->applied_max) {
@@ -30,7 +30,7 @@ static void note_applied(struct node *n, uint64_t term)
 
 static void apply(struct node *n, const struct raft_entry *e)
 {
-    struct cluster *c = n->c;
+    struct group *c = n->c;
     DEMAND(c, e->index == n->applied + 1, "replica %llu: %llu to apply after %llu", (ull)n->replica,
            (ull)e->index, (ull)n->applied);
     bool first = e->index > c->applied_max;
@@ -40,7 +40,8 @@ static void apply(struct node *n, const struct raft_entry *e)
     n->applied = e->index;
     n->to_apply = e->index;
     if (e->kind == RAFT_ENTRY_CONF) {
-        assert_int_equal(raft_conf_decode(e->payload, &n->conf, NULL), ST_OK);
+        DEMAND(c, raft_conf_decode(e->payload, &n->conf, NULL) == ST_OK,
+               "replica %llu: a configuration does not decode", (ull)n->replica);
         c->changes += first;
     }
     note_applied(n, e->term);
@@ -48,12 +49,12 @@ static void apply(struct node *n, const struct raft_entry *e)
 
 static void start_raft(struct node *n)
 {
-    struct cluster *c = n->c;
+    struct group *c = n->c;
     struct disk *d = &n->d;
     struct raft_options o = c->o;
     o.store = n->store;
     o.incarnation = ++n->incarnation;
-    o.seed = test_rng_u64(&c->rng);
+    o.seed = dice_next(&c->dice);
     struct err err;
     DEMAND(c, raft_store_new(&o, &n->rs, &err) == ST_OK, "%s", err.detail);
     raft_store_tick(n->rs, n->now ? n->now : 1);
@@ -84,7 +85,7 @@ static void start_raft(struct node *n)
 
 void node_start_new(struct node *n, uint64_t replica, const struct raft_conf *conf)
 {
-    assert_false(n->up);
+    ASSERT(!n->up);
     struct disk *d = &n->d;
     disk_forget(d, 0);
     disk_void(d, 1);
@@ -98,7 +99,7 @@ void node_start_new(struct node *n, uint64_t replica, const struct raft_conf *co
 
 void node_crash(struct node *n, size_t ops_that_survive)
 {
-    assert_true(n->up);
+    ASSERT(n->up);
     disk_sync(n, ops_that_survive);
     disk_forget(&n->d, 0);
     raft_free(n->r);
@@ -115,13 +116,13 @@ void node_crash(struct node *n, size_t ops_that_survive)
 
 void node_restart(struct node *n)
 {
-    assert_false(n->up);
+    ASSERT(!n->up);
     start_raft(n);
 }
 
 static void take_reads(struct node *n, const struct raft_update *u)
 {
-    struct cluster *c = n->c;
+    struct group *c = n->c;
     for (size_t i = 0; i < u->n_reads; i++) {
         const struct raft_read_done *d = &u->reads[i];
         size_t k = 0;
@@ -183,7 +184,7 @@ bool node_update(struct node *n)
     struct raft *r = n->up ? raft_store_ready(n->rs) : NULL;
     struct raft_update u;
     if (n->up)
-        cluster_check_commits(n->c, n);
+        group_check_commits(n->c, n);
     if (!r || !raft_update(r, &u))
         return false;
     take_role(n, &u);
@@ -196,8 +197,9 @@ bool node_update(struct node *n)
     for (size_t i = 0; i < u.n_after; i++) {
         n->held = room(n->held, &n->cap_held, n->n_held + 1, sizeof *n->held);
         n->held[n->n_held++] = (struct held){u.ticket, u.after[i]};
-        assert_true(u.after[i].n_entries == 0 && u.after[i].data.len == 0 &&
-                    u.after[i].snapshot == NULL);
+        DEMAND(n->c,
+               u.after[i].n_entries == 0 && u.after[i].data.len == 0 && u.after[i].snapshot == NULL,
+               "what waits for a sync carries borrowed bytes");
     }
     for (size_t i = 0; i < u.n_committed; i++)
         apply(n, &u.committed[i]);
@@ -234,7 +236,7 @@ void node_sync(struct node *n, size_t ops)
             n->held[kept++] = n->held[i];
     n->n_held = kept;
     raft_appended(n->r, ticket);
-    cluster_check_commits(n->c, n);
+    group_check_commits(n->c, n);
 }
 
 void node_apply(struct node *n)
@@ -255,7 +257,7 @@ static void do_fetch(struct node *n)
     free(n->fetched);
     n->fetched = must(calloc(FETCH_MAX, sizeof *n->fetched));
     enum status st = ST_OK;
-    size_t k = 0, most = 1 + test_rng_below(&n->c->rng, FETCH_MAX);
+    size_t k = 0, most = 1 + dice_below(&n->c->dice, FETCH_MAX);
     for (uint64_t i = n->fetch_from; i <= n->fetch_to && k < most; i++) {
         if (i <= d->compacted || i > d->last) {
             st = k ? ST_OK : ST_NOT_FOUND;
@@ -308,7 +310,7 @@ void node_tick(struct node *n, uint64_t ms)
     raft_store_tick(n->rs, n->now);
     struct raft_beat beats[STORES_MAX];
     size_t k = raft_store_beats(n->rs, beats, STORES_MAX);
-    struct cluster *c = n->c;
+    struct group *c = n->c;
     for (size_t i = 0; i < k; i++) {
         if (net_lost(c, n->store, beats[i].to_store))
             continue;
@@ -322,8 +324,8 @@ bool node_propose(struct node *n, uint64_t *ret_index)
 {
     uint8_t b[64];
     uint64_t id = ++n->c->next_payload, index, term;
-    size_t len = 8 + test_rng_below(&n->c->rng, sizeof b - 8);
-    test_rng_bytes(&n->c->rng, b, len);
+    size_t len = 8 + dice_below(&n->c->dice, sizeof b - 8);
+    dice_bytes(&n->c->dice, b, len);
     memcpy(b, &id, 8);
     if (!n->up || raft_propose(n->r, BYTES(b, len), &index, &term) != ST_OK)
         return false;

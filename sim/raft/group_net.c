@@ -1,4 +1,4 @@
-#include "unit/raft/cluster_internal.h"
+#include "sim/raft/group_internal.h"
 
 #include "consensus/raft/raft_internal.h"
 
@@ -10,7 +10,7 @@ static void packet_free(struct packet *p)
     free(p->bytes);
 }
 
-void net_drop(struct cluster *c, size_t at)
+void net_drop(struct group *c, size_t at)
 {
     packet_free(&c->net[at]);
     c->net[at] = c->net[--c->n_net];
@@ -39,15 +39,15 @@ static void packet_copy(struct packet *p, const struct raft_msg *m)
         p->snap = *m->snapshot;
 }
 
-bool net_lost(struct cluster *c, uint64_t from, uint64_t to)
+bool net_lost(struct group *c, uint64_t from, uint64_t to)
 {
-    return to == 0 || to > c->n || c->cut[from][to] || test_rng_chance(&c->rng, c->loss, 1000);
+    return to == 0 || to > c->n || c->cut[from][to] || dice_chance(&c->dice, c->loss, 1000);
 }
 
 /* What leaves must already be true on disk. */
 static void check_leaving(struct node *n, const struct raft_msg *m)
 {
-    struct cluster *c = n->c;
+    struct group *c = n->c;
     if (m->type == RAFT_MSG_VOTE ||
         (m->type == RAFT_MSG_VOTE_RESP && !(m->flags & RAFT_MSG_REJECT)) ||
         m->type == RAFT_MSG_APPEND || m->type == RAFT_MSG_APPEND_RESP)
@@ -82,7 +82,7 @@ static void check_leaving(struct node *n, const struct raft_msg *m)
  * message could leave does not count.) */
 static void check_transfer(const struct node *n, const struct raft_msg *m)
 {
-    struct cluster *c = n->c;
+    struct group *c = n->c;
     const struct node *to = &c->nodes[m->to_store];
     if (m->type != RAFT_MSG_TIMEOUT_NOW || n->r->transfer_to != m->to || !n->r->transfer_sent ||
         to->replica != m->to || to->d.hs.term > m->term)
@@ -95,11 +95,11 @@ static void check_transfer(const struct node *n, const struct raft_msg *m)
 
 void net_send(struct node *n, const struct raft_msg *m)
 {
-    struct cluster *c = n->c;
+    struct group *c = n->c;
     check_leaving(n, m);
     check_transfer(n, m);
     c->msgs[m->type]++;
-    unsigned copies = 1 + test_rng_chance(&c->rng, c->dup, 1000);
+    unsigned copies = 1 + dice_chance(&c->dice, c->dup, 1000);
     for (unsigned k = 0; k < copies; k++) {
         if (net_lost(c, n->store, m->to_store))
             continue;
@@ -108,7 +108,7 @@ void net_send(struct node *n, const struct raft_msg *m)
     }
 }
 
-void net_deliver(struct cluster *c, size_t at)
+void net_deliver(struct group *c, size_t at)
 {
     struct packet p = c->net[at];
     c->net[at] = c->net[--c->n_net];
@@ -133,7 +133,7 @@ void net_deliver(struct cluster *c, size_t at)
                    st == ST_NO_MEMORY,
                "%s from %llu to %llu answered %s", raft_msg_name(p.m.type), (ull)from, (ull)to,
                status_name(st));
-        cluster_check_commits(c, n);
+        group_check_commits(c, n);
         /* The bytes were borrowed for the call: nobody may look at them now. */
         if (!p.is_beat && p.m.n_entries)
             memset(p.bytes, 0xee, p.entries[p.m.n_entries - 1].payload.len);

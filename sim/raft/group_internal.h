@@ -1,32 +1,32 @@
-/* cluster_internal.h - what the parts of the cluster of cluster.h share: nothing for the tests.
+/* group_internal.h - what the files of a group share.
  *
- * cluster_disk.c keeps entries, cluster_net.c carries messages and holds what leaves against the disk,
- * cluster_snapshot.c makes states durable and moves them, cluster_node.c turns updates of raft into work
- * for those three and has the state machine, cluster.c drives all nodes and checks commits.
+ * group_disk.c keeps entries, group_net.c carries messages and holds what leaves against the disk,
+ * group_snapshot.c makes states durable and moves them, group_node.c turns updates of raft into work
+ * for those three and has the state machine, group.c drives all nodes and checks commits.
  */
-#ifndef VARVE_TESTS_RAFT_CLUSTER_INTERNAL_H
-#define VARVE_TESTS_RAFT_CLUSTER_INTERNAL_H
+#ifndef VARVE_SIM_RAFT_GROUP_INTERNAL_H
+#define VARVE_SIM_RAFT_GROUP_INTERNAL_H
 
-#include "support/cmocka.h"
-#include "unit/raft/cluster.h"
+#include "base/assert.h"
+#include "sim/raft/group.h"
 
 #include <stdlib.h>
 
 typedef unsigned long long ull;
 
+/* Does not return. */
+void group_fail(struct group *c, const char *format, ...)
+    __attribute__((format(printf, 2, 3), noreturn));
+
 #define DEMAND(c, cond, ...)                                                                       \
     do {                                                                                           \
-        if (!(cond)) {                                                                             \
-            print_error("step %llu: ", (ull)(c)->steps);                                           \
-            print_error(__VA_ARGS__);                                                              \
-            print_error("\n");                                                                     \
-            fail();                                                                                \
-        }                                                                                          \
+        if (!(cond))                                                                               \
+            group_fail(c, __VA_ARGS__);                                                            \
     } while (0)
 
 static inline void *must(void *p)
 {
-    assert_non_null(p);
+    ASSERT(p);
     return p;
 }
 
@@ -46,7 +46,7 @@ void disk_void(struct disk *d, uint64_t from); /* entries at and behind an index
 /* Is the entry on disk, or in the durable state? It may have rotted since it was acknowledged. */
 bool disk_has(const struct node *n, uint64_t index, uint64_t term);
 
-bool net_lost(struct cluster *c, uint64_t from, uint64_t to);
+bool net_lost(struct group *c, uint64_t from, uint64_t to);
 void net_send(struct node *n, const struct raft_msg *m);
 
 void snapshot_make(struct node *n);
@@ -55,6 +55,6 @@ void snapshot_install(struct node *n);
 
 /* What a leader takes for committed is on the disks, now, of a majority of the configuration that is
  * in force, or was until this very step. */
-void cluster_check_commits(struct cluster *c, struct node *n);
+void group_check_commits(struct group *c, struct node *n);
 
 #endif

@@ -1,4 +1,4 @@
-/* cluster.h - a small cluster in memory: replicas, their disks, the network between them, and a state
+/* group.h - one Raft group alone, in memory: replicas, their disks, the network between them, and a state
  * machine, all driven step by step from one seed.
  *
  * A disk keeps what was written in order and forgets what was not synced when its node crashes. The
@@ -6,11 +6,11 @@
  * do. What left a node is held against its disk: votes and acknowledgements without a sync, two
  * votes in a term, and commits that no durable majority stands behind are failures.
  */
-#ifndef VARVE_TESTS_RAFT_CLUSTER_H
-#define VARVE_TESTS_RAFT_CLUSTER_H
+#ifndef VARVE_SIM_RAFT_GROUP_H
+#define VARVE_SIM_RAFT_GROUP_H
 
 #include "consensus/raft/raft.h"
-#include "support/rng.h"
+#include "sim/core/dice.h"
 
 enum { STORES_MAX = 9, LOG_MAX = 6000, FETCH_MAX = 64 };
 
@@ -57,7 +57,7 @@ struct ask { /* a read on its way */
 };
 
 struct node {
-    struct cluster *c;
+    struct group *c;
     uint64_t store, replica;
     bool up, exists;
     uint64_t now, incarnation;
@@ -96,8 +96,8 @@ struct packet {
     struct raft_snapshot snap;
 };
 
-struct cluster {
-    struct test_rng rng;
+struct group {
+    struct dice dice;
     struct raft_options o;
     unsigned n; /* nodes[1 .. n], store s is nodes[s] */
     struct node nodes[STORES_MAX + 1];
@@ -118,15 +118,18 @@ struct cluster {
         uint64_t replica, term, to;
     } * grants;
     size_t n_grants, cap_grants;
+    /* Told of what is wrong, and does not return. NULL: it is printed, and the process ends. */
+    void (*failed)(struct group *c, const char *what);
     uint64_t steps, elections, reads_ok, reads_failed, snapshots, changes, commits, repaired, slept;
+    uint64_t crashes, cuts, rots; /* counted by who makes them */
     uint64_t msgs[RAFT_MSG_TYPES];
 };
 
 /* Stores 1..n hold replicas 1..n, the first `voters` of them voters. Default: 10 ms heartbeats,
  * elections after 100 ms. `o` may be NULL. */
-void cluster_init(struct cluster *c, uint64_t seed, unsigned n, unsigned voters,
-                  const struct raft_options *o);
-void cluster_deinit(struct cluster *c);
+void group_init(struct group *c, uint64_t seed, unsigned n, unsigned voters,
+                const struct raft_options *o);
+void group_deinit(struct group *c);
 
 /* Small steps. */
 bool node_update(struct node *n);           /* takes one update, if there is one */
@@ -134,28 +137,28 @@ void node_sync(struct node *n, size_t ops); /* completes up to so many writes */
 void node_apply(struct node *n);            /* tells raft what was applied */
 void node_slow(struct node *n);             /* one other completion: fetch, snapshot parts */
 void node_tick(struct node *n, uint64_t ms);
-void net_deliver(struct cluster *c, size_t at); /* and removes it */
-void net_drop(struct cluster *c, size_t at);
+void net_deliver(struct group *c, size_t at); /* and removes it */
+void net_drop(struct group *c, size_t at);
 void node_crash(struct node *n, size_t ops_that_survive);
 void node_restart(struct node *n);
 void node_start_new(struct node *n, uint64_t replica, const struct raft_conf *conf);
 void node_checkpoint(struct node *n, bool compact);
 bool node_propose(struct node *n, uint64_t *ret_index);
 bool node_read(struct node *n);
-bool cluster_rot(struct cluster *c, struct node *n,
-                 uint64_t index); /* on its disk; false: no such entry */
-void cluster_check(struct cluster *c);
+bool group_rot(struct group *c, struct node *n,
+               uint64_t index); /* on its disk; false: no such entry */
+void group_check(struct group *c);
 
 /* Large steps. */
-void cluster_settle(
-    struct cluster *c); /* until no message and no completion is left, no time passes */
-void cluster_run(struct cluster *c,
-                 uint64_t ms);                  /* time passes everywhere, everything is settled */
-struct node *cluster_leader(struct cluster *c); /* of the highest term; NULL: none */
-struct node *cluster_elect(struct cluster *c);  /* runs until there is one */
-void cluster_isolate(struct cluster *c, uint64_t store, bool on);
-void cluster_heal(struct cluster *c);
-struct raft_conf conf_of(const struct cluster *c, const uint64_t *voters, size_t n,
+void group_settle(struct group *c); /* until no message and no completion is left, no time passes */
+void group_run(struct group *c, uint64_t ms); /* time passes everywhere, everything is settled */
+struct node *group_leader(struct group *c);   /* of the highest term; NULL: none */
+struct node *group_elect(struct group *c);    /* runs until there is one */
+void group_isolate(struct group *c, uint64_t store, bool on);
+void group_heal(struct group *c);
+/* Heals it and starts who is down: soon everybody follows one leader and has what it proposes. */
+void group_agree(struct group *c);
+struct raft_conf conf_of(const struct group *c, const uint64_t *voters, size_t n,
                          const uint64_t *learners,
                          size_t n_learners); /* stores' present replicas */
 struct raft_status status_of(const struct node *n);

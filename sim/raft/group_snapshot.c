@@ -1,14 +1,13 @@
-#include "unit/raft/cluster_internal.h"
+#include "sim/raft/group_internal.h"
 
 #include <stdlib.h>
 
 static void snap_bytes(uint64_t index, uint64_t hash, uint8_t **ret, size_t *ret_len)
 {
-    struct test_rng r;
-    test_rng_init(&r, hash ^ index);
-    size_t len = 16 + test_rng_below(&r, 400);
+    struct dice r = dice_fork(hash, index);
+    size_t len = 16 + dice_below(&r, 400);
     uint8_t *b = must(malloc(len));
-    test_rng_bytes(&r, b, len);
+    dice_bytes(&r, b, len);
     memcpy(b, &index, 8);
     memcpy(b + 8, &hash, 8);
     *ret = b;
@@ -24,7 +23,7 @@ void snapshot_make(struct node *n)
     struct ckpt k = n->d.ckpt;
     struct raft_status s = status_of(n);
     if (k.index < want || k.index < s.compacted ||
-        (!n->c->drained && test_rng_chance(&n->c->rng, 1, 2)))
+        (!n->c->drained && dice_chance(&n->c->dice, 1, 2)))
         k = (struct ckpt){n->applied, n->c->applied_term[n->applied], n->hash, n->conf};
     if (k.index > s.applied) /* raft has not been told yet */
         node_apply(n);
@@ -51,7 +50,7 @@ void snapshot_give_chunk(struct node *n)
 
 void snapshot_install(struct node *n)
 {
-    struct cluster *c = n->c;
+    struct group *c = n->c;
     const struct raft_snapshot *s = &n->install;
     struct disk *d = &n->d;
     uint64_t index, hash;
@@ -99,7 +98,7 @@ void node_checkpoint(struct node *n, bool compact)
     }
     if (!compact || n->install_id || n->fetched)
         return;
-    struct ckpt *k = test_rng_chance(&n->c->rng, 1, 2) ? &d->ckpt : &d->older;
+    struct ckpt *k = dice_chance(&n->c->dice, 1, 2) ? &d->ckpt : &d->older;
     node_apply(n);
     if (k->index <= d->compacted || k->index > status_of(n).applied || k->index > d->last)
         return;
