@@ -182,7 +182,9 @@ void slot__dispatch(struct slot *s)
     err_init(&err);
     if (s->bytes_in >= PORT_CHARGE_MIN)
         st = charge(s, &s->charged, (size_t)s->bytes_in, &err);
-    if (st)
+    if (s->as.q.door != REQUEST_GRPC && !pc->pr->port->handlers.http)
+        exchange__refuse(s, 404, "there is only gRPC at this port");
+    else if (st)
         slot__refuse(s, &err);
     else if (!join__add(s))
         slot__start(s);

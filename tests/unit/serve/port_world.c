@@ -291,6 +291,8 @@ void world_start(struct world *w, const struct world_options *o)
     assert_int_equal(reactors_start(env_linux(), 1, &own.reactor, &w->g, &err), ST_OK);
     struct port_handlers h = {
         .http = on_http, .grpc = on_grpc, .arg = w, .grpc_joins = grpc_joins, .join = join};
+    if (own.no_http)
+        h.http = NULL;
     assert_int_equal(port_new(w->g, &own.port, &h, &w->port, &err), ST_OK);
     enum status st = port_listen(w->port, &any, REACTORS_REUSEPORT, NULL, &w->addr, &err);
     if (st)

@@ -22,6 +22,7 @@ struct world {
 struct world_options {
     struct reactor_options reactor;
     struct port_options port;
+    bool no_http; /* gRPC alone, as at the port of a cluster's nodes */
 };
 /* HTTP: /hello /echo /pieces /stream?BYTES /wait /none /half /headers /late /group
  * gRPC test.T: Echo, Stream (message: decimal bytes to stream), Sum, Wait, Late, None, Joined

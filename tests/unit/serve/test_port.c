@@ -71,6 +71,22 @@ static void test_answers(void **state)
     assert_int_equal(world_stop(&w, 5000), 0);
 }
 
+/* Where only gRPC is spoken, who asks in plain HTTP is refused. */
+static void test_a_port_without_http(void **state)
+{
+    (void)state;
+    struct world w;
+    const struct world_options o = {.no_http = true};
+    world_start(&w, &o);
+    expect(&w, "GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "HTTP/1.1 404",
+           "gRPC");
+    expect(&w,
+           "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: close\r\n\r\nfour",
+           "HTTP/1.1 404", "gRPC");
+    world_until(&w.done, 2);
+    assert_int_equal(world_stop(&w, 5000), 0);
+}
+
 static void test_head_has_no_body(void **state)
 {
     (void)state;
@@ -357,6 +373,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_a_port_without_http),
         cmocka_unit_test(test_head_has_no_body),
         cmocka_unit_test(test_pipelining_and_halves),
         cmocka_unit_test(test_garbage),

@@ -55,6 +55,27 @@ static void test_http(void **state)
 }
 
 /* All requests of one round are at work together, and their answers come in any order of need. */
+static void test_a_port_without_http(void **state)
+{
+    (void)state;
+    struct world w;
+    const struct world_options o = {.no_http = true};
+    struct answer a = {0}, call = {0};
+    world_start(&w, &o);
+    struct peer *p = peer_dial(&w, NULL);
+    peer_request(p, &a, "GET", "/hello", BYTES_EMPTY, true);
+    peer_until(p, &a.closed);
+    assert_int_equal(a.status, 404);
+    peer_call(p, &call, "Echo", 0);
+    assert_int_equal(grpc_send(&call.call, BYTES_LIT("still there"), true), ST_OK);
+    peer_until(p, &call.closed);
+    assert_int_equal(call.result.code, GRPC_OK);
+    peer_close(p);
+    answer_free(&a);
+    answer_free(&call);
+    assert_int_equal(world_stop(&w, 5000), 0);
+}
+
 static void test_multiplexing(void **state)
 {
     (void)state;
@@ -486,6 +507,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_http),
+        cmocka_unit_test(test_a_port_without_http),
         cmocka_unit_test(test_multiplexing),
         cmocka_unit_test(test_unary_calls),
         cmocka_unit_test(test_big_messages),
