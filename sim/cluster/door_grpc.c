@@ -1,5 +1,5 @@
 /* Operations of clients as calls of varve.v1.KV. */
-#include "sim/cluster/door.h"
+#include "sim/cluster/door_grpc.h"
 
 #include "base/env/fiber.h"
 #include "wire/proto/pb.h"
@@ -10,30 +10,19 @@
 
 static const char *const collections[WORKS] = {"register", "list", "bank", "set", "counter"};
 
-/* A call from its beginning to its end. */
-struct call {
-    struct client *c;
-    struct ask ask;
-    struct arena arena;
-    uint64_t until;
-    bool writes;
-    enum status st;
-    struct bytes details; /* of a failure; lies in the arena */
-};
-
 /* Strings of generated structs are not const, though packing only reads them. */
 static char *lend(const char *s)
 {
     return (char *)(uintptr_t)s;
 }
 
-static char *collection_of(const struct client *c)
+char *grpc__collection(const struct client *c)
 {
     return lend(collections[c->work]);
 }
 
-static void begin(struct call *k, struct client *c, const char *method, const ProtobufCMessage *m,
-                  struct err *err)
+void grpc__begin(struct call *k, struct client *c, const char *method, const ProtobufCMessage *m,
+                 struct err *err)
 {
     struct buf message = BUF_INIT;
     arena_init(&k->arena, 4096);
@@ -66,7 +55,7 @@ static enum status status_of(const char *reason)
 }
 
 /* A detail of google.rpc.Status of this type; NULL: it has none. */
-static void *detail(struct call *k, const ProtobufCMessageDescriptor *type)
+void *grpc__detail(struct call *k, const ProtobufCMessageDescriptor *type)
 {
     void *m = NULL;
     if (k->details.len == 0 ||
@@ -98,7 +87,7 @@ static enum status told_failure(struct call *k, const struct grpc_result *r, str
         memcpy(copy, r->details.data, r->details.len);
         k->details = BYTES(copy, r->details.len);
     }
-    const Google__Rpc__ErrorInfo *info = detail(k, &google__rpc__error_info__descriptor);
+    const Google__Rpc__ErrorInfo *info = grpc__detail(k, &google__rpc__error_info__descriptor);
     enum status st = info ? status_of(info->reason) : ST_OK;
     bool told = st != ST_OK;
     (void)err_set(err, told ? st : grpc_status_of(r->code), "%.*s", (int)r->message.len,
@@ -132,14 +121,14 @@ static enum status end(struct call *k, bool in_time, struct err *err)
     return st;
 }
 
-static void over(struct call *k)
+void grpc__over(struct call *k)
 {
     arena_deinit(&k->arena);
 }
 
 /* The one answer; it lies in the call's arena, until `over`. */
-static enum status answer(struct call *k, const ProtobufCMessageDescriptor *type, void **ret,
-                          struct err *err)
+enum status grpc__answer(struct call *k, const ProtobufCMessageDescriptor *type, void **ret,
+                         struct err *err)
 {
     struct bytes message;
     bool in_time = true;
@@ -194,7 +183,7 @@ static void take_record(struct client *c, struct history_step *s, const Varve__V
         op_value(c, s, r->value->raw.data, r->value->raw.len);
 }
 
-static ProtobufCBinaryData key_of(const char *key)
+ProtobufCBinaryData grpc__key(const char *key)
 {
     return pb_data(BYTES_STR(key));
 }
@@ -208,13 +197,13 @@ static enum status get_by_batch(struct client *c, struct history_step *s, struct
     void *m;
     Varve__V1__BatchGetRequest q = VARVE__V1__BATCH_GET_REQUEST__INIT;
     Varve__V1__BatchGetRequest__Key key = VARVE__V1__BATCH_GET_REQUEST__KEY__INIT, *keys[] = {&key};
-    key.collection = collection_of(c);
-    key.key = key_of(c->memory[s - c->steps].key);
+    key.collection = grpc__collection(c);
+    key.key = grpc__key(c->memory[s - c->steps].key);
     q.keys = keys;
     q.n_keys = 1;
     q.at = at_of(&a, at);
-    begin(&k, c, "/varve.v1.KV/BatchGet", &q.base, err);
-    enum status st = answer(&k, &varve__v1__batch_get_response__descriptor, &m, err);
+    grpc__begin(&k, c, "/varve.v1.KV/BatchGet", &q.base, err);
+    enum status st = grpc__answer(&k, &varve__v1__batch_get_response__descriptor, &m, err);
     if (st == ST_OK) {
         const Varve__V1__BatchGetResponse *r = m;
         s->found = false;
@@ -225,7 +214,7 @@ static enum status get_by_batch(struct client *c, struct history_step *s, struct
         else if (r->results[0]->record)
             take_record(c, s, r->results[0]->record);
     }
-    over(&k);
+    grpc__over(&k);
     return st;
 }
 
@@ -238,13 +227,13 @@ enum status door_grpc_get(struct client *c, struct history_step *s, struct versi
     if (!c->weak && dice_one_in(&c->door->dice, 4))
         return get_by_batch(c, s, at, err);
     Varve__V1__GetRequest q = VARVE__V1__GET_REQUEST__INIT;
-    q.collection = collection_of(c);
-    q.key = key_of(c->memory[s - c->steps].key);
+    q.collection = grpc__collection(c);
+    q.key = grpc__key(c->memory[s - c->steps].key);
     q.at = at_of(&a, at);
     if (c->weak)
         q.consistency = VARVE__V1__CONSISTENCY__CONSISTENCY_LOCAL;
-    begin(&k, c, "/varve.v1.KV/Get", &q.base, err);
-    enum status st = answer(&k, &varve__v1__get_response__descriptor, &m, err);
+    grpc__begin(&k, c, "/varve.v1.KV/Get", &q.base, err);
+    enum status st = grpc__answer(&k, &varve__v1__get_response__descriptor, &m, err);
     if (st == ST_OK && ((Varve__V1__GetResponse *)m)->record) {
         take_record(c, s, ((Varve__V1__GetResponse *)m)->record);
     } else if (st == ST_NOT_FOUND) {
@@ -252,7 +241,7 @@ enum status door_grpc_get(struct client *c, struct history_step *s, struct versi
         s->version = 0;
         st = ST_OK;
     }
-    over(&k);
+    grpc__over(&k);
     return st;
 }
 
@@ -262,10 +251,10 @@ enum status door_grpc_barrier(struct client *c, struct version *ret_at, struct e
     struct call k = {0};
     void *m;
     Varve__V1__ScanRequest q = VARVE__V1__SCAN_REQUEST__INIT;
-    q.collection = collection_of(c);
+    q.collection = grpc__collection(c);
     q.limit = 1;
-    begin(&k, c, "/varve.v1.KV/Scan", &q.base, err);
-    enum status st = answer(&k, &varve__v1__scan_response__descriptor, &m, err);
+    grpc__begin(&k, c, "/varve.v1.KV/Scan", &q.base, err);
+    enum status st = grpc__answer(&k, &varve__v1__scan_response__descriptor, &m, err);
     if (st == ST_OK) {
         const Varve__V1__ScanResponse *r = m;
         c->door->empty = !r->at || !r->at->hlc;
@@ -273,193 +262,8 @@ enum status door_grpc_barrier(struct client *c, struct version *ret_at, struct e
         if (c->door->empty && r->n_records)
             run_fail(c->run, "%s scans at no moment", node_name(c->node));
     }
-    over(&k);
+    grpc__over(&k);
     return st;
-}
-
-/* --- writes --- */
-
-struct parts { /* of the messages of one write */
-    Varve__V1__WriteOptions options;
-    Varve__V1__Precondition conditions[BATCH_MAX];
-    Varve__V1__Version versions[BATCH_MAX];
-    Varve__V1__Value values[BATCH_MAX];
-    char id[STORE_REQUEST_ID_MAX + 1];
-};
-
-static Varve__V1__WriteOptions *options_of(struct parts *p, const struct door_write *w)
-{
-    varve__v1__write_options__init(&p->options);
-    if (w->id.len == 0)
-        return NULL;
-    (void)snprintf(p->id, sizeof p->id, "%.*s", (int)w->id.len, (const char *)w->id.data);
-    p->options.request_id = p->id;
-    return &p->options;
-}
-
-static Varve__V1__Precondition *condition_of(struct parts *p, size_t i, const struct work_write *w)
-{
-    Varve__V1__Precondition *q = &p->conditions[i];
-    varve__v1__precondition__init(q);
-    varve__v1__version__init(&p->versions[i]);
-    switch (w->require) {
-    case HISTORY_ABSENT:
-        q->what_case = VARVE__V1__PRECONDITION__WHAT_ABSENT;
-        q->absent = true;
-        return q;
-    case HISTORY_PRESENT:
-        q->what_case = VARVE__V1__PRECONDITION__WHAT_PRESENT;
-        q->present = true;
-        return q;
-    case HISTORY_AT_VERSION:
-        q->what_case = VARVE__V1__PRECONDITION__WHAT_VERSION;
-        p->versions[i].hlc = w->want;
-        q->version = &p->versions[i];
-        return q;
-    case HISTORY_ANY:
-    case HISTORY_REQUIRES:
-        break;
-    }
-    return NULL;
-}
-
-static Varve__V1__Value *value_of(struct parts *p, size_t i, const struct work_write *w)
-{
-    varve__v1__value__init(&p->values[i]);
-    p->values[i].kind_case = VARVE__V1__VALUE__KIND_RAW;
-    p->values[i].raw = pb_data(w->value);
-    return &p->values[i];
-}
-
-/* All responses of writes are alike: { Version version = 1 }. */
-static enum status written(struct call *k, struct door_write *w, struct err *err)
-{
-    void *m;
-    enum status st = answer(k, &varve__v1__put_response__descriptor, &m, err);
-    if (st == ST_OK) {
-        const Varve__V1__PutResponse *r = m;
-        w->version = r->version ? r->version->hlc : 0;
-        if (!w->version)
-            run_fail(k->c->run, "%s writes at no version", node_name(k->c->node));
-    }
-    if (st == ST_PRECONDITION_FAILED) {
-        const Google__Rpc__ErrorInfo *info = detail(k, &google__rpc__error_info__descriptor);
-        const Google__Rpc__PreconditionFailure *f =
-            detail(k, &google__rpc__precondition_failure__descriptor);
-        struct version present = VERSION_NONE;
-        for (size_t i = 0; info && i < info->n_metadata; i++)
-            if (!strcmp(info->metadata[i]->key, "present_version") && info->metadata[i]->value[0] &&
-                !version_parse(BYTES_STR(info->metadata[i]->value), &present))
-                run_fail(k->c->run, "%s tells a version that is none", node_name(k->c->node));
-        w->present = present.hlc;
-        const char *subject = f && f->n_violations ? f->violations[0]->subject : "";
-        const char *number = strchr(subject, '[');
-        w->failed = number ? strtoul(number + 1, NULL, 10) : 0;
-        if (!strncmp(subject, "conditions", 10))
-            w->failed += w->n; /* put right by who made the batch */
-    }
-    over(k);
-    return st;
-}
-
-static enum status put_one(struct client *c, struct door_write *w, struct err *err)
-{
-    struct call k = {.writes = true};
-    struct parts p;
-    Varve__V1__PutRequest q = VARVE__V1__PUT_REQUEST__INIT;
-    q.collection = collection_of(c);
-    q.key = key_of(w->w->key);
-    q.value = value_of(&p, 0, w->w);
-    q.precondition = condition_of(&p, 0, w->w);
-    q.options = options_of(&p, w);
-    begin(&k, c, "/varve.v1.KV/Put", &q.base, err);
-    return written(&k, w, err);
-}
-
-static enum status cas_one(struct client *c, struct door_write *w, struct err *err)
-{
-    struct call k = {.writes = true};
-    struct parts p;
-    Varve__V1__CompareAndSetRequest q = VARVE__V1__COMPARE_AND_SET_REQUEST__INIT;
-    q.collection = collection_of(c);
-    q.key = key_of(w->w->key);
-    q.value = value_of(&p, 0, w->w);
-    (void)condition_of(&p, 0, w->w);
-    q.expected = w->w->require == HISTORY_AT_VERSION ? &p.versions[0] : NULL;
-    q.options = options_of(&p, w);
-    begin(&k, c, "/varve.v1.KV/CompareAndSet", &q.base, err);
-    return written(&k, w, err);
-}
-
-static enum status delete_one(struct client *c, struct door_write *w, struct err *err)
-{
-    struct call k = {.writes = true};
-    struct parts p;
-    Varve__V1__DeleteRequest q = VARVE__V1__DELETE_REQUEST__INIT;
-    q.collection = collection_of(c);
-    q.key = key_of(w->w->key);
-    q.precondition = condition_of(&p, 0, w->w);
-    q.options = options_of(&p, w);
-    begin(&k, c, "/varve.v1.KV/Delete", &q.base, err);
-    return written(&k, w, err);
-}
-
-static enum status write_batch(struct client *c, struct door_write *w, struct err *err)
-{
-    struct call k = {.writes = true};
-    struct parts p;
-    size_t op_at[BATCH_MAX], condition_at[BATCH_MAX];
-    Varve__V1__BatchWriteRequest q = VARVE__V1__BATCH_WRITE_REQUEST__INIT;
-    Varve__V1__BatchWriteRequest__Operation ops[BATCH_MAX], *op_list[BATCH_MAX];
-    Varve__V1__BatchWriteRequest__Condition conditions[BATCH_MAX], *condition_list[BATCH_MAX];
-    q.operations = op_list;
-    q.conditions = condition_list;
-    q.options = options_of(&p, w);
-    for (size_t i = 0; i < w->n; i++) {
-        const struct work_write *one = &w->w[i];
-        Varve__V1__Precondition *need = condition_of(&p, i, one);
-        if (one->remove || one->value.data) {
-            Varve__V1__BatchWriteRequest__Operation *o = &ops[q.n_operations];
-            varve__v1__batch_write_request__operation__init(o);
-            o->collection = collection_of(c);
-            o->key = key_of(one->key);
-            o->precondition = need;
-            o->action_case = one->remove ? VARVE__V1__BATCH_WRITE_REQUEST__OPERATION__ACTION_DELETE
-                                         : VARVE__V1__BATCH_WRITE_REQUEST__OPERATION__ACTION_PUT;
-            if (one->remove)
-                o->delete_ = true;
-            else
-                o->put = value_of(&p, i, one);
-            op_at[q.n_operations] = i;
-            op_list[q.n_operations++] = o;
-        } else if (need) {
-            Varve__V1__BatchWriteRequest__Condition *o = &conditions[q.n_conditions];
-            varve__v1__batch_write_request__condition__init(o);
-            o->collection = collection_of(c);
-            o->key = key_of(one->key);
-            o->precondition = need;
-            condition_at[q.n_conditions] = i;
-            condition_list[q.n_conditions++] = o;
-        }
-    }
-    begin(&k, c, "/varve.v1.KV/BatchWrite", &q.base, err);
-    enum status st = written(&k, w, err);
-    if (st == ST_PRECONDITION_FAILED)
-        w->failed = w->failed >= w->n ? condition_at[w->failed - w->n] : op_at[w->failed];
-    return st;
-}
-
-enum status door_grpc_write(struct client *c, struct door_write *w, struct err *err)
-{
-    const struct work_write *one = w->w;
-    if (w->n > 1 || dice_one_in(&c->door->dice, 5))
-        return write_batch(c, w, err);
-    if (one->remove)
-        return one->require == HISTORY_AT_VERSION ? delete_one(c, w, err) : write_batch(c, w, err);
-    if ((one->require == HISTORY_AT_VERSION || one->require == HISTORY_ABSENT) &&
-        dice_one_in(&c->door->dice, 2))
-        return cas_one(c, w, err);
-    return put_one(c, w, err);
 }
 
 /* --- many rows --- */
@@ -496,12 +300,12 @@ void door_grpc_scan(struct client *c, struct version at, uint64_t shown[STEPS_MA
     const Varve__V1__ScanResponse *m;
     err_init(&err);
     Varve__V1__ScanRequest q = VARVE__V1__SCAN_REQUEST__INIT;
-    q.collection = collection_of(c);
+    q.collection = grpc__collection(c);
     q.at = at_of(&a, at);
     q.reverse = c->serial % 3 == 0;
     q.keys_only = c->serial % 5 == 0;
     q.page_rows = 1 + (uint32_t)(c->serial % 7);
-    begin(&k, c, "/varve.v1.KV/Scan", &q.base, &err);
+    grpc__begin(&k, c, "/varve.v1.KV/Scan", &q.base, &err);
     while ((m = row_message(&k, &varve__v1__scan_response__descriptor, ret_all)))
         for (size_t r = 0; r < m->n_records; r++)
             for (size_t i = 0; i < c->n; i++)
@@ -510,7 +314,7 @@ void door_grpc_scan(struct client *c, struct version at, uint64_t shown[STEPS_MA
                     shown[i] = m->records[r]->version->hlc;
     if (k.st != ST_OK)
         (void)end(&k, true, &err);
-    over(&k);
+    grpc__over(&k);
 }
 
 /* The newest version at or before the moment is the one that the get showed. */
@@ -524,10 +328,10 @@ void door_grpc_history(struct client *c, struct history_step *s, struct version 
     uint64_t shown = 0;
     err_init(&err);
     Varve__V1__HistoryRequest q = VARVE__V1__HISTORY_REQUEST__INIT;
-    q.collection = collection_of(c);
-    q.key = key_of(key);
+    q.collection = grpc__collection(c);
+    q.key = grpc__key(key);
     q.page_rows = 1 + (uint32_t)(c->serial % 5);
-    begin(&k, c, "/varve.v1.KV/History", &q.base, &err);
+    grpc__begin(&k, c, "/varve.v1.KV/History", &q.base, &err);
     while (!seen && (m = row_message(&k, &varve__v1__history_response__descriptor, &all)))
         for (size_t r = 0; r < m->n_records && !seen; r++)
             if (m->records[r]->version && m->records[r]->version->hlc <= at.hlc) {
@@ -542,5 +346,5 @@ void door_grpc_history(struct client *c, struct history_step *s, struct version 
                  (unsigned long long)(s->found ? s->version : 0));
     if (k.ask.line)
         (void)end(&k, false, &err); /* what is left of it is not wanted */
-    over(&k);
+    grpc__over(&k);
 }

@@ -147,7 +147,7 @@ static const struct text_script texts[] = {
     {SEND("PUT", "/v1/collections/rogue/retention"), {400}, NULL, 0, "{\"max_count\":-1}"},
     {SEND("DELETE", "/v1/collections/rogue"), {428}, NULL, 0, ""},
     {SEND("DELETE", "/v1/collections/rogue?confirm=rogue"), {204, 404, 504, 507}, NULL, 0, ""},
-    {SEND("DELETE", "/v1/snapshots/rogue"), {404, 504}, NULL, 0, ""},
+    {SEND("DELETE", "/v1/snapshots/rogue"), {404, 504, 507}, NULL, 0, ""},
     {SEND("PUT", "/v1/snapshots/~"), {400}, NULL, 300, ""},
     {SEND("POST", "/v1/admin/checkpoint"), {200, 500, 507}, NULL, 0, ""},
     {SEND("POST", "/v1/admin/vacuum?collection=rogue"), {200, 404, 500, 504, 507}, NULL, 0, ""},
@@ -281,9 +281,14 @@ static void rogue_fiber(void *rogue)
     struct door_rogue *g = rogue;
     struct line_options o = {.kind = LINE_RAW};
     door_addr(g->node, &o.to);
+    bool texts_too = true;
+    if (g->run->plan.streams && dice_one_in(&g->dice, 4)) { /* where nodes expect each other */
+        o.to.port = PEER_PORT;
+        texts_too = false;
+    }
     struct line *l = line_open(&o);
     if (line_wait(l, CONNECT_MS * MS)) {
-        if (dice_one_in(&g->dice, 2))
+        if (texts_too && dice_one_in(&g->dice, 2))
             by_text(g, l);
         else
             by_frames(g, l);

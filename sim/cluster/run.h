@@ -137,6 +137,7 @@ void node_watch(struct run *r);               /* notes who leads, holds raft's i
 void node_speaks(struct node *n);
 
 /* --- streams.c: plan.streams --- */
+enum { PEER_PORT = 7879 };
 enum status streams_open(struct node *n, struct store_transport *ret, struct err *err);
 
 /* --- clients.c --- */

@@ -3,8 +3,6 @@
 
 #include "serve/peer/peer.h"
 
-enum { PEER_PORT = 7879 };
-
 static enum status receive(void *arg, uint64_t from, const struct bytes *bundles, size_t n,
                            size_t *ret_taken, struct err *err)
 {
