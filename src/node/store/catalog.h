@@ -46,6 +46,9 @@ void catalog_deinit(struct catalog *c);
 struct collection *catalog_find(struct catalog *c,
                                 struct bytes name); /* present ones; NULL: none */
 
+/* One change of the catalog at a time: env_lock_give ends it. UNAVAILABLE: those before waited so long,
+ * each in vain, that this one's time is over; the lock is not held then. */
+enum status store__catalog_enter(struct store *s, struct err *err) WARN_UNUSED;
 /* A routing key of the catalog. */
 enum status catalog_key(struct buf *out, const char *prefix, struct bytes rest) WARN_UNUSED;
 /* Proposes ops on the catalog; the caller holds catalog.lock. */

@@ -1,4 +1,4 @@
-#include "node/store/catalog.h"
+#include "node/store/cluster.h"
 
 #include "base/alloc.h"
 
@@ -35,6 +35,19 @@ static enum status check_name(struct bytes name, const char *what, struct err *e
             return err_set(err, ST_INVALID_ARGUMENT,
                            "%s: the name has a control character or '/' at byte %zu", what, i);
     return ST_OK;
+}
+
+enum status store__catalog_enter(struct store *s, struct err *err)
+{
+    uint64_t begun_ns = env_mono_ns(s->env);
+    env_lock_take(&s->catalog.lock);
+    uint64_t waited_ms = (env_mono_ns(s->env) - begun_ns) / 1000000;
+    if (!s->cluster || waited_ms < s->cluster->o.propose_timeout_ms)
+        return ST_OK;
+    env_lock_give(&s->catalog.lock);
+    return err_set(err, ST_UNAVAILABLE,
+                   "no leader of the cluster could be reached from node %llu in %llu ms",
+                   (unsigned long long)s->cluster->o.node, (unsigned long long)waited_ms);
 }
 
 static enum status no_collection(struct bytes name, struct err *err)
@@ -176,7 +189,8 @@ enum status store_collection_open(struct store *s, struct bytes name, struct byt
     if (!c) {
         if ((st = check_name(name, "collection", err)) != ST_OK)
             return st;
-        env_lock_take(&s->catalog.lock);
+        if ((st = store__catalog_enter(s, err)) != ST_OK)
+            return st;
         if (!catalog_find(&s->catalog, name))
             st = create_once(s, name, writer, err);
         env_lock_give(&s->catalog.lock);
@@ -250,9 +264,11 @@ enum status store_collection_drop(struct store *s, struct bytes name, struct byt
         return err_set(err, st, "no memory to drop a collection");
     struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_DELETE, .value = BYTES_EMPTY};
     struct store_require present = {.key = buf_bytes(&key), .what = STORE_REQUIRE_PRESENT};
-    env_lock_take(&s->catalog.lock);
-    st = store__catalog_write(s, &op, 1, writer, &present, 1, err);
-    env_lock_give(&s->catalog.lock);
+    st = store__catalog_enter(s, err);
+    if (st == ST_OK) {
+        st = store__catalog_write(s, &op, 1, writer, &present, 1, err);
+        env_lock_give(&s->catalog.lock);
+    }
     buf_deinit(&key);
     return st == ST_PRECONDITION_FAILED ? no_collection(name, err) : st;
 }
@@ -302,8 +318,9 @@ static enum status try_settings(struct store *s, struct bytes name,
 enum status store_settings_set(struct store *s, struct bytes name,
                                const struct collection_settings *v, struct err *err)
 {
-    enum status st;
-    env_lock_take(&s->catalog.lock);
+    enum status st = store__catalog_enter(s, err);
+    if (st != ST_OK)
+        return st;
     while ((st = try_settings(s, name, v, err)) == ST_PRECONDITION_FAILED) {
         /* Another node was faster. What it did is seen here after: */
         st = store_barrier(s, STORE_PROPOSE_TIMEOUT_MS, err);
@@ -406,10 +423,12 @@ enum status store_snapshot_create(struct store *s, struct bytes name, struct ver
         (buf_append_be64(&value, at.hlc) != ST_OK || buf_append_be32(&value, at.origin) != ST_OK))
         st = err_set(err, ST_NO_MEMORY, "no memory for a snapshot");
     struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_PUT, .value = buf_bytes(&value)};
-    env_lock_take(&s->catalog.lock);
     if (st == ST_OK)
+        st = store__catalog_enter(s, err);
+    if (st == ST_OK) {
         st = create_snapshot(s, name, at, &op, err);
-    env_lock_give(&s->catalog.lock);
+        env_lock_give(&s->catalog.lock);
+    }
     buf_deinit(&key);
     buf_deinit(&value);
     return st;
@@ -421,10 +440,12 @@ enum status store_snapshot_delete(struct store *s, struct bytes name, struct err
     enum status st = snapshot_key(name, &key, err);
     struct entry_op op = {.key = buf_bytes(&key), .kind = RECORD_DELETE, .value = BYTES_EMPTY};
     struct store_require present = {.key = buf_bytes(&key), .what = STORE_REQUIRE_PRESENT};
-    env_lock_take(&s->catalog.lock);
     if (st == ST_OK)
+        st = store__catalog_enter(s, err);
+    if (st == ST_OK) {
         st = store__catalog_write(s, &op, 1, BYTES_EMPTY, &present, 1, err);
-    env_lock_give(&s->catalog.lock);
+        env_lock_give(&s->catalog.lock);
+    }
     if (st == ST_PRECONDITION_FAILED)
         st = err_set(err, ST_NOT_FOUND, "no snapshot %.*s", (int)name.len, (const char *)name.data);
     buf_deinit(&key);

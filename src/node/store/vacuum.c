@@ -165,8 +165,9 @@ out:
 static enum status raise_horizons(struct store *s, struct collection *c, struct engine_vacuum *ev,
                                   bool *ret_nothing, struct err *err)
 {
-    enum status st;
-    env_lock_take(&s->catalog.lock);
+    enum status st = store__catalog_enter(s, err);
+    if (st != ST_OK)
+        return st;
     while ((st = try_raise(s, c, ev, ret_nothing, err)) == ST_PRECONDITION_FAILED) {
         /* Another node made a snapshot, or raised a horizon. What it did is seen here after: */
         st = store_barrier(s, STORE_PROPOSE_TIMEOUT_MS, err);

@@ -8,6 +8,8 @@
 #include "support/cmocka.h"
 #include "support/seeds.h"
 
+#include <stdio.h>
+
 static struct cluster_world w; /* too large for a stack */
 
 static void disturb(unsigned what)
@@ -144,6 +146,54 @@ static struct ask ask(void (*fn)(void *arg), uint64_t node, const char *key, str
     err_init(&a.err);
     cw_call(&w, fn, &a);
     return a;
+}
+
+struct making {
+    struct cw_node *n;
+    char name[16];
+    enum status st;
+    uint64_t took_ms;
+};
+static unsigned made;
+
+static void make_one(void *arg)
+{
+    struct making *m = arg;
+    struct collection *c;
+    struct err err;
+    err_init(&err);
+    uint64_t begun = w.now_ms;
+    m->st = store_collection_open(m->n->s, BYTES_STR(m->name), BYTES_EMPTY, &c, &err);
+    m->took_ms = w.now_ms - begun;
+    made++;
+}
+
+/* Changes of the catalog go one at a time, and yet nobody waits for the patience of all before. */
+static void test_those_who_change_the_catalog_wait_together(void **state)
+{
+    (void)state;
+    struct making m[6];
+    struct err err;
+    cw_init(&w, 8, 3);
+    cw_until(&w, cw_has_leader, 5000, "a leader");
+    uint64_t leader = cw_leader(&w);
+    for (uint64_t id = 1; id <= 3; id++)
+        if (id != leader)
+            cw_crash(&w, id, SIM_CRASH_POWER, 1000000);
+    cw_run(&w, 1000); /* it leads no more */
+    made = 0;
+    for (size_t i = 0; i < 6; i++) {
+        m[i] = (struct making){.n = &w.node[leader]};
+        (void)snprintf(m[i].name, sizeof m[i].name, "c%zu", i);
+        assert_int_equal(fiber_spawn(w.fibers, make_one, &m[i], &err), ST_OK);
+    }
+    for (int i = 0; i < 2000 && made < 6; i++)
+        cw_run(&w, 10);
+    for (size_t i = 0; i < 6; i++) {
+        assert_int_equal(m[i].st, ST_UNAVAILABLE);
+        assert_true(m[i].took_ms < 2 * w.node[leader].cluster.propose_timeout_ms);
+    }
+    cw_deinit(&w);
 }
 
 /* Its log is empty, so it may not campaign; and the leader sleeps, and does not miss it. */
@@ -471,6 +521,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_quiet_cluster_agrees),
         cmocka_unit_test(test_a_node_that_begins_late_is_told),
+        cmocka_unit_test(test_those_who_change_the_catalog_wait_together),
         cmocka_unit_test(test_a_minority_says_so),
         cmocka_unit_test(test_a_moment_is_no_write),
         cmocka_unit_test(test_a_leader_hands_over),
