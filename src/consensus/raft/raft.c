@@ -49,7 +49,7 @@ enum status raft_new(struct raft_store *s, const struct raft_init *init, struct 
     r->applied = r->apply_sent = init->applied;
     r->log.compacted = r->log.last = r->log.emitted = r->log.durable = init->compacted;
     r->log.compacted_term = init->compacted_term;
-    r->ask_no = r->ask_first = s->o.incarnation << 32;
+    r->ask_no = r->ask_first = s->o.incarnation << 32; /* its lower half */
     r->round = r->round_done = s->o.incarnation << 32;
     if (raft__peers_reserve(r, init->conf.n) != ST_OK) {
         mem_free(r);

@@ -133,14 +133,15 @@ struct raft_beat {
 };
 
 /* ---- the store ---- */
-struct raft_options {        /* 0 = the default in brackets */
-    uint64_t store;          /* this store's id; required */
-    uint64_t incarnation;    /* higher at each start of the store; required */
-    uint64_t seed;           /* of the jitter of elections */
-    uint32_t heartbeat_ms;   /* [100] */
-    uint32_t election_ms;    /* [1000]; elections start after 1x to 2x of it */
-    uint32_t quiesce_ms;     /* idle for so long, a group sleeps [3 * heartbeat_ms] */
-    size_t cache_bytes;      /* entry cache of all groups [64 MiB] */
+struct raft_options {      /* 0 = the default in brackets */
+    uint64_t store;        /* this store's id; required */
+    uint64_t incarnation;  /* higher at each start of the store; required. The lower half is of use
+                              * here, and rises with each start of the same replicas */
+    uint64_t seed;         /* of the jitter of elections */
+    uint32_t heartbeat_ms; /* [100] */
+    uint32_t election_ms;  /* [1000]; elections start after 1x to 2x of it */
+    uint32_t quiesce_ms;   /* idle for so long, a group sleeps [3 * heartbeat_ms] */
+    size_t cache_bytes;    /* entry cache of all groups [64 MiB] */
     size_t max_append_bytes; /* payload of one append message; at least one entry goes [1 MiB] */
     uint32_t max_append_entries;  /* [65536] */
     uint32_t max_inflight_msgs;   /* to one peer, at most RAFT_INFLIGHT_MAX [RAFT_INFLIGHT_MAX] */

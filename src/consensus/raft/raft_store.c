@@ -15,8 +15,8 @@ static enum status fill_options(struct raft_options *o, struct err *err)
 {
     if (o->store == 0)
         return err_set(err, ST_INVALID_ARGUMENT, "raft: store is 0");
-    if (o->incarnation == 0 || o->incarnation > UINT32_MAX)
-        return err_set(err, ST_INVALID_ARGUMENT, "raft: incarnation is 0 or above 2^32");
+    if ((uint32_t)o->incarnation == 0)
+        return err_set(err, ST_INVALID_ARGUMENT, "raft: the lower half of incarnation is 0");
     if (o->max_inflight_msgs > RAFT_INFLIGHT_MAX)
         return err_set(err, ST_INVALID_ARGUMENT, "raft: max_inflight_msgs is above %d",
                        RAFT_INFLIGHT_MAX);

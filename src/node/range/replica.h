@@ -54,7 +54,7 @@ struct replicas_calls {
     void *arg;
 };
 struct replicas_options {
-    uint64_t node, incarnation, seed;   /* incarnation: below 2^32, higher at each start */
+    uint64_t node, incarnation, seed;   /* incarnation: as raft.h's */
     uint32_t heartbeat_ms, election_ms; /* 0 = raft.h's, */
     size_t append_bytes;                /* as its max_append_bytes */
     uint32_t append_messages;           /* and max_inflight_msgs */

@@ -39,10 +39,10 @@ static enum status check_options(const struct store *s, struct err *err)
     if (!own || o->node == 0)
         return err_set(err, ST_INVALID_ARGUMENT,
                        "option cluster: node %" PRIu64 " is not one of the cluster's", o->node);
-    if (o->replica != 0 && o->replica < o->node)
+    if (o->replica != 0 && (o->replica < o->node || o->replica - o->node > UINT32_MAX))
         return err_set(err, ST_INVALID_ARGUMENT,
-                       "option cluster: replica %" PRIu64 " is older than node %" PRIu64
-                       "'s first, which is called as the node",
+                       "option cluster: replica %" PRIu64 " is not above node %" PRIu64
+                       "'s first, which is called as the node, by less than 2^32",
                        o->replica, o->node);
     for (size_t i = 0; i < o->n; i++)
         if (o->replica == o->nodes[i] && o->replica != o->node)
@@ -263,7 +263,7 @@ enum status cluster_file_write(struct store *s, struct err *err)
     enum status st = store__path(s, "CLUSTER", &path, err);
     if (st == ST_OK &&
         (put_who(&content, &c->o) != ST_OK ||
-         buf_printf(&content, "incarnation %" PRIu64 "\n", c->incarnation) != ST_OK ||
+         buf_printf(&content, "incarnation %" PRIu64 "\n", c->incarnation & UINT32_MAX) != ST_OK ||
          put_nodes(&content, &c->o) != ST_OK ||
          buf_printf(&content, "crc %08" PRIx32 "\n", crc32c(0, content.data, content.len)) !=
              ST_OK))
@@ -312,8 +312,9 @@ enum status cluster_file_check(struct store *s, struct err *err)
                                            : check_file(s, text, &last, err);
     }
     uint64_t wanted = c->o.incarnation ? c->o.incarnation : env_now_ms(s->env) / 1000;
+    /* A new disk knows of none before it: whatever the clock says, it is above those of the old one. */
     if (st == ST_OK)
-        c->incarnation = wanted > last ? wanted : last + 1;
+        c->incarnation = (wanted > last ? wanted : last + 1) | (c->o.replica - c->o.node) << 32;
 out:
     buf_deinit(&content);
     buf_deinit(&path);

@@ -64,8 +64,8 @@ struct cluster_peer {
 
 struct cluster {
     struct store_cluster o; /* with defaults */
-    uint64_t incarnation;
-    bool fresh; /* the folder had no CLUSTER file */
+    uint64_t incarnation;   /* the upper half: of the disk; the lower: of the process */
+    bool fresh;             /* the folder had no CLUSTER file */
 
     /* under queue_lock */
     bool driving;

@@ -446,6 +446,8 @@ static void test_a_new_replica_takes_the_place_of_one(void **state)
         assert_non_null(n->env);
         sim_advance_ms(n->env, w.now_ms);
         n->cluster.replica = 100 + lost;
+        sim_set_wall_ms(n->env,
+                        env_now_ms(n->env) - 86400000); /* nobody takes it for an older process */
         cw_open(&w, lost);
         cw_run(&w, 2000);
         struct raft_status r;
