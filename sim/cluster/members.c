@@ -1,5 +1,8 @@
 /* Changes of members under load: voters become learners, leave, come back, some while another change is
- * under way, some at a leader that nobody hears. */
+ * under way, some at a leader that nobody hears. In half of the runs disks go now and then, and their
+ * nodes come back as new replicas, which are taken in beside the old ones or in their place.
+ *
+ * A replica has a slot, a bit of a mask: node 3's first is bit 3, and each new disk's is 8 further. */
 #include "sim/cluster/members.h"
 #include "sim/cluster/nemesis_internal.h"
 
@@ -10,7 +13,9 @@
 
 enum { CALLS_MAX = 4, WISHES_MAX = 64, WISHES_MANY = 48, SETTLE_MS = 30000 };
 
-struct roles { /* bits by node */
+enum { SLOT_STEP = 8, SLOTS = 64, DISKS_MAX = SLOTS / SLOT_STEP };
+
+struct roles { /* slots */
     uint64_t voters, learners;
 };
 
@@ -24,7 +29,7 @@ struct wish {
 struct call {
     struct members *members;
     struct node *node;
-    struct store_member list[PLAN_NODES_MAX];
+    struct store_member list[RAFT_MEMBERS_MAX];
     size_t n;
     uint64_t timeout_ms, number;
     enum status st;
@@ -38,6 +43,7 @@ struct members {
     uint64_t index; /* of the newest configuration that was applied anywhere */
     struct roles roles;
     uint64_t old; /* joint: who voted before */
+    bool renews;  /* disks go, too */
     struct wish wishes[WISHES_MAX];
     size_t n_wishes;
     struct call calls[CALLS_MAX];
@@ -49,9 +55,29 @@ static unsigned count(uint64_t mask)
     return (unsigned)__builtin_popcountll(mask);
 }
 
+uint64_t members_slot(const struct node *n)
+{
+    return UINT64_C(1) << (n->id + (n->replica - n->id) / REPLICA_STEP * SLOT_STEP);
+}
+
+/* Of all nodes the present disk. */
 static uint64_t all_nodes(const struct run *r)
 {
-    return ((UINT64_C(1) << r->plan.nodes) - 1) << 1;
+    uint64_t mask = 0;
+    for (unsigned i = 1; i <= r->plan.nodes; i++)
+        mask |= members_slot(&r->nodes[i]);
+    return mask;
+}
+
+/* Those whose disks are gone, for which others came. */
+static uint64_t gone(const struct run *r)
+{
+    uint64_t mask = 0;
+    for (unsigned i = 1; i <= r->plan.nodes; i++)
+        for (uint64_t slot = UINT64_C(1) << i; slot != members_slot(&r->nodes[i]);
+             slot <<= SLOT_STEP)
+            mask |= slot;
+    return mask;
 }
 
 /* --- what is known --- */
@@ -61,7 +87,9 @@ static struct roles roles_of(const struct raft_conf *c, uint64_t *ret_old)
     struct roles x = {0};
     *ret_old = 0;
     for (unsigned i = 0; i < c->n; i++) {
-        uint64_t bit = UINT64_C(1) << c->member[i].store;
+        uint64_t node = c->member[i].store;
+        uint64_t bit = UINT64_C(1)
+                       << (node + (c->member[i].replica - node) / REPLICA_STEP * SLOT_STEP);
         x.voters |= c->member[i].flags & RAFT_VOTER ? bit : 0;
         x.learners |= c->member[i].flags & RAFT_LEARNER ? bit : 0;
         *ret_old |= c->member[i].flags & RAFT_VOTER_OLD ? bit : 0;
@@ -107,6 +135,7 @@ bool members_spare(const struct run *r, uint64_t mask)
     const struct members *m = r->members;
     if (!m)
         return spares(all_nodes(r), mask);
+    mask |= gone(r);
     if (!spares(m->roles.voters, mask) || (m->old && !spares(m->old, mask)))
         return false;
     for (size_t i = 0; i < m->n_wishes; i++)
@@ -118,7 +147,7 @@ bool members_spare(const struct run *r, uint64_t mask)
 bool members_out(const struct node *n)
 {
     const struct members *m = n->run->members;
-    return m && !((m->roles.voters | m->roles.learners | m->old) >> n->id & 1);
+    return m && !((m->roles.voters | m->roles.learners | m->old) & members_slot(n));
 }
 
 /* Behind a restart the place of a configuration is where the replica began. */
@@ -170,7 +199,8 @@ static void call_fiber(void *call)
         forget(m, c->number); /* surely not done */
     else
         not_known(m, c->number);
-    if (st == ST_INVALID_ARGUMENT || st == ST_TOO_LARGE)
+    /* One whose place another has taken meanwhile is refused. */
+    if (st == ST_INVALID_ARGUMENT && !m->renews)
         run_fail(m->run, "a change of members is refused: %s", err.detail);
     run_digest(m->run, 'm' << 8 | c->node->id, (uint64_t)st);
     run_say(m->run, "admin", "at %s: %s%s%s", node_name(c->node), status_name(st), st ? ": " : "",
@@ -179,11 +209,12 @@ static void call_fiber(void *call)
 
 static void tell(struct members *m, const struct node *n, struct roles to)
 {
-    char text[64] = "";
+    char text[160] = "";
     size_t len = 0;
-    for (unsigned i = 1; i <= m->run->plan.nodes && len < sizeof text - 16; i++)
+    for (unsigned i = 1; i < SLOTS && len < sizeof text - 20; i++)
         if ((to.voters | to.learners) >> i & 1)
-            len += (size_t)snprintf(text + len, sizeof text - len, " %u%s", i,
+            len += (size_t)snprintf(text + len, sizeof text - len, " %u%s",
+                                    i % SLOT_STEP + i / SLOT_STEP * REPLICA_STEP,
                                     to.learners >> i & 1 ? " (learner)" : "");
     run_say(m->run, "admin", "at %s: members are to be%s", node_name(n), text);
 }
@@ -205,9 +236,12 @@ static struct call *ask(struct members *m, struct node *n, struct roles to, uint
     if (!c || m->n_wishes == WISHES_MAX || !node_usable(n))
         return NULL;
     *c = (struct call){.members = m, .node = n, .timeout_ms = timeout_ms, .number = ++m->numbers};
-    for (unsigned i = 1; i <= m->run->plan.nodes; i++)
+    for (unsigned i = 1; i < SLOTS && c->n < RAFT_MEMBERS_MAX; i++)
         if ((to.voters | to.learners) >> i & 1)
-            c->list[c->n++] = (struct store_member){.node = i, .learner = to.learners >> i & 1};
+            c->list[c->n++] =
+                (struct store_member){.node = i % SLOT_STEP,
+                                      .replica = i % SLOT_STEP + i / SLOT_STEP * REPLICA_STEP,
+                                      .learner = to.learners >> i & 1};
     c->st = ST_UNKNOWN_OUTCOME;
     c->running = sim_machine_spawn(n->machine, call_fiber, c);
     if (!c->running)
@@ -242,8 +276,9 @@ static uint64_t damaged(const struct run *r)
 {
     uint64_t mask = 0;
     for (unsigned i = 1; i <= r->plan.nodes; i++)
-        mask |= r->nodes[i].rotten || r->nodes[i].state == NODE_LOST ? UINT64_C(1) << i : 0;
-    return mask;
+        if (r->nodes[i].rotten || r->nodes[i].state == NODE_LOST)
+            mask |= members_slot(&r->nodes[i]);
+    return mask | gone(r);
 }
 
 static void give_role(struct roles *to, uint64_t bit, uint64_t luck)
@@ -254,29 +289,38 @@ static void give_role(struct roles *to, uint64_t bit, uint64_t luck)
     to->learners |= luck >= 5 && luck < 8 ? bit : 0;
 }
 
+static uint64_t some_node(struct members *m)
+{
+    const struct run *r = m->run;
+    return members_slot(&r->nodes[1 + dice_below(&m->dice, r->plan.nodes)]);
+}
+
 /* From what it has now, as the one who is asked sees it: some change, or only those who do not vote. */
 static bool draw(struct members *m, const struct node *n, bool voters_stay, struct roles *ret)
 {
     const struct run *r = m->run;
     const struct raft *raft = node_raft(n);
-    uint64_t old, nodes = r->plan.nodes;
+    uint64_t old, nodes = r->plan.nodes, dead = gone(r);
     if (!raft)
         return false;
     struct roles is = roles_of(raft_configuration(raft), &old), to = is;
     if (voters_stay) {
-        uint64_t bit = UINT64_C(1) << (1 + dice_below(&m->dice, nodes));
+        uint64_t bit = some_node(m);
         if (is.voters & bit)
             return false;
         to.learners ^= bit;
     } else if (nodes > 3 && dice_one_in(&m->dice, 3)) {
         to = (struct roles){.voters = all_nodes(r)}; /* three vote, two learn */
         while (count(to.voters) > 3)
-            to.voters &= ~(UINT64_C(1) << (1 + dice_below(&m->dice, nodes)));
+            to.voters &= ~some_node(m);
         to.learners = all_nodes(r) & ~to.voters;
     } else {
         for (uint64_t k = 1 + dice_below(&m->dice, 3); k > 0; k--)
-            give_role(&to, UINT64_C(1) << (1 + dice_below(&m->dice, nodes)),
-                      dice_below(&m->dice, 10));
+            give_role(&to, some_node(m), dice_below(&m->dice, 10));
+    }
+    if (!voters_stay && dead && dice_one_in(&m->dice, 2)) { /* those who will not come back go */
+        to.voters &= ~dead;
+        to.learners &= ~dead;
     }
     *ret = to;
     return to.voters && !same_roles(is, to) && spares(to.voters, damaged(r));
@@ -323,6 +367,20 @@ static void strike(struct members *m)
     nemesis__begin(r->nemesis, ns, heard_again)->mask = mask;
 }
 
+/* A disk is gone, and another one in its place. */
+static void renew(struct members *m)
+{
+    struct run *r = m->run;
+    struct node *n = &r->nodes[1 + dice_below(&m->dice, r->plan.nodes)];
+    uint64_t disks = (n->replica - n->id) / REPLICA_STEP + 1;
+    uint64_t ns = (1 + dice_tail(&m->dice, r->plan.outage_ms)) * MS;
+    if (disks == DISKS_MAX || n->rotten || !nemesis__may_damage(r->nemesis, n) ||
+        !nemesis__may_go_down(r->nemesis, n))
+        return;
+    nemesis__struck(r->nemesis, FAULT_WIPE);
+    node_renew(n, ns);
+}
+
 static void next(void *members)
 {
     struct members *m = members;
@@ -330,7 +388,9 @@ static void next(void *members)
     uint64_t every = m->run->plan.every_ms[FAULT_MEMBERS];
     if (x->stopped)
         return;
-    if (!x->storm.calm)
+    if (!x->storm.calm && m->renews && dice_one_in(&m->dice, 6))
+        renew(m);
+    else if (!x->storm.calm)
         strike(m);
     sim_queue_add(sim_world_queue(m->run->world), &m->next,
                   run_now(m->run) + (every / 4 + dice_below(&m->dice, every * 3 / 2 + 1)) * MS);
@@ -343,6 +403,7 @@ void members_start(struct run *r)
     struct members *m = r->members = sim_zalloc(sizeof *m);
     *m = (struct members){.run = r, .dice = dice_fork(r->plan.seed, 'm' << 8)};
     m->roles.voters = all_nodes(r);
+    m->renews = dice_one_in(&m->dice, 2);
     m->next = (struct sim_event){.fn = next, .arg = m};
     sim_queue_add(sim_world_queue(r->world), &m->next,
                   run_now(r) + dice_below(&m->dice, r->plan.every_ms[FAULT_MEMBERS]) * MS);
@@ -372,10 +433,10 @@ bool members_settle(struct run *r)
     if (!m)
         return true;
     for (unsigned i = 1; i <= r->plan.nodes; i++)
-        lost |= r->nodes[i].state == NODE_LOST ? UINT64_C(1) << i : 0;
+        lost |= r->nodes[i].state == NODE_LOST ? members_slot(&r->nodes[i]) : 0;
     struct roles to = {.voters = all_nodes(r) & ~lost};
     if (!spares(to.voters, damaged(r)) || dice_one_in(&m->dice, 2))
-        to.voters = m->roles.voters;
+        to.voters = m->roles.voters & ~gone(r);
     to.learners = all_nodes(r) & ~lost & ~to.voters;
     while (!settled(m, to) && run_now(r) < until && !run_failed(r)) {
         struct node *n = &r->nodes[r->leader_node ? r->leader_node : 1];

@@ -20,8 +20,10 @@ bool members_at(const struct run *r, const struct node *n); /* in a call there; 
 void members_applied(struct run *r, const struct raft_entry *e);
 /* The configuration in force does not have it, as far as is known: it is told nothing. */
 bool members_out(const struct node *n);
-/* Whether every configuration that may be in force has a majority of voters without those of `mask`
- * (bits by node). */
+/* A bit for each replica that a node's disks ever had; this is the present one's. */
+uint64_t members_slot(const struct node *n);
+/* Whether every configuration that may be in force has a majority of voters without those of `mask`,
+ * and without those whose disks are gone. */
 bool members_spare(const struct run *r, uint64_t mask);
 /* Whether a node follows the configuration that is committed where it has got to. */
 void members_check(const struct node *n);

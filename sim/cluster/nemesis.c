@@ -337,14 +337,14 @@ static void disk(struct nemesis *m, enum plan_fault f)
 
 /* --- what takes away good copies --- */
 
-static bool may_damage(struct nemesis *m, const struct node *n)
+bool nemesis__may_damage(struct nemesis *m, const struct node *n)
 {
     struct run *r = m->run;
     if (n->state == NODE_LOST)
         return false;
-    uint64_t mask = UINT64_C(1) << n->id;
+    uint64_t mask = members_slot(n);
     for (unsigned i = 1; i <= r->plan.nodes; i++)
-        mask |= r->nodes[i].rotten ? UINT64_C(1) << i : 0;
+        mask |= r->nodes[i].rotten ? members_slot(&r->nodes[i]) : 0;
     return n->rotten || (count_state(r, false) < (r->plan.nodes - 1) / 2 && members_spare(r, mask));
 }
 
@@ -354,7 +354,7 @@ static void rot(struct nemesis *m, enum plan_fault f)
     struct node *n = any_node(m);
     struct env *env = sim_machine_env(n->machine);
     struct buf names = BUF_INIT;
-    if (!may_damage(m, n) || !nemesis__may_go_down(m, n))
+    if (!nemesis__may_damage(m, n) || !nemesis__may_go_down(m, n))
         return;
     node_kill(n, SIM_CRASH_PROCESS_ONLY);
     node_start_after(n, 5 * MS + dice_below(&m->dice, 500 * MS));
@@ -384,14 +384,14 @@ static void rot(struct nemesis *m, enum plan_fault f)
 static void wipe(struct nemesis *m, enum plan_fault f)
 {
     struct node *n = any_node(m);
-    if (!may_damage(m, n) || m->run->plan.nodes < 3)
+    if (!nemesis__may_damage(m, n) || m->run->plan.nodes < 3)
         return;
     nemesis__struck(m, f);
     if (PLANTED(WIPED_DISK_WITH_OLD_ID)) {
         node_wipe(n);
         return;
     }
-    struct history_note note = {.fact = HISTORY_WIPED, .node = n->id, .group = 1};
+    struct history_note note = {.fact = HISTORY_WIPED, .node = (uint32_t)n->replica, .group = 1};
     enum status st = history_note(m->run->history, run_now(m->run), &note);
     ASSERT(st == ST_OK);
     node_lose(n, "its disk is gone");
@@ -402,7 +402,7 @@ static void wipe(struct nemesis *m, enum plan_fault f)
 static void misdirect(struct nemesis *m, enum plan_fault f)
 {
     struct node *n = leader_or_any(m);
-    if (!may_damage(m, n) || !node_usable(n))
+    if (!nemesis__may_damage(m, n) || !node_usable(n))
         return;
     nemesis__struck(m, f);
     n->rotten = true;
@@ -509,14 +509,14 @@ static void leave_out(struct nemesis *m)
     for (unsigned i = 1; i <= r->plan.nodes; i++)
         if (r->nodes[i].state == NODE_LOST || r->nodes[i].rotten) {
             lost++;
-            mask |= UINT64_C(1) << i;
+            mask |= members_slot(&r->nodes[i]);
         }
     for (unsigned i = 1; i <= r->plan.nodes && lost < most; i++) {
         struct node *n = &r->nodes[i];
         if (n->state == NODE_LOST || n->rotten || !dice_one_in(&m->dice, 2) ||
-            !members_spare(r, mask | UINT64_C(1) << i))
+            !members_spare(r, mask | members_slot(n)))
             continue;
-        mask |= UINT64_C(1) << i;
+        mask |= members_slot(n);
         n->cut_off = true;
         lost++;
         run_say(r, node_name(n), "is left out");

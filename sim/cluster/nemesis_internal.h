@@ -55,7 +55,8 @@ struct nemesis {
 /* A fault that lasts `ns`; `over` ends it. Filled in by the caller; dropped when it is over. */
 struct trouble *nemesis__begin(struct nemesis *m, uint64_t ns,
                                void (*over)(struct nemesis *m, const struct trouble *t));
-void nemesis__struck(struct nemesis *m, enum plan_fault f); /* counts it */
+void nemesis__struck(struct nemesis *m, enum plan_fault f);        /* counts it */
+bool nemesis__may_damage(struct nemesis *m, const struct node *n); /* the atlas */
 bool nemesis__may_go_down(struct nemesis *m, const struct node *n);
 void nemesis__resume(struct nemesis *m, const struct trouble *t); /* a pause is over */
 /* Counts cuts (delta 1 or -1) between the nodes whose bits are in the mask and all others. */

@@ -50,6 +50,7 @@ static enum status open_store(struct node *n, struct err *err)
     struct store_cluster cluster = {.node = n->id,
                                     .n = p->nodes,
                                     .transport = {send_bundle, n},
+                                    .replica = n->replica,
                                     .heartbeat_ms = p->heartbeat_ms,
                                     .election_ms = p->election_ms,
                                     .propose_timeout_ms = p->propose_timeout_ms,
@@ -258,7 +259,7 @@ static void on_dies(void *node)
 void node_init(struct run *r, unsigned id)
 {
     struct node *n = &r->nodes[id];
-    *n = (struct node){.run = r, .id = id, .state = NODE_DOWN};
+    *n = (struct node){.run = r, .id = id, .replica = id, .state = NODE_DOWN};
     n->machine = sim_machine_new(
         r->world, id,
         &(struct sim_options){.op_ns = 2000, .keeps_older = r->plan.every_ms[FAULT_STALE_READ]});
@@ -320,7 +321,7 @@ static void give_up(struct node *n)
     sim_host_power(sim_machine_host(n->machine), false);
     n->state = NODE_LOST;
     n->rotten = true;
-    struct history_note note = {.fact = HISTORY_WIPED, .node = n->id, .group = 1};
+    struct history_note note = {.fact = HISTORY_WIPED, .node = (uint32_t)n->replica, .group = 1};
     enum status st = history_note(n->run->history, run_now(n->run), &note);
     ASSERT(st == ST_OK);
 }
@@ -331,7 +332,7 @@ void node_kill(struct node *n, enum sim_crash how)
     ASSERT(sim_machine_runs(n->machine));
     run_digest(r, 'k' << 8 | n->id, how);
     if ((n->store || n->closing) && r->raft_checker && r->plan.nodes > 1)
-        raft_check_restarted(r->raft_checker, n->id, 0);
+        raft_check_restarted(r->raft_checker, n->replica, 0);
     n->state = NODE_DOWN;
     n->store = NULL;
     n->door = NULL;
@@ -387,7 +388,7 @@ static void erase(struct env *e, const char *path)
     buf_deinit(&names);
 }
 
-void node_wipe(struct node *n)
+static void empty_disk(struct node *n)
 {
     struct env *disk = sim_machine_env(n->machine);
     static const struct sim_faults none;
@@ -398,7 +399,27 @@ void node_wipe(struct node *n)
     erase(disk, "/data");
     (void)env_sync_dir(disk, "/", NULL);
     sim_set_faults(disk, &n->faults);
+}
+
+void node_wipe(struct node *n)
+{
+    empty_disk(n);
     node_start_after(n, 100 * MS);
+}
+
+void node_renew(struct node *n, uint64_t ns)
+{
+    struct run *r = n->run;
+    struct history_note note = {.fact = HISTORY_WIPED, .node = (uint32_t)n->replica, .group = 1};
+    enum status st = history_note(r->history, run_now(r), &note);
+    ASSERT(st == ST_OK && n->state != NODE_LOST);
+    empty_disk(n);
+    n->replica += REPLICA_STEP;
+    n->rotten = n->state == NODE_LOST; /* it lied before it went */
+    n->failed_opens = 0;
+    run_say(r, node_name(n), "is to be replica %llu", (unsigned long long)n->replica);
+    if (n->state != NODE_LOST)
+        node_start_after(n, ns);
 }
 
 void node_receive(struct node *n, unsigned from, struct bytes bundle)
@@ -434,7 +455,7 @@ static void watch_role(struct node *n)
         r->leader_node = n->id;
     }
     struct history_note note = {
-        .fact = HISTORY_LEADER, .node = n->id, .group = 1, .term = role.term};
+        .fact = HISTORY_LEADER, .node = (uint32_t)n->replica, .group = 1, .term = role.term};
     enum status st = history_note(r->history, run_now(r), &note);
     ASSERT(st == ST_OK);
 }

@@ -86,7 +86,7 @@ static bool read_durable(struct node *n, uint64_t index, struct durable *ret)
 static void note(struct node *n, struct history_note note)
 {
     struct run *r = n->run;
-    note.node = n->id;
+    note.node = (uint32_t)n->replica;
     enum status st = history_note(r->history, run_now(r), &note);
     ASSERT(st == ST_OK);
 }

@@ -35,6 +35,7 @@ struct parcel {
 struct node {
     struct run *run;
     unsigned id;
+    uint64_t replica; /* of its disk: as the node, and another one for each new disk */
     struct sim_machine *machine;
     enum node_state state;
     struct store *store;    /* of the process that runs */
@@ -122,6 +123,9 @@ void node_kill(struct node *n, enum sim_crash how);  /* not from its own round *
 void node_die_soon(struct node *n, const char *why); /* from its own round too */
 void node_lose(struct node *n, const char *why);     /* kills it if it runs; for ever */
 void node_wipe(struct node *n); /* its disk is empty, and it comes back as who it was */
+enum { REPLICA_STEP = 100 };
+/* Its disk is empty, and it comes back so much later as another replica. */
+void node_renew(struct node *n, uint64_t ns);
 void node_receive(struct node *n, unsigned from, struct bytes bundle);
 bool node_usable(const struct node *n); /* UP */
 bool node_serves(const struct node *n); /* and takes clients */
