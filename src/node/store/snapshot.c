@@ -59,6 +59,7 @@ static enum status pin(struct store *s, uint64_t index, struct store_state **ret
         st = store_state_pin(s, ret, err);
         if (st == ST_OK && store_state_mark(*ret).index < index) {
             store_state_release(*ret);
+            *ret = NULL;
             st =
                 err_set(err, ST_PRECONDITION_FAILED, "nothing was drained that reaches far enough");
         }
