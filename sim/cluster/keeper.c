@@ -272,6 +272,12 @@ static struct version some_moment(struct keeper *k)
     return k->names[i].state == NAME_HELD && dice_one_in(&k->dice, 2) ? k->names[i].at : at;
 }
 
+/* A name is one of all collections, and those who misbehave have one with a retention of its own. */
+static bool refused_for_another(const struct err *err)
+{
+    return strncmp(err->detail, "collection rogue ", strlen("collection rogue ")) == 0;
+}
+
 static void name_moment(struct keeper *k)
 {
     struct err err;
@@ -291,7 +297,7 @@ static void name_moment(struct keeper *k)
             n->state = NAME_HELD;
         else if (st != ST_UNKNOWN_OUTCOME && st != ST_POISONED)
             n->state = NAME_NONE;
-        if (st == ST_BELOW_HORIZON && at.hlc >= k->may_lack)
+        if (st == ST_BELOW_HORIZON && at.hlc >= k->may_lack && !refused_for_another(&err))
             wrong(k, "a name of a kept moment is refused", 0, at, st, &err);
         tell(k, "names", n->number, at, st);
         may_fail(k, "the making of a name", st, &err);
