@@ -259,9 +259,9 @@ void h2__finish_shutdown(struct h2_conn *c)
     if (c->shutdown_final || !c->shutdown_started)
         return;
     c->shutdown_final = true;
-    if (nghttp2_submit_goaway(c->session, NGHTTP2_FLAG_NONE,
-                              nghttp2_session_get_last_proc_stream_id(c->session), H2_NO_ERROR,
-                              NULL, 0) != 0)
+    c->last_served = nghttp2_session_get_last_proc_stream_id(c->session);
+    if (nghttp2_submit_goaway(c->session, NGHTTP2_FLAG_NONE, c->last_served, H2_NO_ERROR, NULL,
+                              0) != 0)
         no_memory(c);
 }
 

@@ -76,7 +76,9 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
             s->in_trailers = s->headers_done;
         return 0;
     }
-    if (c->held >= c->o.max_held_streams)
+    /* The peer takes what the last GOAWAY does not speak of for never done, also while that waits to be
+     * sent. */
+    if (c->held >= c->o.max_held_streams || (c->shutdown_final && id > c->last_served))
         return refuse(c, id);
     struct h2_stream *s = h2__stream_new(c, (uint32_t)id);
     if (!s)

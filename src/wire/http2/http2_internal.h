@@ -157,8 +157,9 @@ struct h2_conn {
     uint32_t block_continuations, block_fields;
     uint64_t block_bytes;
     uint64_t ping_sent_ms, shutdown_sent_ms;
-    int last_invalid; /* error of nghttp2 for the last frame that was wrong */
-    bool mute;        /* not even GOAWAY can be said any more */
+    int32_t last_served; /* with shutdown_final: what the last GOAWAY says, sent or not */
+    int last_invalid;    /* error of nghttp2 for the last frame that was wrong */
+    bool mute;           /* not even GOAWAY can be said any more */
     bool peer_settings, keepalive_out, shutdown_started, shutdown_final, goaway_received;
 
     struct wire_bucket resets, refused, settings, pings, empty_frames, window_updates, tiny_windows;
