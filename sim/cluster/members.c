@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CALLS_MAX = 4, WISHES_MAX = 64, WISHES_MANY = 48, SETTLE_MS = 30000 };
+enum { CALLS_MAX = 4, WISHES_MAX = 64, WISHES_MANY = 48 };
 
 enum { SLOT_STEP = 8, SLOTS = 64, DISKS_MAX = SLOTS / SLOT_STEP };
 
@@ -429,7 +429,7 @@ static bool settled(const struct members *m, struct roles to)
 bool members_settle(struct run *r)
 {
     struct members *m = r->members;
-    uint64_t lost = 0, until = run_now(r) + SETTLE_MS * MS;
+    uint64_t lost = 0, until = run_now(r) + r->plan.heal_ms * MS;
     if (!m)
         return true;
     for (unsigned i = 1; i <= r->plan.nodes; i++)
@@ -446,7 +446,7 @@ bool members_settle(struct run *r)
         node_watch(r);
     }
     if (!settled(m, to) && !run_failed(r))
-        run_fail(r, "who belongs to the cluster cannot be changed within %d ms of health",
-                 SETTLE_MS);
+        run_fail(r, "who belongs to the cluster cannot be changed within %llu ms of health",
+                 (unsigned long long)r->plan.heal_ms);
     return !run_failed(r);
 }

@@ -153,6 +153,9 @@ static void draw_members(struct plan *p, uint64_t seed)
     struct dice apart = dice_fork(seed, 'm');
     if (p->nodes >= 3 && dice_one_in(&apart, 3))
         p->every_ms[FAULT_MEMBERS] = (uint32_t)dice_between(&apart, 800, 4000);
+    /* Where few vote they may be far ahead of the others, who have to catch up before they can. */
+    if (p->every_ms[FAULT_MEMBERS] && p->append_messages == 1)
+        p->append_messages = 4;
 }
 
 void plan_draw(struct plan *p, uint64_t seed)

@@ -10,6 +10,9 @@
  * to the leader as a voter does. A node that is out gets nothing: its writes and barriers are
  * UNAVAILABLE unless it is brought back in time; what it has stays readable.
  *
+ * Who is to vote has to have what is committed before anything more can be: let a new or late one learn
+ * first, or writes wait for it (dissertation, 4.2.1).
+ *
  * Nothing outside of node/ calls this: nodes that join by themselves, and a command for operators,
  * are steps to come. `varve serve` knows a static cluster.
  *
