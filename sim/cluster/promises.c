@@ -108,13 +108,16 @@ static void look(struct node *n, const struct raft_msg *m, bool vote)
                                   .index = vote ? 0 : m->index});
 }
 
-/* It gives its lead away. */
-static void look_at_heir(struct node *n, uint64_t to_node)
+/* It gives its lead away: to one that may be gone already, and another one in its place. */
+static void look_at_heir(struct node *n, uint64_t to_node, uint64_t to_replica)
 {
     const struct raft *leader = node_raft(n), *heir = node_raft(&n->run->nodes[to_node]);
+    struct raft_status there = {0};
     struct err err;
     err_init(&err);
-    if (leader && heir && raft_check_hand_over(leader, heir, &err) != ST_OK)
+    if (heir)
+        raft_status(heir, &there);
+    if (leader && there.replica == to_replica && raft_check_hand_over(leader, heir, &err) != ST_OK)
         run_fail(n->run, "raft: %s", err.detail);
 }
 
@@ -130,7 +133,7 @@ void promises_heard(void *node, const struct raft *r, const struct raft_msg *m)
 static void look_at(struct node *n, uint64_t to_node, const struct raft_msg *m)
 {
     if (m->type == RAFT_MSG_TIMEOUT_NOW)
-        look_at_heir(n, to_node);
+        look_at_heir(n, to_node, m->to);
     if (m->flags & RAFT_MSG_REJECT)
         return;
     if (m->type == RAFT_MSG_VOTE_RESP) {
