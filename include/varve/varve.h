@@ -251,8 +251,9 @@ VARVE_API varve_version varve_iter_parent(const varve_iter *it);
 VARVE_API varve_bytes varve_iter_writer(const varve_iter *it);
 VARVE_API bool varve_iter_is_delete(const varve_iter *it);
 VARVE_API uint64_t varve_iter_expires_ms(const varve_iter *it);
-/* After a row of changes or watch: the position right behind it. Text, borrowed until the next
- * call. */
+/* After a row of changes or watch: the position right behind it. After the end of changes: behind all
+ * that was there, also what the filter left out (to be taken up with the same filter). Text, borrowed until
+ * the next call. */
 VARVE_API const char *varve_iter_token(const varve_iter *it);
 
 /* Records of a collection in key order (bytes compared unsigned). `o` may be NULL. A collection
@@ -416,7 +417,9 @@ VARVE_API int varve_watch_next(varve_watch *w, int64_t timeout_ms,
                                const varve_iter **ret_row) VARVE_WARN_UNUSED;
 /* from any thread: varve_watch_next answers 0 from now on, also a waiting one */
 VARVE_API void varve_watch_cancel(varve_watch *w);
-VARVE_API const char *varve_watch_token(const varve_watch *w); /* behind what was delivered */
+/* Behind the row that was delivered; after varve_watch_next answered 0 for want of rows: behind all that was
+ * there, also what the filter left out. Borrowed until the next call. */
+VARVE_API const char *varve_watch_token(const varve_watch *w);
 VARVE_API void varve_watch_close(varve_watch *w);
 
 /* ---- care ---- */

@@ -69,6 +69,7 @@ struct door_visit {
     void (*opened)(void *arg);
     void (*row)(void *arg, struct bytes token, const struct history_watch *what);
     void (*progress)(void *arg, uint64_t version); /* all up to here has been delivered */
+    void (*place)(void *arg, struct bytes token); /* told without a row: behind all that it names */
 };
 /* Returns when it has seen enough, or the node goes. false: it was not let in. */
 bool door_visit(const struct door_visit *v);

@@ -102,6 +102,8 @@ static void take_message(struct visit *t, struct bytes message)
     opened(t);
     for (size_t i = 0; w && i < w->n_changes; i++)
         take_change(t, w->changes[i]);
+    if (w)
+        t->v->place(t->v->arg, BYTES_STR(w->resume_token));
     arena_deinit(&arena);
 }
 
@@ -207,10 +209,12 @@ static void take_page(struct visit *t)
     bool all = false;
     opened(t);
     while (next_line(body, &at, &line)) {
-        if (bytes_has_prefix(line, BYTES_LIT("{\"next\":")))
+        if (bytes_has_prefix(line, BYTES_LIT("{\"next\":"))) {
             all = bytes_eq(between(line, "\"more\":", '}'), BYTES_LIT("false"));
-        else
+            t->v->place(t->v->arg, between(line, "\"next\":\"", '"'));
+        } else {
             take_line(t, line, between(line, "\"token\":\"", '"'));
+        }
     }
     if (all)
         t->v->progress(t->v->arg, t->known);
@@ -222,7 +226,8 @@ static void visit_pages(struct visit *t)
         take_page(t);
 }
 
-/* Events: "id: TOKEN", "event: put", "data: {...}", an empty line. */
+/* Events: "id: TOKEN", "event: put", "data: {...}", an empty line; in a heartbeat the id is followed by a
+ * comment. */
 static void visit_events(struct visit *t)
 {
     struct bytes line, token = BYTES_EMPTY;
@@ -238,6 +243,8 @@ static void visit_events(struct visit *t)
                 memcpy(id, line.data + 4, token.len);
             } else if (bytes_has_prefix(line, BYTES_LIT("data: "))) {
                 take_line(t, line, token);
+            } else if (bytes_has_prefix(line, BYTES_LIT(":"))) {
+                t->v->place(t->v->arg, token);
             }
         }
         if (over)

@@ -58,13 +58,29 @@ static bool record_open(struct watcher *w)
     if (w->token_len) {
         enum status st = token_decode(BYTES(w->token, w->token_len), &scratch, &t, NULL);
         ASSERT(st == ST_OK);
-        h.version = t.version.hlc;
+        /* A token's empty key stands before all of its version, the history's behind them. */
+        h.version = t.version.hlc - (t.key.len == 0 && t.version.hlc > 0);
         if (t.key.len > STORE_ROUTE_BYTES)
             h.key = BYTES(t.key.data + STORE_ROUTE_BYTES, t.key.len - STORE_ROUTE_BYTES);
     }
     record(w, &h);
     buf_deinit(&scratch);
     return true;
+}
+
+/* A place behind no row: all that is watched has been delivered up to there. Whoever comes back with it
+ * must not miss what it moved over. */
+static void take_place(struct watcher *w, struct bytes token)
+{
+    struct buf scratch = BUF_INIT;
+    struct token t;
+    enum status st = token_decode(token, &scratch, &t, NULL);
+    ASSERT(st == ST_OK);
+    if (t.key.len == 0 && t.version.hlc > 0)
+        record(w, &(struct history_watch){.kind = HISTORY_WATCH_PROGRESS,
+                                          .version = t.version.hlc - 1});
+    buf_deinit(&scratch);
+    remember(w, token);
 }
 
 static void record_row(struct watcher *w, const struct feed_row *row)
@@ -100,6 +116,7 @@ static void follow(struct watcher *w, struct feed *f)
             continue;
         }
         record(w, &(struct history_watch){.kind = HISTORY_WATCH_PROGRESS, .version = visible.hlc});
+        take_place(w, BYTES_STR(feed_token(f)));
         if (w->run->stop_watchers)
             return;
         (void)feed_wait(f, 200, NULL);
@@ -143,6 +160,11 @@ static void on_progress(void *watcher, uint64_t version)
     record(watcher, &(struct history_watch){.kind = HISTORY_WATCH_PROGRESS, .version = version});
 }
 
+static void on_place(void *watcher, struct bytes token)
+{
+    take_place(watcher, token);
+}
+
 static void door_fiber(void *watcher)
 {
     struct watcher *w = watcher;
@@ -156,7 +178,8 @@ static void door_fiber(void *watcher)
                            .arg = w,
                            .opened = on_opened,
                            .row = on_row,
-                           .progress = on_progress};
+                           .progress = on_progress,
+                           .place = on_place};
     bool let_in = door_visit(&v);
     w->running = false;
     plan_hop(w, (let_in ? 10 : 100) * MS);

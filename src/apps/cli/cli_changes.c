@@ -15,6 +15,7 @@ struct feed {
     struct buf prefix;
     uint64_t limit, shown;
     char *token; /* behind the last row, shown or passed over */
+    bool at_end; /* nothing more was there: the rows' own token is further on */
 };
 
 static int feed_init(struct feed *f, struct cli *c, const struct cli_args *a)
@@ -101,6 +102,7 @@ static int feed_row(struct feed *f, const struct db_row *row)
 {
     struct err e;
     err_init(&e);
+    f->at_end = false;
     if (row->token) {
         char *token = mem_strdup(row->token);
         if (!token)
@@ -126,10 +128,11 @@ static bool feed_full(const struct feed *f)
 }
 
 /* People learn where to go on; programs have a token on each line, and where there is no line, one
- * of it alone. `began` is where the feed stands without a row. */
-static int tell_token(struct feed *f, const char *began)
+ * of it alone. `place` is where the rows stand: at the end of what is visible behind all of it, also of
+ * what the filter held back. */
+static int tell_token(struct feed *f, const char *place)
 {
-    const char *token = f->token ? f->token : began;
+    const char *token = f->token && !f->at_end ? f->token : place;
     if (!cli_has(f->a, OPT_JSON)) {
         cli_note(f->c, f->a, f->shown ? "token: %s" : "nothing new; token: %s", token);
         return CLI_OK;
@@ -168,6 +171,7 @@ int cli_changes(struct cli *c, const struct cli_args *a)
     }
     while (code == CLI_OK && !feed_full(&f) && !cli_stopped(c) && (got = db_next(rows, &row)) == 1)
         code = feed_row(&f, row);
+    f.at_end = got == 0;
     if (code == CLI_OK && got < 0)
         code = cli_fail(c, (varve_status)-got, "changes");
     if (code == CLI_OK)
@@ -188,6 +192,7 @@ static int watch_rows(struct feed *f, struct db_rows *rows, uint64_t timeout_ms)
     while (code == CLI_OK && !feed_full(f) && !cli_stopped(f->c)) {
         int got = rows->ops->next(rows, 0, &row);
         if (got == 0) {
+            f->at_end = true;
             fflush(f->c->out); /* what came is seen before the wait */
             uint64_t waited = cli_mono_ms() - quiet_since;
             if (timeout_ms && waited >= timeout_ms)

@@ -8,12 +8,14 @@
 
 #include <inttypes.h>
 
-/* Two places are kept. `told` is behind the last row delivered: what the token says. `behind` is
- * where the store is asked to go on once everything visible has been looked at: over rows that the
- * filter held back, so that they are not read again each time something is written, and so that
- * vacuum may overtake them.
+/* The place that the token says is behind the last row delivered, until everything visible has been
+ * looked at: then it is behind all of that, over rows that the filter held back, so that they are not
+ * read again each time something is written nor by one who comes back with the token, and so that
+ * vacuum may overtake them. In the middle of what is visible it does not move over them.
  *
- * A place (v, key) is behind that one row of v; (v, "") is behind everything below v. */
+ * A place (v, key) is behind that one row of v; (v, "") is behind everything below v. Versions rise
+ * along the log, and what is visible is a beginning of the log: nothing at or below what was visible
+ * once is to come, here or on any other node, so (visible + 1, "") hides nothing. */
 
 struct feed {
     struct store *store;
@@ -22,7 +24,6 @@ struct feed {
     struct version before; /* where it was told to be before the last row, for feed_unread */
     struct buf before_key;
     bool may_unread;
-    struct version behind;   /* with an empty key; none: go on at `told` */
     struct store_iter *rows; /* NULL: at the end of what was visible */
     struct version seen;     /* at the end of `rows` everything up to here was looked at */
     bool asked;              /* the store has been asked from here on at least once */
@@ -62,11 +63,12 @@ static enum status tell(struct feed *f, struct version v, struct bytes key)
     return ST_OK;
 }
 
-static struct version place(const struct feed *f, struct bytes *ret_key)
+/* Needs no memory: the token's was reserved for the first place. */
+static void tell_all_below(struct feed *f, uint64_t hlc)
 {
-    bool told = version_is_none(f->behind);
-    *ret_key = told ? buf_bytes(&f->told_key) : BYTES_EMPTY;
-    return told ? f->told : f->behind;
+    f->told = (struct version){hlc, 0};
+    buf_clear(&f->told_key);
+    f->may_unread = false;
 }
 
 /* ---- opening ---- */
@@ -86,10 +88,14 @@ static enum status start_at(struct feed *f, struct bytes text, struct err *err)
         return err_set(err, ST_INVALID_ARGUMENT,
                        "token: it is of range %" PRIu64 ", which this folder does not have",
                        t.range);
-    /* A place ahead of all writes is fine while every write to come is above it (the writes it saw
-     * may have been lost with an unsynced log); ahead of the clock it would hide writes. */
-    if (t.version.hlc > visible.hlc + 1) {
-        st = store_fix_moment(f->store, t.version, err);
+    /* What it claims to have seen may be ahead of what is visible here: of a node that is behind, or
+     * after the loss of an unsynced log. That is fine while every write to come is above it; ahead of
+     * the clock it would hide writes. */
+    struct version upto = t.version;
+    if (t.key.len == 0 && upto.origin == 0 && upto.hlc > 0)
+        upto.hlc--;
+    if (upto.hlc > visible.hlc) {
+        st = store_fix_moment(f->store, upto, err);
         if (st == ST_FUTURE_TIME)
             return err_set(
                 err, ST_INVALID_ARGUMENT,
@@ -111,9 +117,8 @@ static struct bytes followed(const struct feed *f)
 static enum status ask(struct feed *f, struct err *err)
 {
     f->seen = store_visible(f->store);
-    struct bytes key;
-    struct version after = place(f, &key);
-    enum status st = store_changes(f->store, followed(f), after, key, &f->rows, err);
+    enum status st =
+        store_changes(f->store, followed(f), f->told, buf_bytes(&f->told_key), &f->rows, err);
     if (st == ST_OK)
         f->asked = true;
     return st;
@@ -233,32 +238,28 @@ static enum status add_value(struct feed *f, struct store_row *row, struct err *
 static void at_end(struct feed *f)
 {
     let_go(f);
-    struct bytes key;
-    if (place(f, &key).hlc <= f->seen.hlc)
-        f->behind = (struct version){f->seen.hlc + 1, 0};
+    if (f->told.hlc <= f->seen.hlc)
+        tell_all_below(f, f->seen.hlc + 1);
 }
 
 /* Without asking for rows: what came since is of other collections, if anything came. */
 static bool nothing_new(struct feed *f)
 {
-    struct bytes key;
-    struct version at = place(f, &key), visible = store_visible(f->store);
-    if (visible.hlc < at.hlc)
+    struct version visible = store_visible(f->store);
+    if (visible.hlc < f->told.hlc)
         return true;
-    if (store_written(f->store, followed(f)).hlc >= at.hlc)
+    if (store_written(f->store, followed(f)).hlc >= f->told.hlc)
         return false;
     f->seen = visible;
     at_end(f);
     return true;
 }
 
-/* What was held back since the last delivered row is read again next time: a repeat for the filter,
- * not for the caller. */
+/* What was held back since the place is read again next time: a repeat for the filter, not for the
+ * caller. */
 static int failed(struct feed *f, enum status st)
 {
-    let_go(f);
-    f->asked = false;
-    f->behind = VERSION_NONE;
+    feed_rest(f);
     return -(int)st;
 }
 
@@ -315,9 +316,8 @@ int feed_next(struct feed *f, struct feed_row *ret, struct err *err)
 
 bool feed_wait(struct feed *f, uint64_t timeout_ms, const _Atomic bool *cancel)
 {
-    struct bytes key;
-    struct version after = place(f, &key);
-    if (key.len == 0 && after.hlc > 0)
+    struct version after = f->told;
+    if (f->told_key.len == 0 && after.hlc > 0)
         after.hlc--; /* behind everything below it: a write at that very version is new */
     return store_wait_changes(f->store, followed(f), after, timeout_ms, cancel);
 }
@@ -338,7 +338,6 @@ void feed_rest(struct feed *f)
 {
     let_go(f);
     f->asked = false;
-    f->behind = VERSION_NONE;
 }
 
 bool feed_limit_reached(const struct feed *f)

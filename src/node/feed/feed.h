@@ -3,7 +3,8 @@
  * Owns:     a feed owns its place, and while it has rows to give a view of the store; at the end of
  * what is visible it lets that go, so that one who waits holds nothing. Promises: every put and
  * delete of users' collections that passes the filter comes once, oldest first (by version, then
- *           routing key). A filter never moves the token past what was delivered.
+ *           routing key). The token moves over rows that the filter held back once everything visible has
+ *           been looked at, and over nothing that is yet to become visible.
  * Never:    shows the catalog. Starts a thread.
  * Threads:  one owner of a feed; feed_wait is ended from others through `cancel` and
  * store_wake_watchers.
@@ -37,8 +38,7 @@ struct feed_row {
 enum status feed_open(struct store *s, struct bytes token, const struct feed_options *o,
                       struct feed **ret, struct err *err) WARN_UNUSED;
 /* 1: a row; 0: nothing more is visible now (asking again may give rows that came since), or the
- * limit is reached; < 0: minus a status: then the feed stands behind the last row delivered and may
- * be asked again. */
+ * limit is reached; < 0: minus a status: then the feed stands where it stood and may be asked again. */
 int feed_next(struct feed *f, struct feed_row *ret, struct err *err) WARN_UNUSED;
 /* After feed_next answered 0. Waits until something new is visible of the collection that it follows, or
  * of the catalog (it need not pass the filter: feed_next may answer 0 again), for timeout_ms (UINT64_MAX: without limit), or until *cancel is set and store_wake_watchers
@@ -51,8 +51,9 @@ void feed_rest(struct feed *f);
 /* Takes the last row back: the next feed_next delivers it again. Once after each row; lets go of the
  * rows as feed_rest does. */
 void feed_unread(struct feed *f);
-/* The place behind the last row delivered; where the feed began, before the first. Borrowed until
- * the next call. */
+/* Before the first row the place where the feed began; after a row, behind it; after feed_next
+ * answered 0 for want of rows, behind all that was visible then. To be taken up with the same filter: it
+ * says nothing of what another one would let through. Borrowed until the next call. */
 const char *feed_token(struct feed *f);
 void feed_close(struct feed *f); /* takes NULL */
 

@@ -192,6 +192,7 @@ void store_stats(struct store *s, struct store_stats *ret)
     st.persisted_index = atomic_load(&s->persisted_index);
     st.watchers = (uint64_t)atomic_load(&s->watchers);
     st.wakes = atomic_load(&s->m_wakes->value);
+    st.changes_read = atomic_load(&s->m_changes_read->value);
     st.collections = store_collection_count(s);
     st.newest = store_visible(s);
     st.poisoned = atomic_load(&s->poisoned) != 0;

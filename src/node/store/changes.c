@@ -18,6 +18,7 @@ struct changes_iter {
     bool end;
     struct engine_iter *engine;
     uint64_t nth;
+    uint64_t read; /* rows given, counted at the end: not each for itself by many readers */
 };
 
 static struct version just_below(struct version v)
@@ -95,9 +96,8 @@ static int next_of_table(struct changes_iter *it, struct store_row *ret, struct 
     return 0;
 }
 
-static int changes_next(struct store_iter *base, struct store_row *ret, struct err *err)
+static int next_of_all(struct changes_iter *it, struct store_row *ret, struct err *err)
 {
-    struct changes_iter *it = (struct changes_iter *)base;
     for (;;) {
         if (it->end)
             return 0;
@@ -126,9 +126,19 @@ static int changes_next(struct store_iter *base, struct store_row *ret, struct e
     }
 }
 
+static int changes_next(struct store_iter *base, struct store_row *ret, struct err *err)
+{
+    struct changes_iter *it = (struct changes_iter *)base;
+    int rc = next_of_all(it, ret, err);
+    it->read += rc > 0;
+    return rc;
+}
+
 static void changes_close(struct store_iter *base)
 {
     struct changes_iter *it = (struct changes_iter *)base;
+    if (it->read)
+        counter_add(it->s->m_changes_read, it->read);
     engine_iter_close(it->engine);
     view_unref(it->view);
     buf_deinit(&it->after_key);

@@ -67,8 +67,12 @@ static enum status make_metrics(struct store *s, struct err *err)
         metrics_counter(m, "varve_cache_misses_total", NULL, "Gets that it could not answer.");
     s->m_wakes = metrics_counter(m, "varve_watch_wakes_total", NULL,
                                  "Watchers that a commit woke from waiting for changes.");
-    bool all = s->m_hits && s->m_misses && s->m_wakes && s->m_writes && s->m_commits &&
-               s->m_groups && s->m_checkpoints && s->m_sync_ns && s->m_apply_ns && s->m_drain_ns;
+    s->m_changes_read =
+        metrics_counter(m, "varve_changes_read_total", NULL,
+                        "Changes read for watchers, those that their filters held back included.");
+    bool all = s->m_hits && s->m_misses && s->m_wakes && s->m_changes_read && s->m_writes &&
+               s->m_commits && s->m_groups && s->m_checkpoints && s->m_sync_ns && s->m_apply_ns &&
+               s->m_drain_ns;
     static const struct {
         const char *name, *help;
     } gauges[STORE_GAUGES] = {

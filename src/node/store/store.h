@@ -359,6 +359,7 @@ struct store_stats {
     uint64_t writes, commits, groups, table_bytes, table_versions, checkpoints;
     uint64_t applied_index, persisted_index, watchers, collections;
     uint64_t wakes;        /* of those who wait for changes, by commits */
+    uint64_t changes_read; /* by store_changes */
     uint64_t filter_bytes; /* memory of the filters of absent keys */
     struct version newest;
     bool poisoned;

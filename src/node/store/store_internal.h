@@ -242,7 +242,8 @@ struct store {
     _Atomic int watchers;
 
     struct metrics *metrics;
-    struct counter *m_writes, *m_commits, *m_groups, *m_checkpoints, *m_hits, *m_misses, *m_wakes;
+    struct counter *m_writes, *m_commits, *m_groups, *m_checkpoints, *m_hits, *m_misses, *m_wakes,
+        *m_changes_read;
     struct histogram *m_sync_ns, *m_apply_ns, *m_drain_ns;
     struct gauge *m_gauges[STORE_GAUGES];
 };

@@ -375,7 +375,8 @@ enum status command_watch_page(struct command_watch *w, const struct command_pag
  * without limit), or until *cancel is set and store_wake_watchers called. false: nothing new. */
 bool command_watch_wait(struct command_watch *w, uint64_t timeout_ms, const _Atomic bool *cancel);
 bool command_watch_done(const struct command_watch *w); /* the limit is reached */
-/* Behind what was taken; text, borrowed until the next call. */
+/* Behind what was taken; after a page that ended for want of rows behind all that was visible, also what the filter
+ * held back. Text, borrowed until the next call. */
 const char *command_watch_token(struct command_watch *w);
 /* The three in one, for who asks now and then. The token is page.token, else c->token; ret_token is
  * always set: the place behind the rows. */

@@ -124,8 +124,9 @@ static enum status one_page(struct watch_job *j, bool first)
     if (st == ST_OK)
         st = j->st;
     j->paged = st == ST_OK;
+    bool last = j->until_now && !j->end.more;
     if (st == ST_OK &&
-        (j->end.rows > 0 || first || fiber_now_ns() - j->spoke_ns >= j->heartbeat_ns))
+        (j->end.rows > 0 || first || last || fiber_now_ns() - j->spoke_ns >= j->heartbeat_ns))
         st = send(j);
     request_uncharge(call_request(c), charge);
     return st;

@@ -144,7 +144,9 @@ static enum status heartbeat(struct changes_job *j)
     return buf_printf(&j->out, "id: %s\n: heartbeat\n\n", command_watch_token(j->watch));
 }
 
-static enum status send_page(struct changes_job *j)
+/* `first`: who listens from now on knows the place at once, and loses nothing when the connection breaks
+ * before anything came. */
+static enum status send_page(struct changes_job *j, bool first)
 {
     struct http_call *c = j->c;
     enum status st = request_charge(&c->x->req, HTTP_PAGE_STREAM, &c->err);
@@ -153,7 +155,8 @@ static enum status send_page(struct changes_job *j)
     st = http__work(c, WORK_READ, events_on_pool, j);
     if (st == ST_OK)
         st = j->st;
-    if (st == ST_OK && j->end.rows == 0 && fiber_now_ns() - j->spoke_ns >= j->heartbeat_ns)
+    if (st == ST_OK && j->end.rows == 0 &&
+        (first || fiber_now_ns() - j->spoke_ns >= j->heartbeat_ns))
         st = heartbeat(j);
     if (st == ST_OK && j->out.len) {
         c->x->req.deadline_ns = fiber_now_ns() + HTTP_WAIT_NS;
@@ -190,8 +193,8 @@ static enum status listen(struct changes_job *j)
     j->spoke_ns = fiber_now_ns();
     c->x->req.deadline_ns = UINT64_MAX;
     request_on_stop(&c->x->req, wake_watchers, c->db.store);
-    while (st == ST_OK && !stopping(j)) {
-        st = send_page(j);
+    for (bool first = true; st == ST_OK && !stopping(j); first = false) {
+        st = send_page(j, first);
         if (st != ST_OK || command_watch_done(j->watch))
             break;
         if (!j->end.more)

@@ -206,9 +206,10 @@ class Scans(CliCase):
         self.assertEqual(rows[0]["value"], {"k": "a"})
         rest = self.lines("changes", "--json", "--since", rows[2]["token"])
         self.assertEqual([r["key"] for r in rest], ["b", "ba", "c", "z"])
-        last = rows[-1]["token"]
-        self.assertEqual(self.lines("changes", "--json", "--since", last), [{"token": last}])
         now = self.lines("changes", "--json", "--since", "now")[0]["token"]
+        self.assertEqual(self.lines("changes", "--json", "--since", rows[-1]["token"]), [{"token": now}])
+        self.varve("changes", "--collection", "u")  # behind all that is there, not only behind its last row
+        self.assertEqual(self.err, "token: %s\n" % now)
         self.varve("changes", "--since", "now")
         self.assertEqual(self.err, "nothing new; token: %s\n" % now)
         self.put("t/new", {})

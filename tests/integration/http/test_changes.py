@@ -16,9 +16,16 @@ class Events:
         self.answer = self.connection.getresponse()
         self.last_id, self.heartbeats, self.retry = "", 0, None
 
-    def next(self):
-        """The next event as (id, type, data); None at the end."""
-        kind, data = "message", []
+    def place(self):
+        """The id that comes with the next heartbeat."""
+        event = self.next(heartbeat=True)
+        if event is not None:
+            raise AssertionError("an event instead of a heartbeat: %s" % (event,))
+        return self.last_id
+
+    def next(self, heartbeat=False):
+        """The next event as (id, type, data); None at the end, or where asked for behind a heartbeat."""
+        kind, data, beats = "message", [], self.heartbeats
         while True:
             line = self.answer.readline()
             if not line:
@@ -27,6 +34,8 @@ class Events:
             if line == "":
                 if data:
                     return self.last_id, kind, json.loads("\n".join(data))
+                if heartbeat and self.heartbeats > beats:
+                    return None
                 kind = "message"
             elif line.startswith(":"):
                 self.heartbeats += 1
@@ -96,6 +105,51 @@ class Changes(HttpCase):
         e.close()
         e = self.open_events("/v1/changes?collection=e")  # from here on
         version = self.put("e/now", {})
+        self.assertEqual(e.next()[2]["version"], version)
+        e.close()
+
+    def rows_read(self):
+        text = self.call("GET", "/metrics").body.decode()
+        return int(next(line for line in text.splitlines() if line.startswith("varve_changes_read_total")).split()[1])
+
+    def test_a_place_moves_over_what_the_filter_holds_back(self):
+        self.put("quiet/first", {})
+        for i in range(300):
+            self.put("noise/k", {"n": i})
+        target = "/v1/changes?collection=quiet&heartbeat=100ms"
+        e = self.open_events(target + "&since=")
+        row, _, _ = e.next()
+        place = e.place()
+        self.assertNotEqual(row, place)
+        e.close()
+        version = self.put("quiet/second", {})
+        for since, read in ((row, range(301, 310)), (place, range(1, 10))):  # another test's listener reads too
+            before = self.rows_read()
+            e = self.open_events(target, {"Last-Event-ID": since})
+            self.assertEqual(e.next()[2]["version"], version)
+            self.assertIn(self.rows_read() - before, read)
+            e.close()
+        # Pages do the same, and what is behind a place comes also while the listener is away.
+        page = self.call("GET", "/v1/changes?collection=quiet&since=" + place).json()
+        self.assertEqual([i["version"] for i in page["items"]], [version])
+        self.assertNotEqual(page["next"], page["items"][0]["token"])
+        for i in range(100):
+            self.put("noise/k", {"n": i})
+        version = self.put("quiet/third", {})
+        before = self.rows_read()
+        lines = self.call("GET", "/v1/changes?collection=quiet&since=" + page["next"], headers={"Accept": "application/x-ndjson"}).lines()
+        self.assertEqual(lines[0]["version"], version)
+        self.assertGreaterEqual(self.rows_read() - before, 101)
+        before = self.rows_read()
+        self.assertEqual(self.call("GET", "/v1/changes?collection=quiet&since=" + lines[1]["next"]).json()["items"], [])
+        self.assertIn(self.rows_read() - before, range(10))
+
+    def test_who_listens_from_now_on_knows_the_place_at_once(self):
+        e = self.open_events("/v1/changes?collection=first&heartbeat=1h")
+        place = e.place()
+        e.close()
+        version = self.put("first/k", {})
+        e = self.open_events("/v1/changes?collection=first", {"Last-Event-ID": place})
         self.assertEqual(e.next()[2]["version"], version)
         e.close()
 

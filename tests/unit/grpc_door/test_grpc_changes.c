@@ -118,9 +118,10 @@ static void put_batches(struct door_world *w)
     }
 }
 
-/* The rows behind `from` are those from number `first` on; their tokens go to ret_tokens. */
+/* The rows behind `from` are those from number `first` on; their tokens go to ret_tokens, those of their
+ * messages to ret_places. */
 static void rows_from(struct door_world *w, char *from, size_t first, uint32_t page_rows,
-                      char **ret_tokens)
+                      char **ret_tokens, char **ret_places)
 {
     struct tcall t;
     const Varve__V1__WatchResponse *r;
@@ -137,29 +138,90 @@ static void rows_from(struct door_world *w, char *from, size_t first, uint32_t p
             snprintf(key, sizeof key, "%02zu", first);
             assert_true(first < ROWS);
             assert_true(bytes_eq(pb_bytes(r->changes[i]->record->key), BYTES_STR(key)));
-            if (i + 1 == r->n_changes)
-                assert_string_equal(r->changes[i]->resume_token, r->resume_token);
             ret_tokens[first] = r->changes[i]->resume_token;
+            ret_places[first] =
+                i + 1 == r->n_changes ? r->resume_token : r->changes[i]->resume_token;
         }
     assert_code(tcall_end(&t), GRPC_OK);
     assert_int_equal(first, ROWS);
 }
 
-/* Each change is a place to go on from, in the middle of a batch and of a message too. */
+/* Each change is a place to go on from, in the middle of a batch and of a message too; and each message. */
 static void a_watch_goes_on_behind_any_change(void **state)
 {
     (void)state;
     struct door_world w;
-    char *tokens[ROWS], *again[ROWS];
+    char *tokens[ROWS], *again[ROWS], *places[ROWS], *unused[ROWS];
     door_start(&w, NULL);
     put_batches(&w);
-    rows_from(&w, (char *)(uintptr_t) "", 0, 0, tokens);
+    rows_from(&w, (char *)(uintptr_t) "", 0, 4, tokens, places);
     for (size_t i = 0; i < ROWS; i++) {
-        rows_from(&w, tokens[i], i + 1, (uint32_t)(i % 4), again);
+        rows_from(&w, places[i], i + 1, (uint32_t)(i % 4), again, unused);
+        rows_from(&w, tokens[i], i + 1, (uint32_t)(i % 4), again, unused);
         for (size_t k = i + 1; k < ROWS; k++)
             assert_string_equal(again[k], tokens[k]);
     }
     door_stop(&w);
+}
+
+static uint64_t rows_read(struct door_world *w)
+{
+    struct store_stats s;
+    store_stats(w->db.store, &s);
+    return s.changes_read;
+}
+
+/* The token of the last message of a watch of c, of which there are `n` changes behind `from`. */
+static char *place_behind(struct door_world *w, char *from, size_t n, bool until_now)
+{
+    struct tcall t;
+    const Varve__V1__WatchResponse *r;
+    Varve__V1__WatchRequest m = VARVE__V1__WATCH_REQUEST__INIT;
+    char *token = NULL;
+    m.collection = (char *)(uintptr_t) "c";
+    m.start = VARVE__V1__WATCH_REQUEST__START__START_BEGINNING;
+    m.resume_token = from;
+    m.heartbeat_ms = 100;
+    m.page_rows = 1;
+    m.until_now = until_now;
+    start(&t, w, &m, 0);
+    for (bool beat = false; !beat && (r = tcall_hear(&t));) {
+        token = r->resume_token;
+        assert_true(r->n_changes <= n);
+        n -= r->n_changes;
+        beat = !until_now && r->n_changes == 0 && n == 0;
+    }
+    assert_int_equal(n, 0);
+    if (until_now)
+        assert_code(tcall_end(&t), GRPC_OK);
+    else
+        tcall_cancel(&t);
+    until_watchers(w, 0);
+    return token;
+}
+
+/* Of heartbeats, and of the last message of a watch that ends: who comes back reads nothing again. */
+static void places_move_over_what_is_held_back(void **state)
+{
+    (void)state;
+    enum { NOISE = 200 };
+    for (int until_now = 0; until_now < 2; until_now++) {
+        struct door_world w;
+        door_start(&w, NULL);
+        (void)put_raw(&w, "c", "k", "1");
+        for (int i = 0; i < NOISE; i++)
+            (void)put_raw(&w, "other", "k", "x");
+        char *token = place_behind(&w, (char *)(uintptr_t) "", 1, until_now);
+        assert_true(rows_read(&w) >= 1 + NOISE);
+        uint64_t before = rows_read(&w);
+        token = place_behind(&w, token, 0, until_now);
+        assert_int_equal(rows_read(&w), before);
+        (void)put_raw(&w, "other", "k", "x");
+        (void)put_raw(&w, "c", "k", "2");
+        (void)place_behind(&w, token, 1, until_now);
+        assert_int_equal(rows_read(&w), before + 2);
+        door_stop(&w);
+    }
 }
 
 static void heartbeats_deadlines_and_bad_requests(void **state)
@@ -281,6 +343,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(changes_come_once_each),
         cmocka_unit_test(a_watch_goes_on_behind_any_change),
+        cmocka_unit_test(places_move_over_what_is_held_back),
         cmocka_unit_test(heartbeats_deadlines_and_bad_requests),
         cmocka_unit_test(watchers_hear_of_the_servers_end),
         cmocka_unit_test(a_slow_watcher_catches_up),
