@@ -138,8 +138,11 @@ bool members_spare(const struct run *r, uint64_t mask)
     mask |= gone(r);
     if (!spares(m->roles.voters, mask) || (m->old && !spares(m->old, mask)))
         return false;
+    /* Whom it would make a voter may not know, hold what a leader that fell told nobody else, and so
+     * neither vote nor campaign (raft's README, known limits). */
+    uint64_t vote = m->roles.voters | m->old;
     for (size_t i = 0; i < m->n_wishes; i++)
-        if (!spares(m->wishes[i].roles.voters, mask))
+        if (!spares(m->wishes[i].roles.voters, mask | (m->wishes[i].roles.voters & ~vote)))
             return false;
     return true;
 }
