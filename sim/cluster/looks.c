@@ -79,8 +79,8 @@ void work_ask_in_vain(struct client *c)
         char key[KEY_MAX];
         struct buf buf = BUF_INIT;
         struct record rec;
-        (void)snprintf(key, sizeof key, "x%llu",
-                       (unsigned long long)(c->run->result->operations * KEYS + i));
+        uint64_t number = c->run->result->operations * KEYS + i;
+        (void)snprintf(key, sizeof key, "x%llu", (unsigned long long)number);
         struct bytes asked = work_route(col, key, route);
         if (store_get(c->node->store, asked, VERSION_NONE, &buf, &rec, NULL) == ST_OK)
             run_fail(c->run, "%s has %s, which nobody wrote", node_name(c->node), key);
