@@ -352,7 +352,8 @@ static const struct script scripts[] = {
     {{"many pings", {CALM}}, many_pings},
     {{"many settings", {CALM}}, many_settings},
     {{"rapid resets", {CALM}}, rapid_resets},
-    {{"many continuations", {CALM}}, many_continuations},
+    /* PROTOCOL is nghttp2's own: of a stream that is not served any more, frames are not shown to us. */
+    {{"many continuations", {CALM, PROTOCOL}}, many_continuations},
     {{"too many headers", {CALM}}, headers_too_many},
     {{"far too many headers", {CALM}}, headers_far_too_many},
     {{"empty frames", {CALM}}, empty_frames},

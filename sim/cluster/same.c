@@ -14,7 +14,9 @@ struct applied {
 };
 
 /* A node alone applies what it finds in its log before it has made that durable again, since what a
- * failed sync left there may be lost yet; nobody sees it before the store is open. */
+ * failed sync left there may be lost yet; nobody sees it before the store is open. And it applies what
+ * a vacuum writes of expired records before that is durable: nobody misses it when it is lost. What
+ * somebody was told of and is lost, the histories of clients and keeper tell. */
 void same_opening(struct node *n)
 {
     const struct run *r = n->run;
@@ -27,8 +29,13 @@ void same_opening(struct node *n)
 void same_opened(struct node *n)
 {
     const struct run *r = n->run;
+    struct raft_status now = {0};
+    if (n->replays && node_raft(n))
+        raft_status(node_raft(n), &now);
     for (size_t i = 0; n->replays && i < r->cap_applied; i++)
-        r->applied[i].opening = false;
+        r->applied[i] = i <= now.applied
+                            ? (struct applied){r->applied[i].digest, r->applied[i].node, false}
+                            : (struct applied){0};
     n->replays = false;
 }
 
