@@ -200,7 +200,7 @@ enum status h2_output(struct h2_conn *c, struct bytes *ret)
         if (st != ST_OK)
             return st;
     }
-    *ret = BYTES(c->out + c->out_off, c->out_len - c->out_off);
+    *ret = c->out ? BYTES(c->out + c->out_off, c->out_len - c->out_off) : BYTES_EMPTY;
     if (ret->len)
         c->last_traffic_ms = c->pool->used_ms = c->now_ms;
     return ST_OK;
