@@ -299,6 +299,7 @@ void raft_installed(struct raft *r, uint64_t id, enum status st)
     }
     struct raft_snapshot s = in->meta;
     PROBE("raft: a snapshot is installed");
+    ASSERT(s.index > r->apply_sent);
     if (in->keep) {
         raft__log_compact(r, s.index);
     } else {
