@@ -595,6 +595,27 @@ void cw_client_start(struct cluster_world *w)
     assert_int_equal(fiber_spawn(w->fibers, client, w, &err), ST_OK);
 }
 
+enum status cw_put(struct cluster_world *w, struct cw_node *n, const char *key, struct version *ret,
+                   struct err *err)
+{
+    uint8_t route[64];
+    size_t len = strlen(key);
+    assert_true(4 + len <= sizeof route);
+    for (int i = 0; i < 4; i++)
+        route[i] = (uint8_t)(w->collection >> (24 - 8 * i));
+    memcpy(route + 4, key, len);
+    struct entry_op op = {
+        .key = BYTES(route, 4 + len), .kind = RECORD_PUT, .value = BYTES_STR("value")};
+    struct store_write sw = {0};
+    assert_int_equal(entry_encode(&op, 1, BYTES_EMPTY, &sw.entry, err), ST_OK);
+    n->in_calls++;
+    enum status st = store_propose(n->s, &sw, err);
+    n->in_calls--;
+    blob_unref(sw.entry);
+    *ret = sw.version;
+    return st;
+}
+
 bool cw_clients_gone(struct cluster_world *w)
 {
     return w->clients == 0;

@@ -84,6 +84,9 @@ bool cw_converged(struct cluster_world *w);
 /* Makes the collection that clients write to. */
 void cw_collection(struct cluster_world *w);
 void cw_client_start(struct cluster_world *w);
+/* Writes to that collection at a node, on a fiber: a key of at most 59 bytes. */
+enum status cw_put(struct cluster_world *w, struct cw_node *n, const char *key, struct version *ret,
+                   struct err *err);
 /* Runs fn as a fiber until it returns, while time passes. */
 void cw_call(struct cluster_world *w, void (*fn)(void *arg), void *arg);
 bool cw_clients_gone(struct cluster_world *w);

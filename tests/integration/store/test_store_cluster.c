@@ -116,17 +116,7 @@ struct ask {
 static void put(void *arg)
 {
     struct ask *a = arg;
-    uint8_t key[64];
-    for (int i = 0; i < 4; i++)
-        key[i] = (uint8_t)(w.collection >> (24 - 8 * i));
-    strcpy((char *)key + 4, a->key);
-    struct entry_op op = {
-        .key = BYTES(key, 4 + strlen(a->key)), .kind = RECORD_PUT, .value = BYTES_STR("value")};
-    struct store_write sw = {0};
-    assert_int_equal(entry_encode(&op, 1, BYTES_EMPTY, &sw.entry, &a->err), ST_OK);
-    a->st = store_propose(a->n->s, &sw, &a->err);
-    a->at = sw.version;
-    blob_unref(sw.entry);
+    a->st = cw_put(&w, a->n, a->key, &a->at, &a->err);
 }
 
 static void fix(void *arg)
