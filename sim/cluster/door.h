@@ -74,7 +74,8 @@ struct door_visit {
 /* Returns when it has seen enough, or the node goes. false: it was not let in. */
 bool door_visit(const struct door_visit *v);
 
-/* --- door_rogue.c: clients that misbehave --- */
+/* --- door_rogue.c: clients that misbehave, in a collection of their own --- */
+#define ROGUES_COLLECTION "rogue"
 void rogues_start(struct run *r);
 void rogues_free(struct run *r);
 

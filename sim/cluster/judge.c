@@ -1,4 +1,5 @@
 /* The end: are the replicas equal, and was what the clients saw right? */
+#include "sim/cluster/door.h"
 #include "sim/cluster/members.h"
 
 #include "base/hash.h"
@@ -87,7 +88,7 @@ static enum status export_kept(struct export *x, uint32_t *ret_id)
 static bool is_rogues(struct store *s, uint32_t id)
 {
     const char *name = store_collection_name(s, id);
-    return name && !strcmp(name, "rogue");
+    return name && !strcmp(name, ROGUES_COLLECTION);
 }
 
 static void export_fiber(void *export)

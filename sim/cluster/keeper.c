@@ -4,7 +4,7 @@
  * it was written; what may be below a horizon reads so or is refused, and is refused for sure once a
  * vacuum has answered. It never writes again to a key of which it does not know what became.
  */
-#include "sim/cluster/run.h"
+#include "sim/cluster/door.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -275,7 +275,8 @@ static struct version some_moment(struct keeper *k)
 /* A name is one of all collections, and those who misbehave have one with a retention of its own. */
 static bool refused_for_another(const struct err *err)
 {
-    return strncmp(err->detail, "collection rogue ", strlen("collection rogue ")) == 0;
+    static const char about[] = "collection " ROGUES_COLLECTION " ";
+    return strncmp(err->detail, about, strlen(about)) == 0;
 }
 
 static void name_moment(struct keeper *k)
