@@ -109,7 +109,8 @@ static const struct text_script texts[] = {
      0,
      NULL}, /* 400: the clock is ahead of the cluster's time */
     /* What is asked wrongly, and what is asked seldom. 507 to a read: the moment lies behind the last
-     * write, and to be fixed it needs an entry of the log. */
+     * write, and to be fixed it needs an entry of the log; one to come is refused where that would be made,
+     * and so not by a leader whose disk is full. */
     {GET("/v1/changes?since=abc"), {400}, NULL, 0, NULL},
     {GET("/v1/changes?since=A"), {400}, NULL, 0, NULL},
     {GET("/v1/changes?since=AgEBAaH6cd28AAAAAAAACQAAABBhbGljZaRYoKM"), {400}, NULL, 0, NULL},
@@ -127,7 +128,7 @@ static const struct text_script texts[] = {
     {GET("/v1/rogue/~"), {400, 404, 414, 431}, NULL, 3000, NULL},
     {GET("/v1/rogue/k?at=bogus"), {400}, NULL, 0, NULL},
     {GET("/v1/rogue/k?at=@nothing"), {404}, NULL, 0, NULL},
-    {GET("/v1/rogue/k?at=2999-01-01"), {400}, NULL, 0, NULL},
+    {GET("/v1/rogue/k?at=2999-01-01"), {400, 507}, NULL, 0, NULL},
     {GET("/v1/rogue/k?at=-1s"), {200, 400, 404, 410, 507}, NULL, 0, NULL},
     {GET("/v1/rogue/k/history?limit=2"), {200}, NULL, 0, NULL},
     {GET("/v1/rogue/k/diff?a=-1s"), {200, 400, 404, 410, 507}, NULL, 0, NULL},
