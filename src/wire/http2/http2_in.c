@@ -216,8 +216,10 @@ static int take_frame(struct h2_conn *c, const nghttp2_frame *frame)
     case NGHTTP2_DATA:
         return on_data_frame(c, frame);
     case NGHTTP2_SETTINGS:
-        if (!(frame->hd.flags & NGHTTP2_FLAG_ACK))
+        if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
             c->peer_settings = true;
+            h2__replay_forget(c);
+        }
         return 0;
     case NGHTTP2_PING:
         return on_ping(c, frame);

@@ -27,6 +27,8 @@ enum {
     H2_INLINE_TRAILERS = 4,
     H2_PIECE_BYTES = 4096, /* room of a piece of copied bytes, at least */
     H2_FRAME_HEAD = 9,
+    H2_FRAME_TYPE = 3, /* places in it */
+    H2_FRAME_FLAGS = 4,
     H2_POOL_CLASSES = 16,
     H2_SUBMIT_HEADERS = 24,     /* more are put together on the heap */
     H2_SHUTDOWN_PING_MS = 1000, /* how long a graceful shutdown waits for the peer's answer */
@@ -38,6 +40,7 @@ enum {
     H2_KNOWN_EACH = 3,        /* headers remembered for each */
     H2_KNOWN_BYTES_MAX = 512, /* of one */
     H2_KNOWN_MISSES = 256,    /* so many others, and it begins anew */
+    H2_REPLAY_BYTES = 4,      /* of a block that is kept */
 };
 /* Under AddressSanitizer nothing is kept for reuse, so that it sees every use after a free. */
 #if defined(__SANITIZE_ADDRESS__)
@@ -100,6 +103,8 @@ struct h2_stream {
     bool send_ended;   /* END_STREAM or trailers follow the queue */
     bool deferred;
     bool wants_writable; /* a write was refused */
+    bool fixed_trailer;  /* out_trailers are one, a literal of the program */
+    bool replays;        /* its trailer goes behind its last DATA frame (http2_replay.c) */
     uint64_t unconsumed;
 
     struct h2_block headers, trailers;
@@ -119,6 +124,14 @@ struct h2_stream {
     nghttp2_nv inline_trailers[H2_INLINE_TRAILERS];
     uint8_t inline_text[H2_INLINE_TEXT];
     uint8_t inline_body[H2_INLINE_BODY];
+};
+
+/* A block that stands for one trailer (http2_replay.c). */
+struct h2_replay {
+    nghttp2_nv sent; /* what the frame that nghttp2 makes just now stands for; no name: unknown */
+    nghttp2_nv of;
+    uint8_t block[H2_REPLAY_BYTES];
+    size_t len; /* 0: none */
 };
 
 /* What is kept for the next request. */
@@ -168,6 +181,7 @@ struct h2_conn {
     struct h2_pool *pool, own_pool; /* the shared one, or its own */
     struct h2_known_place *known;   /* http2_known.c; NULL: none yet */
     uint32_t known_misses;
+    struct h2_replay replay;
 };
 
 /* http2_limits.c */
@@ -187,6 +201,13 @@ int h2__count(struct h2_conn *c, struct wire_bucket *b, struct wire_rate rate,
 void h2__known_note(struct h2_conn *c, size_t place, nghttp2_rcbuf *name, nghttp2_rcbuf *value,
                     uint8_t flags);
 void h2__known_free(struct h2_conn *c); /* no stream may have a header of it any more */
+
+/* http2_replay.c; of the server's side */
+void h2__replay_sent(struct h2_conn *c, const struct h2_stream *s); /* headers, by nghttp2 */
+void h2__replay_learn(struct h2_conn *c, const uint8_t *frame, size_t len); /* and its bytes */
+void h2__replay_forget(struct h2_conn *c);
+bool h2__replay_fits(const struct h2_conn *c, const struct h2_stream *s); /* `s` has trailers */
+void h2__replay_put(const struct h2_conn *c, uint32_t id, uint8_t *to);   /* HEAD + replay.len */
 
 /* http2_stream.c */
 struct h2_stream *h2__stream_find(struct h2_conn *c, int32_t id); /* NULL: none */

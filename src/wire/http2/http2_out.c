@@ -58,7 +58,8 @@ ssize_t h2__on_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t l
     *flags = NGHTTP2_DATA_FLAG_NO_COPY;
     if (n == s->queued && s->send_ended) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
-        if (s->out_trailers) {
+        s->replays = s->out_trailers && h2__replay_fits(c, s);
+        if (s->out_trailers && !s->replays) {
             *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
             if (nghttp2_submit_trailer(session, id, s->out_trailers, s->out_trailers_n) != 0)
                 return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* no memory: this stream ends */
@@ -74,14 +75,25 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     struct h2_conn *c = arg;
     struct h2_stream *s = source->ptr;
     ASSERT(frame->data.padlen == 0); /* nobody selects padding */
-    if (output_room(c, H2_FRAME_HEAD + length) != ST_OK) {
+    const size_t trailer = s->replays ? H2_FRAME_HEAD + c->replay.len : 0;
+    if (output_room(c, H2_FRAME_HEAD + length + trailer) != ST_OK) {
         c->mute = true;
         (void)h2__fail(c, ST_NO_MEMORY, H2_INTERNAL_ERROR, "no memory for output");
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     }
-    memcpy(c->out + c->out_len, head, H2_FRAME_HEAD);
-    h2__queue_take(s, c->out + c->out_len + H2_FRAME_HEAD, length);
-    c->out_len += H2_FRAME_HEAD + length;
+    if (length || !trailer) {
+        uint8_t *to = c->out + c->out_len;
+        memcpy(to, head, H2_FRAME_HEAD);
+        if (trailer)
+            to[H2_FRAME_FLAGS] &= (uint8_t)~NGHTTP2_FLAG_END_STREAM;
+        h2__queue_take(s, to + H2_FRAME_HEAD, length);
+        c->out_len += H2_FRAME_HEAD + length;
+    }
+    if (trailer) {
+        h2__replay_put(c, s->id, c->out + c->out_len);
+        c->out_len += trailer;
+        wire_bucket_give(&c->pings, c->o.pings, 1); /* as on_sent does for a frame */
+    }
     if (s->wants_writable && s->queued <= c->o.send_queue_bytes / 2 && list_empty(&s->ready))
         list_push_back(&c->ready, &s->ready);
     return 0;
@@ -95,6 +107,14 @@ static void stop_request(struct h2_conn *c, struct h2_stream *s)
     if (nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, (int32_t)s->id, H2_NO_ERROR) != 0)
         (void)h2__fail(c, ST_NO_MEMORY, H2_INTERNAL_ERROR, "no memory for RST_STREAM");
     s->reset_by_us = true;
+}
+
+static void end_sent(struct h2_conn *c, const nghttp2_frame *frame)
+{
+    struct h2_stream *s = h2__stream_of(c, frame->hd.stream_id);
+    if (c->server && frame->hd.type == NGHTTP2_HEADERS)
+        h2__replay_sent(c, s);
+    stop_request(c, s);
 }
 
 static void reset_sent(struct h2_conn *c, const struct h2_stream *s, uint32_t code)
@@ -128,7 +148,7 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *a
     case NGHTTP2_HEADERS:
         wire_bucket_give(&c->pings, c->o.pings, 1);
         if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
-            stop_request(c, h2__stream_of(c, frame->hd.stream_id));
+            end_sent(c, frame);
         break;
     case NGHTTP2_RST_STREAM:
         reset_sent(c, h2__stream_of(c, frame->hd.stream_id), frame->rst_stream.error_code);
@@ -164,6 +184,8 @@ static enum status fill(struct h2_conn *c)
         }
         memcpy(c->out + c->out_len, data, (size_t)n);
         c->out_len += (size_t)n;
+        if (c->server && data[H2_FRAME_TYPE] == NGHTTP2_HEADERS)
+            h2__replay_learn(c, data, (size_t)n);
     }
     return ST_OK;
 }

@@ -256,6 +256,7 @@ enum status h2_trailers(struct h2_stream *s, const struct wire_header *headers, 
         return st;
     s->out_trailers = nv;
     s->out_trailers_n = n;
+    s->fixed_trailer = n == 1 && headers[0].fixed;
     s->send_ended = true;
     return ST_OK;
 }
