@@ -268,10 +268,11 @@ enum status store__drain_all(struct store *s, struct err *err)
     return st;
 }
 
-static enum status maintain(struct store *s, struct err *err)
+/* Spares of the log are left to its thread: it makes them in steps. */
+static enum status tidy_log(struct store *s, struct err *err)
 {
     env_mutex_lock(&s->maintain_lock);
-    enum status st = wal_maintain(s->wal, err);
+    enum status st = wal_tidy(s->wal, err);
     if (st == ST_POISONED) /* a sync of its own failed */
         store__poison(s, ST_POISONED);
     env_mutex_unlock(&s->maintain_lock);
@@ -283,7 +284,9 @@ enum status store_checkpoint(struct store *s, struct err *err)
     if (s->o.read_only)
         return err_set(err, ST_READ_ONLY, "%s was opened read-only", s->dir);
     enum status st = store__drain_all(s, err);
-    return st == ST_OK ? maintain(s, err) : st;
+    if (st == ST_OK)
+        st = tidy_log(s, err);
+    return st;
 }
 
 enum status store_compact(struct store *s, struct err *err)
@@ -321,36 +324,72 @@ static bool checkpoint_due(struct store *s, uint64_t now)
             now >= s->last_checkpoint_ns + s->o.checkpoint_interval_ms * UINT64_C(1000000));
 }
 
+/* Interval syncs. Returns in how many ms the next one is due. */
+static uint64_t sync_in_time(struct store *s, uint64_t now, struct err *err)
+{
+    uint64_t interval_ns = s->o.sync_interval_ms * UINT64_C(1000000);
+    if (!atomic_load(&s->unsynced))
+        return UINT64_MAX;
+    uint64_t since = now - s->last_sync_ns;
+    if (since >= interval_ns) {
+        s->last_sync_ns = now;
+        since = 0;
+        if (store_sync_now(s, err) != ST_OK)
+            complain(s, "interval sync failed", err);
+    }
+    return (interval_ns - since) / 1000000 + 1;
+}
+
+/* A step of a spare segment, when it is due. Returns in how many ms the next one is. */
+static uint64_t spare_in_steps(struct store *s, uint64_t now, struct err *err)
+{
+    uint64_t pause_ms;
+    if (now < s->spare_ns)
+        return (s->spare_ns - now) / 1000000 + 1;
+    if (wal_make_spare(s->wal, &pause_ms, err) != ST_OK) {
+        complain(s, "a log segment cannot be made ahead; it will be tried again", err);
+        pause_ms = RETRY_MS;
+    }
+    s->spare_ns =
+        pause_ms == UINT64_MAX ? UINT64_MAX : env_mono_ns(s->env) + pause_ms * UINT64_C(1000000);
+    return pause_ms;
+}
+
+static uint64_t min_ms(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* Interval syncs, the idle marker, spare segments: what must not wait for a drain. */
 static uint64_t tick_log(struct store *s)
 {
     struct err err;
     err_init(&err);
     atomic_store(&s->log_idle, false);
-    uint64_t now = env_mono_ns(s->env), interval_ns = s->o.sync_interval_ms * UINT64_C(1000000);
-    uint64_t wait = UINT64_MAX;
-    if (atomic_load(&s->unsynced)) {
-        uint64_t since = now - s->last_sync_ns;
-        if (since >= interval_ns) {
-            s->last_sync_ns = now;
-            since = 0;
-            if (store_sync_now(s, &err) != ST_OK)
-                complain(s, "interval sync failed", &err);
-        }
-        wait = (interval_ns - since) / 1000000 + 1;
-    }
+    uint64_t now = env_mono_ns(s->env), wait = sync_in_time(s, now, &err);
+    if (s->spare_ns != UINT64_MAX)
+        wait = min_ms(wait, spare_in_steps(s, now, &err));
+    if (now < s->tidy_ns)
+        return min_ms(wait, (s->tidy_ns - now) / 1000000 + 1);
     bool busy = atomic_exchange(&s->dirty, false);
-    if (!busy && !s->mark_due) {
+    if (!busy && !s->mark_due && s->spare_ns == UINT64_MAX) {
         atomic_store(&s->log_idle, true);
         return atomic_load(&s->dirty) ? 0 : wait;
     }
+    if (!busy && !s->mark_due)
+        return wait;
     s->mark_due = busy; /* once more after the last write: then the idle marker is due */
-    if (maintain(s, &err) != ST_OK) {
+    if (tidy_log(s, &err) != ST_OK) {
         complain(s, "log maintenance failed; it will be tried again", &err);
         s->mark_due = true;
-        return wait < RETRY_MS ? wait : RETRY_MS;
+        return min_ms(wait, RETRY_MS);
     }
-    return wait < TICK_MS ? wait : TICK_MS;
+    s->tidy_ns = now + TICK_MS * UINT64_C(1000000);
+    if (s->spare_ns == UINT64_MAX) { /* it may have been used since */
+        s->spare_ns = now;
+        wait = min_ms(wait, spare_in_steps(s, now, &err));
+    }
+    return min_ms(wait, TICK_MS);
 }
 
 /* Pages that drained tables left are for the next ones, as long as there are writes. */
@@ -412,8 +451,7 @@ uint64_t store_tick(struct store *s)
         return UINT64_MAX;
     uint64_t wait = s->cluster ? cluster_tick(s) : UINT64_MAX;
     uint64_t log = tick_log(s), drain = tick_drain(s);
-    wait = wait < log ? wait : log;
-    return wait < drain ? wait : drain;
+    return min_ms(wait, min_ms(log, drain));
 }
 
 /* Sleeps until poked, or until `wait` ms have passed. */

@@ -286,6 +286,7 @@ enum status store_open(struct env *env, const char *dir, const struct store_opti
         st = s->o.cluster ? cluster_file_check(s, err) : cluster_none(s, err);
     bool threads = !s->o.no_thread && !s->o.read_only;
     s->last_checkpoint_ns = s->last_sync_ns = env_mono_ns(env);
+    s->spare_ns = UINT64_MAX;
     atomic_store(&s->replaying, true);
     if (st == ST_OK && threads) { /* first, so that it drains what the replay fills */
         st = env_thread_start(&s->engine_thread, "varve-engine", store__keep_engine, s, err);

@@ -209,7 +209,7 @@ struct store {
 
     /* checkpoints and housekeeping */
     struct env_mutex checkpoint_lock;
-    struct env_mutex maintain_lock; /* one wal_maintain at a time */
+    struct env_mutex maintain_lock; /* one wal_tidy at a time */
     struct env_mutex state_lock;
     struct env_cond state_cond; /* pokes the thread */
     bool stopping, log_poked, drain_poked;
@@ -223,7 +223,9 @@ struct store {
     bool replay_grows;        /* the replay found no room on disk to drain into */
     _Atomic bool replaying;   /* there is no log to sync or release yet */
     _Atomic uint64_t last_checkpoint_ns;
-    uint64_t last_sync_ns; /* the log thread's */
+    uint64_t last_sync_ns; /* the log thread's, and the next two */
+    uint64_t tidy_ns;      /* not before it is the log tidied again */
+    uint64_t spare_ns; /* when the next step of a spare is due; UINT64_MAX: none is being made */
     /* By the engine thread: what was applied when it looked last, and since when. */
     uint64_t quiet_index, quiet_ns;
     uint64_t misses_kept; /* of the cache, at the last store__keep; under checkpoint_lock */

@@ -52,12 +52,14 @@ static void wal_free(struct wal *w)
     wal__segs_deinit(&w->segs);
     wal__segs_deinit(&w->spares);
     wal__seg_free(w->half);
+    wal__seg_free(w->making.seg);
     wal__ranges_deinit(w);
     buf_deinit(&w->scratch);
     mem_free(w->dir);
     env_mutex_deinit(&w->append_mutex);
     env_mutex_deinit(&w->sync_mutex);
     env_mutex_deinit(&w->verify_mutex);
+    env_mutex_deinit(&w->make_mutex);
     env_mutex_deinit(&w->state);
     mem_free(w);
 }
@@ -71,6 +73,7 @@ enum status wal_open(struct env *env, const char *dir, const struct wal_options 
     env_mutex_init(&w->append_mutex);
     env_mutex_init(&w->sync_mutex);
     env_mutex_init(&w->verify_mutex);
+    env_mutex_init(&w->make_mutex);
     env_mutex_init(&w->state);
     w->env = env;
     w->pinned = UINT64_MAX;
@@ -109,6 +112,7 @@ enum status wal_close(struct wal *w, struct err *err)
             st = wal_sync(w, err);
         if (st == ST_OK)
             st = wal__idle_marker(w, err);
+        wal__spare_give_up(w);
         wal__spares_trim(w);
         /* Without room for it the window of wal_format.h stays open, and nothing is lost. */
         if (st == ST_DISK_FULL)

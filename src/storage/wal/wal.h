@@ -19,8 +19,8 @@
  *           released index.
  * Never:    retries a failed sync: from then on every call answers POISONED. Never changes term or
  *           index. Never gives out a payload whose checksum is wrong.
- * Threads:  wal_append, wal_release, wal_maintain want one caller at a time each but may run beside
- *           one another and beside wal_sync; the rest from any thread.
+ * Threads:  wal_append, wal_release, wal_tidy (and wal_maintain) want one caller at a time each but may run
+ *           beside one another and beside wal_sync; the rest from any thread.
  */
 #ifndef VARVE_STORAGE_WAL_WAL_H
 #define VARVE_STORAGE_WAL_WAL_H
@@ -67,7 +67,7 @@ struct wal_options {
     uint64_t
         max_bytes; /* all segments together; past it wal_append answers OVERLOADED; 0 = unlimited.
                                  * Segments are then at most a quarter of it (but 64 KiB) */
-    unsigned spare_segments; /* zeroed ahead by wal_maintain; 0 = 1 */
+    unsigned spare_segments; /* zeroed ahead by wal_make_spare; 0 = 1 */
     bool read_only;          /* recover and verify only; append answers READ_ONLY */
     /* An entry whose payload is rotten, in a group whose headers are sound, is replayed with
      * wal_record.rotten instead of stopping the opening: for ranges that others have copies of. So is
@@ -118,7 +118,7 @@ struct wal_pos wal_synced(struct wal *w);
 bool wal_poisoned(struct wal *w);
 
 /* The range needs nothing at or below `index` any more (it is durable in the engine). Segments that
- * no range needs become spares (in wal_maintain). Never fails: without memory the release is
+ * no range needs become spares (in wal_tidy). Never fails: without memory the release is
  * forgotten and the segment kept. */
 void wal_release(struct wal *w, uint64_t range, uint64_t index);
 
@@ -148,8 +148,15 @@ enum status wal_repair(struct wal *w, const struct wal_record *entry, struct err
 
 /* Housekeeping, meant for a background thread: recycles what no range needs (carrying over the
  * newest hard state of each range), writes down releases, writes the idle marker when nothing was
- * appended since the last sync, zeroes spares ahead, shrinks surplus ones. Errors: those of append
- * and sync; all but POISONED may be tried again. */
+ * appended since the last sync, shrinks surplus spares. Errors: those of append and sync; all but POISONED
+ * may be tried again. */
+enum status wal_tidy(struct wal *w, struct err *err) WARN_UNUSED;
+/* Zeroes spares ahead, a step of about 1 MiB a call. *ret_pause_ms: how long to leave the disk to others
+ * before the next call, 0 when the log may need the spare soon; UINT64_MAX: all are there. Without the
+ * pauses each sync of the log would wait behind a step, for as long as a whole segment takes to write. Errors:
+ * DISK_FULL, IO_ERROR, NO_MEMORY: what was made so far is given up, later calls begin anew. */
+enum status wal_make_spare(struct wal *w, uint64_t *ret_pause_ms, struct err *err) WARN_UNUSED;
+/* Both, all spares without a pause. */
 enum status wal_maintain(struct wal *w, struct err *err) WARN_UNUSED;
 
 struct wal_stats {

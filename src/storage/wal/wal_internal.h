@@ -3,7 +3,8 @@
  * Locks, in the order they are taken: `append_mutex` (one group at a time; held over its write),
  * `sync_mutex` (one sync at a time; held over fdatasync, so that those who wait find their work
  * done), `state` (nanoseconds; never over I/O). wal_append takes append and state, wal_sync takes
- * sync and state: neither waits for the other's I/O.
+ * sync and state: neither waits for the other's I/O. `make_mutex` is held over one step of a spare that is
+ * being made; an append that needs a new segment takes it (behind append_mutex) only when no spare is there.
  *
  * Invariants: segs[] holds contiguous epochs, the last is the one written to; every group before
  * `synced` is durable; `low` is what the newest group says, and segments below it are reused only
@@ -77,6 +78,12 @@ struct wal__segs {
     size_t n, cap;
 };
 
+/* A spare that is being made: of its file the first `at` bytes are zeros. seg NULL: none is. */
+struct wal__making {
+    struct wal__seg *seg;
+    uint64_t at;
+};
+
 /* Groups above WAL__PIECE bytes are written in pieces; two are at hand at a time (wal_write.c). */
 enum { WAL__PIECE = 512 * 1024, WAL__PARTS = 1030 };
 
@@ -86,6 +93,9 @@ struct wal {
     struct wal_options o; /* defaults filled in */
     struct env_mutex append_mutex, sync_mutex, verify_mutex, state;
     atomic_bool poisoned;
+
+    struct env_mutex make_mutex;
+    struct wal__making making; /* under it */
 
     /* Under `append_mutex`. */
     uint32_t incarnation;
@@ -134,8 +144,7 @@ void wal__segs_remove(struct wal__segs *s, size_t at, size_t n); /* forgets, doe
 char *wal__seg_path(const char *dir, uint32_t slot);             /* mem_free; NULL: no memory */
 bool wal__seg_slot(const char *name, uint32_t *ret);             /* false: not a segment's name */
 void wal__seg_free(struct wal__seg *s);
-/* Makes a zero-filled spare (epoch 0), durable with its name. On failure nothing is left. */
-enum status wal__seg_make(struct wal *w, uint64_t bytes, struct wal__seg **ret, struct err *err);
+bool wal__seg_fits(uint64_t segment_bytes, uint64_t need); /* a group's bytes, and the reserve */
 enum status wal__seg_write_header(struct wal__seg *s, const struct wal_seg_header *h,
                                   struct err *err);
 enum status wal__seg_unlink(struct env *env, const char *dir, uint32_t slot, struct err *err);
@@ -186,6 +195,12 @@ enum status wal__write_group(struct wal *w, struct wal__seg *seg, const struct w
                              struct err *err);
 /* Writes and syncs the idle marker when everything is synced and none follows it yet. */
 enum status wal__idle_marker(struct wal *w, struct err *err);
+/* wal_spare.c. Makes a zero-filled spare (epoch 0), durable with its name. On failure nothing is left. */
+enum status wal__seg_make(struct wal *w, uint64_t bytes, struct wal__seg **ret, struct err *err);
+/* The spare that is being made, finished at once; *ret NULL: there is none with room for `need` bytes. On
+ * failure it is given up. */
+enum status wal__spare_finish(struct wal *w, uint64_t need, struct wal__seg **ret, struct err *err);
+void wal__spare_give_up(struct wal *w);
 /* wal_maintain.c: gives up all spares above options.spare_segments, as far as that goes. */
 void wal__spares_trim(struct wal *w);
 

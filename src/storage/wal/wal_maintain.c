@@ -158,36 +158,7 @@ void wal__spares_trim(struct wal *w)
     (void)st;
 }
 
-static enum status make_spares(struct wal *w, struct err *err)
-{
-    for (;;) {
-        env_mutex_lock(&w->state);
-        uint64_t bytes = wal__next_size(w);
-        bool enough = w->spares.n >= w->o.spare_segments ||
-                      (w->o.max_bytes && w->total_bytes + bytes > w->o.max_bytes);
-        env_mutex_unlock(&w->state);
-        if (enough)
-            return ST_OK;
-        struct wal__seg *s;
-        enum status st = wal__seg_make(w, bytes, &s, err);
-        if (st != ST_OK)
-            return st;
-        env_mutex_lock(&w->state);
-        bool room = wal__segs_reserve(&w->spares, 1);
-        if (room) {
-            w->spares.v[w->spares.n++] = s;
-            w->total_bytes += bytes;
-        }
-        env_mutex_unlock(&w->state);
-        if (!room) {
-            (void)wal__seg_unlink(w->env, w->dir, s->slot, NULL);
-            wal__seg_free(s);
-            return err_set(err, ST_NO_MEMORY, "log: spare list");
-        }
-    }
-}
-
-enum status wal_maintain(struct wal *w, struct err *err)
+enum status wal_tidy(struct wal *w, struct err *err)
 {
     if (w->o.read_only)
         return ST_OK;
@@ -208,7 +179,13 @@ enum status wal_maintain(struct wal *w, struct err *err)
         st = wal__idle_marker(w, err);
     if (st == ST_OK)
         st = shrink(w, err);
-    if (st == ST_OK)
-        st = make_spares(w, err);
+    return st;
+}
+
+enum status wal_maintain(struct wal *w, struct err *err)
+{
+    enum status st = wal_tidy(w, err);
+    for (uint64_t pause_ms = 0; st == ST_OK && pause_ms != UINT64_MAX;)
+        st = wal_make_spare(w, &pause_ms, err);
     return st;
 }

@@ -3,9 +3,6 @@
 #include "base/alloc.h"
 #include <stdio.h>
 
-enum { ZERO_STEP = 1024 * 1024, ZERO_BLOCK = 65536, ZERO_SYNC = 8 * 1024 * 1024 };
-static const uint8_t zeros[ZERO_BLOCK];
-
 bool wal__segs_reserve(struct wal__segs *s, size_t extra)
 {
     if (s->n + extra <= s->cap)
@@ -78,33 +75,6 @@ enum status wal__seg_unlink(struct env *env, const char *dir, uint32_t slot, str
     return st == ST_NOT_FOUND ? ST_OK : st;
 }
 
-/* Real zeros, so that the blocks are allocated and a later fdatasync finds no metadata to journal.
- */
-static enum status fill(struct env_file *f, uint64_t from, uint64_t to, struct err *err)
-{
-    struct bytes parts[ZERO_STEP / ZERO_BLOCK];
-    uint64_t since = 0;
-    enum status st = ST_OK;
-    while (from < to && st == ST_OK) {
-        size_t n = 0;
-        uint64_t at = from;
-        for (; n < sizeof parts / sizeof *parts && at < to; n++) {
-            parts[n] = BYTES(zeros, to - at < ZERO_BLOCK ? (size_t)(to - at) : ZERO_BLOCK);
-            at += parts[n].len;
-        }
-        st = env_pwritev(f, from, parts, n, err);
-        since += at - from;
-        from = at;
-        /* A long fill is synced piece by piece, so that other syncs do not queue behind all of it.
-         */
-        if (st == ST_OK && since >= ZERO_SYNC && from < to) {
-            st = env_sync(f, err);
-            since = 0;
-        }
-    }
-    return st;
-}
-
 enum status wal__seg_write_header(struct wal__seg *s, const struct wal_seg_header *h,
                                   struct err *err)
 {
@@ -113,76 +83,6 @@ enum status wal__seg_write_header(struct wal__seg *s, const struct wal_seg_heade
     enum status st = env_pwrite(s->file, 0, page, sizeof page, err);
     if (st == ST_OK)
         s->h = *h;
-    return st;
-}
-
-static enum status check_space(struct wal *w, uint64_t bytes, struct err *err)
-{
-    uint64_t space;
-    /* Only to refuse early instead of filling the disk to the brim; when it cannot be told, writing
-     * will. */
-    if (env_free_space(w->env, w->dir, &space, NULL) == ST_OK && space < bytes)
-        return err_set(err, ST_DISK_FULL, "log: %llu bytes free in %s, the next segment takes %llu",
-                       (unsigned long long)space, w->dir, (unsigned long long)bytes);
-    return ST_OK;
-}
-
-static enum status create_file(struct wal *w, struct wal__seg *s, char **ret_path, struct err *err)
-{
-    enum status st;
-    char *path;
-    do {
-        env_mutex_lock(&w->state);
-        s->slot = w->next_slot++;
-        env_mutex_unlock(&w->state);
-        path = wal__seg_path(w->dir, s->slot);
-        if (!path)
-            return err_set(err, ST_NO_MEMORY, "log: file name");
-        st = env_open(w->env, path, ENV_READ | ENV_WRITE | ENV_CREATE | ENV_EXCL, &s->file, err);
-        if (st != ST_OK)
-            mem_free(path);
-    } while (st == ST_ALREADY_EXISTS);
-    if (st == ST_OK)
-        *ret_path = path;
-    return st;
-}
-
-enum status wal__seg_make(struct wal *w, uint64_t bytes, struct wal__seg **ret, struct err *err)
-{
-    char *path = NULL;
-    struct wal__seg *s = NULL;
-    enum status st = check_space(w, bytes, err);
-    if (st != ST_OK)
-        return st;
-    s = mem_zalloc(sizeof *s);
-    if (!s)
-        return err_set(err, ST_NO_MEMORY, "log: segment");
-    st = create_file(w, s, &path, err);
-    if (st != ST_OK)
-        goto out;
-    struct wal_seg_header h = {.slot = s->slot, .bytes = bytes};
-    st = fill(s->file, WAL_SEG_HEADER, h.bytes, err);
-    if (st == ST_OK && h.bytes > ZERO_SYNC)
-        st = env_sync(s->file, err);
-    if (st == ST_OK)
-        st = wal__seg_write_header(s, &h, err);
-    if (st == ST_OK)
-        st = env_sync(s->file, err);
-    if (st == ST_OK)
-        st = env_sync_dir(w->env, w->dir, err);
-    if (st == ST_OK) {
-        s->end = WAL_SEG_PAGE;
-        *ret = s;
-    }
-out:
-    if (st != ST_OK) {
-        wal__seg_free(s);
-        /* Nobody refers to it; should it stay, the next opening finds a file without groups and
-         * removes it. */
-        if (path)
-            (void)env_unlink(w->env, path, NULL);
-    }
-    mem_free(path);
     return st;
 }
 
@@ -198,7 +98,7 @@ static uint64_t room_for(uint64_t need)
     return (bytes + WAL_SEG_PAGE - 1) / WAL_SEG_PAGE * WAL_SEG_PAGE;
 }
 
-static bool fits(uint64_t segment_bytes, uint64_t need)
+bool wal__seg_fits(uint64_t segment_bytes, uint64_t need)
 {
     return segment_bytes >= WAL_SEG_PAGE + need + wal__reserve(segment_bytes);
 }
@@ -208,7 +108,7 @@ static struct wal__seg *take_spare(struct wal *w, uint64_t need)
     struct wal__seg *found = NULL;
     env_mutex_lock(&w->state);
     for (size_t i = w->spares.n; i-- > 0 && !found;) {
-        if (fits(w->spares.v[i]->h.bytes, need)) {
+        if (wal__seg_fits(w->spares.v[i]->h.bytes, need)) {
             found = w->spares.v[i];
             wal__segs_remove(&w->spares, i, 1);
         }
@@ -273,9 +173,12 @@ static enum status stamp_spare(struct wal *w, struct wal__seg *s, struct wal_seg
 static enum status make_next(struct wal *w, uint64_t need, bool house, struct wal__seg **ret,
                              struct err *err)
 {
+    enum status st = wal__spare_finish(w, need, ret, err);
+    if (st != ST_OK || *ret)
+        return st;
     env_mutex_lock(&w->state);
     uint64_t bytes = wal__next_size(w), total = w->total_bytes;
-    if (!fits(bytes, need))
+    if (!wal__seg_fits(bytes, need))
         bytes = room_for(need);
     bool over = w->o.max_bytes && !house && total + bytes > w->o.max_bytes;
     env_mutex_unlock(&w->state);
@@ -284,7 +187,7 @@ static enum status make_next(struct wal *w, uint64_t need, bool house, struct wa
                        "log: max_bytes is %llu, %llu are in use and the next segment takes %llu",
                        (unsigned long long)w->o.max_bytes, (unsigned long long)total,
                        (unsigned long long)bytes);
-    enum status st = wal__seg_make(w, bytes, ret, err);
+    st = wal__seg_make(w, bytes, ret, err);
     if (st == ST_OK) {
         env_mutex_lock(&w->state);
         w->total_bytes += bytes;
