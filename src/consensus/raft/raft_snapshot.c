@@ -324,7 +324,7 @@ void raft__tick_snapshot(struct raft *r)
 {
     struct raft__snap_out *o = r->out;
     uint64_t now = r->store->now;
-    if (r->in && !r->in->install && !r->in->busy && r->in->meta.index <= r->commit)
+    if (r->in && !r->in->install && !r->in->busy && have_it(r, &r->in->meta))
         raft__snap_in_drop(r);
     if (!o)
         return;

@@ -720,6 +720,53 @@ static void a_snapshot_reaches_over_what_is_rotten(void **state)
     end();
 }
 
+/* A peer whose log reaches as far as the leader's, and knows it to be committed, but is rotten where nobody
+ * else's log goes back to: the state is behind its commit, and yet the only help, however many chunks it
+ * takes. */
+static void a_snapshot_behind_the_commit_helps_over_what_is_rotten(void **state)
+{
+    (void)state;
+    struct raft_options o = {.max_chunk_bytes = 20};
+    enum { ROTTEN = 20, DRAINED = 40, LAST = 60 };
+    uint64_t last = 0;
+    begin(3, 3, &o);
+    c->drained = true;
+    struct node *l = group_elect(c), *b = other(l, NULL), *a = other(l, b);
+    for (int i = 0; i < LAST; i++) {
+        last = put(l);
+        group_run(c, 5);
+        while (i == DRAINED &&
+               (status_of(l).compacted <= ROTTEN || status_of(a).compacted <= ROTTEN)) {
+            node_checkpoint(l, true);
+            node_checkpoint(a, true);
+        }
+    }
+    uint64_t drained = status_of(l).compacted > status_of(a).compacted ? status_of(l).compacted
+                                                                       : status_of(a).compacted;
+    assert_int_equal(raft_transfer(l->r, a->replica), ST_OK);
+    group_run(c, 100); /* the new term is written down, and the commit along with it */
+    node_crash(b, 0);
+    assert_true(group_rot(c, b, ROTTEN));
+    node_restart(b);
+    assert_true(status_of(b).commit >= drained);
+    for (int i = 0; i < 2000 && b->applied < last; i++) { /* time goes by between two chunks */
+        for (unsigned s = 1; s <= 3; s++) {
+            node_tick(at(s), 5);
+            while (node_update(at(s)))
+                ;
+            node_sync(at(s), SIZE_MAX);
+            node_apply(at(s));
+            node_slow(at(s));
+        }
+        while (c->n_net)
+            net_deliver(c, 0);
+    }
+    assert_true(c->snapshots >= 1);
+    assert_true(c->msgs[RAFT_MSG_SNAPSHOT] >= 2);
+    everyone_has(last);
+    end();
+}
+
 static void a_snapshot_does_not_replace_newer_entries(void **state)
 {
     (void)state;
@@ -1180,6 +1227,7 @@ int main(void)
         cmocka_unit_test(a_replica_that_was_away_gets_a_snapshot_in_chunks),
         cmocka_unit_test(a_snapshot_goes_on_where_it_stopped),
         cmocka_unit_test(a_snapshot_reaches_over_what_is_rotten),
+        cmocka_unit_test(a_snapshot_behind_the_commit_helps_over_what_is_rotten),
         cmocka_unit_test(a_snapshot_does_not_replace_newer_entries),
         cmocka_unit_test(a_snapshot_of_what_the_log_has_only_moves_the_commit),
         cmocka_unit_test(messages_of_and_for_replaced_replicas_are_refused),
