@@ -113,6 +113,7 @@ static enum status conn_new(bool server, const struct h2_options *options,
     c->events = events;
     c->arg = arg;
     h2__options(&c->o, options);
+    h2__frames_begin(c);
     c->now_ms = c->created_ms = c->last_in_ms = c->idle_since_ms = c->last_traffic_ms = now_ms;
     h2__buckets(c);
     list_init(&c->streams);
@@ -185,6 +186,7 @@ enum status h2_recv(struct h2_conn *c, struct bytes in, uint64_t now_ms, struct 
     c->calling = true;
     ssize_t n = nghttp2_session_mem_recv(c->session, in.data, in.len);
     c->calling = false;
+    h2__frames_pass(c, in);
     if (n < 0 && c->status == ST_OK) {
         if (n == NGHTTP2_ERR_FLOODED)
             (void)h2__breach(c, H2_BREACH_OUTPUT_FRAMES, H2_ENHANCE_YOUR_CALM);

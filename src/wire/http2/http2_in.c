@@ -47,7 +47,6 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     struct h2_conn *c = arg;
     c->stats.frames_in++;
     if (hd->type == NGHTTP2_HEADERS) {
-        c->block_since_ms = c->now_ms ? c->now_ms : 1;
         c->block_continuations = c->block_fields = 0;
         c->block_bytes = 0;
     }
@@ -165,7 +164,6 @@ static int on_headers(struct h2_conn *c, const nghttp2_frame *frame)
 {
     struct h2_stream *s = h2__stream_of(c, frame->hd.stream_id);
     const bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
-    c->block_since_ms = 0;
     if (!s)
         return 0;
     int rc = 0;
@@ -283,7 +281,6 @@ static int on_invalid(nghttp2_session *session, const nghttp2_frame *frame, int 
     struct h2_conn *c = arg;
     /* Kept in case that nghttp2 ends the connection for it (on_sent in http2_out.c). */
     c->last_invalid = error;
-    c->block_since_ms = 0;
     return 0;
 }
 

@@ -146,6 +146,13 @@ struct h2_pool {
     uint64_t used_ms; /* last traffic of any of them */
 };
 
+/* http2_frames.c: a frame's head as far as it came, or how much of its payload is still to come. */
+struct h2__frames {
+    uint8_t head[9], have;
+    bool ends_block; /* the payload at hand is the last of a header block */
+    uint32_t left;
+};
+
 struct h2_conn {
     nghttp2_session *session;
     const struct h2_events *events;
@@ -167,6 +174,7 @@ struct h2_conn {
 
     uint64_t now_ms, created_ms, last_in_ms, idle_since_ms, last_traffic_ms;
     uint64_t block_since_ms; /* a header block is being received since then; 0: none */
+    struct h2__frames frames;
     uint32_t block_continuations, block_fields;
     uint64_t block_bytes;
     uint64_t ping_sent_ms, shutdown_sent_ms;
@@ -195,6 +203,10 @@ int h2__breach(struct h2_conn *c, enum h2_breach breach, uint32_t code);
 /* Takes one from the bucket; 0, or what h2__breach returns. */
 int h2__count(struct h2_conn *c, struct wire_bucket *b, struct wire_rate rate,
               enum h2_breach breach);
+
+/* http2_frames.c */
+void h2__frames_begin(struct h2_conn *c);
+void h2__frames_pass(struct h2_conn *c, struct bytes in); /* what nghttp2 has taken */
 
 /* http2_known.c */
 /* Remembers what comes again at this place of the block. `flags` are those of nghttp2. */
