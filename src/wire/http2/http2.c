@@ -53,6 +53,7 @@ static void set_options(nghttp2_option *o, const struct h2_conn *c)
 {
     nghttp2_option_set_no_auto_window_update(o, 1);
     nghttp2_option_set_no_closed_streams(o, 1);
+    nghttp2_option_set_no_http_messaging(o, 1); /* http2_rules.c */
     nghttp2_option_set_max_outbound_ack(o, c->o.output_frames);
     /* Those of nghttp2 come after ours, which have names. */
     nghttp2_option_set_stream_reset_rate_limit(o, UINT32_MAX, UINT32_MAX);

@@ -1,7 +1,7 @@
 /* http2.h - one HTTP/2 connection, the server's or the client's side: bytes in, bytes out (RFC
  * 9113).
  *
- * libnghttp2 does frames, HPACK, stream states and the validation of messages. Added here: streams
+ * libnghttp2 does frames, HPACK and stream states. Added here: the rules for messages, streams
  * that outlive the protocol's until their owner lets go, queues with bounds both ways, limits
  * against floods, deadlines, graceful shutdown.
  *

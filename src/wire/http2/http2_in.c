@@ -73,6 +73,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         struct h2_stream *s = h2__stream_of(c, id);
         if (s)
             s->in_trailers = s->headers_done;
+        if (s && s->in_trailers)
+            h2__message_begin_trailers(s);
         return 0;
     }
     /* The peer takes what the last GOAWAY does not speak of for never done, also while that waits to be
@@ -90,6 +92,28 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
+/* Counted among the resets that the peer provokes. */
+static int malformed(struct h2_conn *c, struct h2_stream *s)
+{
+    s->malformed = true;
+    if (nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, (int32_t)s->id,
+                                  H2_PROTOCOL_ERROR) != 0)
+        return no_memory(c);
+    return 0;
+}
+
+static enum h2_verdict judge(const struct h2_conn *c, struct h2_stream *s,
+                             const struct h2_known *known, nghttp2_rcbuf *name,
+                             nghttp2_rcbuf *value)
+{
+    if (known)
+        return h2__rule_apply(s, &known->rule, known->h.value);
+    nghttp2_vec n = nghttp2_rcbuf_get_buf(name), v = nghttp2_rcbuf_get_buf(value);
+    struct bytes text = BYTES(v.base, v.len);
+    struct h2_rule rule = h2__rule_of(c->server, BYTES(n.base, n.len), text);
+    return h2__rule_apply(s, &rule, text);
+}
+
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name,
                      nghttp2_rcbuf *value, uint8_t flags, void *arg)
 {
@@ -103,7 +127,13 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghtt
     c->block_bytes += size;
     if (c->block_bytes > (uint64_t)c->o.header_list_bytes * H2_HARD_FACTOR)
         return h2__breach(c, H2_BREACH_HEADER_BLOCK, H2_ENHANCE_YOUR_CALM);
-    if (!s || s->released || s->too_large)
+    if (!s || s->malformed)
+        return 0;
+    enum h2_verdict verdict = judge(c, s, known, name, value);
+    if (verdict == H2_MALFORMED) /* nghttp2 then passes over the rest of the block */
+        return malformed(c, s) ? NGHTTP2_ERR_CALLBACK_FAILURE
+                               : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    if (verdict == H2_PASSED_OVER || s->released || s->too_large)
         return 0;
     s->list_bytes += size;
     if (s->list_bytes > c->o.header_list_bytes ||
@@ -164,8 +194,10 @@ static int on_headers(struct h2_conn *c, const nghttp2_frame *frame)
 {
     struct h2_stream *s = h2__stream_of(c, frame->hd.stream_id);
     const bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
-    if (!s)
+    if (!s || s->malformed)
         return 0;
+    if (!h2__message_headers(s, end))
+        return malformed(c, s);
     int rc = 0;
     if (!s->in_trailers)
         rc = first_headers(c, s, end);
@@ -185,7 +217,11 @@ static int on_data_frame(struct h2_conn *c, const nghttp2_frame *frame)
     /* Padding alone carries nothing. */
     if (!end && frame->hd.length && frame->hd.length == frame->data.padlen)
         return h2__count(c, &c->empty_frames, c->o.empty_frames, H2_BREACH_EMPTY_FRAMES);
-    if (end && s && !s->reset_by_us)
+    if (!end || !s || s->malformed)
+        return 0;
+    if (!h2__message_end(s))
+        return malformed(c, s);
+    if (!s->reset_by_us)
         tell_end(c, s);
     return 0;
 }
@@ -248,7 +284,9 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     struct h2_stream *s = h2__stream_of(c, id);
     if (len == 0)
         return 0;
-    if (!s || !s->announced || s->released || s->reset_by_us) {
+    if (s && !s->malformed && !h2__message_data(s, len) && malformed(c, s) != 0)
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    if (!s || s->malformed || !s->announced || s->released || s->reset_by_us) {
         if (nghttp2_session_consume(session, id, len) != 0)
             return no_memory(c);
         return 0;

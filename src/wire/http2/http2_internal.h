@@ -73,14 +73,24 @@ struct h2_block {
     size_t n, cap;
 };
 
+/* What one header does to its message (http2_rules.c); flags are of that file. */
+struct h2_rule {
+    uint16_t refuses; /* malformed if one of these was seen */
+    uint16_t sets;
+    uint16_t status; /* of a :status */
+    bool length;     /* content-length: depends on more */
+};
+enum h2_verdict { H2_TAKEN, H2_PASSED_OVER, H2_MALFORMED };
+
 /* A header that came before, by the two buffers in which nghttp2 told it: what HPACK's tables hold is
  * told in the same ones again. Once `full` the entry has a reference to both, so that its text stays
  * and no other header can have their addresses. */
 struct h2_known {
     nghttp2_rcbuf *name, *value;
     bool full;
-    uint16_t status;      /* of a :status */
-    uint16_t field;       /* another pseudo-header: offset of its place in the stream */
+    uint16_t status; /* of a :status */
+    uint16_t field;  /* another pseudo-header: offset of its place in the stream */
+    struct h2_rule rule;
     uint64_t size;        /* as header lists are counted */
     struct wire_header h; /* lent by the buffers */
 };
@@ -95,6 +105,7 @@ struct h2_stream {
     void *user;
     uint32_t id, code;
     bool announced, released, closed, ended, reset_by_us;
+    bool malformed;    /* reset for that; what still comes is thrown away */
     bool telling;      /* `closed` is being called */
     bool too_large;    /* the request's headers: answered 431 */
     bool in_trailers;  /* the block being received */
@@ -110,6 +121,9 @@ struct h2_stream {
     struct h2_block headers, trailers;
     struct bytes method, path, scheme, authority;
     unsigned status;
+    uint16_t message; /* flags of http2_rules.c */
+    uint64_t length;  /* content-length, if `message` says so */
+    uint64_t body_bytes;
     uint64_t list_bytes;
 
     struct h2_piece *head, *tail;
@@ -221,6 +235,17 @@ void h2__replay_forget(struct h2_conn *c);
 bool h2__replay_fits(const struct h2_conn *c, const struct h2_stream *s); /* `s` has trailers */
 void h2__replay_put(const struct h2_conn *c, uint32_t id, uint8_t *to);   /* HEAD + replay.len */
 
+/* http2_rules.c. False: malformed. */
+struct h2_rule h2__rule_of(bool server, struct bytes name, struct bytes value);
+enum h2_verdict h2__rule_apply(struct h2_stream *s, const struct h2_rule *r, struct bytes value);
+void h2__message_asks(struct h2_stream *s, const struct wire_header *headers,
+                      size_t n); /* client */
+void h2__message_begin_trailers(struct h2_stream *s);
+bool h2__message_headers(struct h2_stream *s,
+                         bool end); /* a block has ended, and so the message? */
+bool h2__message_data(struct h2_stream *s, size_t n);
+bool h2__message_end(const struct h2_stream *s);
+
 /* http2_stream.c */
 struct h2_stream *h2__stream_find(struct h2_conn *c, int32_t id); /* NULL: none */
 struct h2_stream *h2__stream_new(struct h2_conn *c, uint32_t id); /* NULL: no memory */
@@ -230,7 +255,6 @@ enum status h2__store_header(struct h2_stream *s, nghttp2_rcbuf *name, nghttp2_r
 enum status h2__store_known(struct h2_stream *s, const struct h2_known *k);
 /* The place of a pseudo-header in a stream, from its beginning; 0: no such one, or :status. */
 size_t h2__pseudo_offset(struct bytes name);
-unsigned h2__three_digits(struct bytes text);
 void h2__forget_headers(struct h2_stream *s);
 void *h2__stream_alloc(struct h2_stream *s, size_t size, size_t align);
 void h2__conn_release(struct h2_conn *c); /* frees it once it is freed and no stream is left */

@@ -8,7 +8,7 @@
  */
 #include "wire/http2/http2_internal.h"
 
-static void learn(struct h2_known *k)
+static void learn(const struct h2_conn *c, struct h2_known *k)
 {
     nghttp2_vec n = nghttp2_rcbuf_get_buf(k->name), v = nghttp2_rcbuf_get_buf(k->value);
     struct bytes name = BYTES(n.base, n.len), text = BYTES(v.base, v.len);
@@ -16,12 +16,11 @@ static void learn(struct h2_known *k)
         return;
     if (n.len && n.base[0] == ':') {
         k->field = (uint16_t)h2__pseudo_offset(name);
-        if (k->field == 0 && bytes_eq(name, BYTES_LIT(":status")))
-            k->status = (uint16_t)h2__three_digits(text);
-        if (k->field == 0 && k->status == 0)
+        if (k->field == 0 && !bytes_eq(name, BYTES_LIT(":status")))
             return;
     }
     k->h = WIRE_HEADER(name, text);
+    k->rule = h2__rule_of(c->server, name, text);
     k->size = n.len + v.len + H2_HEADER_OVERHEAD;
     nghttp2_rcbuf_incref(k->name);
     nghttp2_rcbuf_incref(k->value);
@@ -55,7 +54,7 @@ void h2__known_note(struct h2_conn *c, size_t place, nghttp2_rcbuf *name, nghttp
         if (k->full)
             continue;
         if (k->name == name && k->value == value) {
-            learn(k);
+            learn(c, k);
             return;
         }
         if (!free_one || free_one->name)

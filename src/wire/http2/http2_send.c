@@ -161,6 +161,7 @@ enum status h2_request(struct h2_conn *c, const struct wire_header *headers, siz
         h2__stream_free(s);
         return id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE ? ST_CLOSED : h2__status_of(id);
     }
+    h2__message_asks(s, headers, n);
     s->id = (uint32_t)id;
     s->user = user;
     s->announced = s->responded = true;

@@ -126,15 +126,7 @@ size_t h2__pseudo_offset(struct bytes name)
     return 0;
 }
 
-unsigned h2__three_digits(struct bytes text)
-{
-    unsigned n = 0;
-    for (size_t i = 0; i < text.len && i < 3; i++)
-        n = n * 10 + (unsigned)(text.data[i] - '0');
-    return n;
-}
-
-/* nghttp2 has seen to it that there is one of each at most. */
+/* The rules have seen to it that there is one of each at most. */
 static struct bytes *pseudo_at(struct h2_stream *s, size_t offset)
 {
     return (struct bytes *)(void *)((char *)s + offset);
@@ -153,9 +145,7 @@ enum status h2__store_known(struct h2_stream *s, const struct h2_known *k)
 {
     if (k->field)
         *pseudo_at(s, k->field) = k->h.value;
-    else if (k->status)
-        s->status = k->status;
-    else
+    else if (!k->rule.status) /* which the rule has set */
         return append(s, &k->h);
     return ST_OK;
 }
@@ -165,15 +155,12 @@ enum status h2__store_header(struct h2_stream *s, nghttp2_rcbuf *name, nghttp2_r
     nghttp2_vec n = nghttp2_rcbuf_get_buf(name);
     if (n.len && n.base[0] == ':') {
         size_t offset = h2__pseudo_offset(BYTES(n.base, n.len));
-        nghttp2_vec text = nghttp2_rcbuf_get_buf(value);
-        if (offset) {
-            struct bytes v = copy(s, value);
-            if (!v.data)
-                return ST_NO_MEMORY;
-            *pseudo_at(s, offset) = v;
-        } else if (n.len == 7 && memcmp(n.base, ":status", 7) == 0) {
-            s->status = h2__three_digits(BYTES(text.base, text.len));
-        }
+        if (!offset) /* :status, which the rule has set */
+            return ST_OK;
+        struct bytes v = copy(s, value);
+        if (!v.data)
+            return ST_NO_MEMORY;
+        *pseudo_at(s, offset) = v;
         return ST_OK;
     }
     struct wire_header h = {.name = copy(s, name), .value = copy(s, value)};
