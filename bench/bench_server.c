@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "bench/bench_server_peers.h"
 #include "bench/bench_server_start.h"
+#include "bench/bench_still.h"
 #include "bench/bench_util.h"
 
 #include <pthread.h>
@@ -403,7 +404,9 @@ static struct figures with_care(const struct server *s, const struct row *row)
     pthread_t t;
     if (pthread_create(&t, NULL, care_thread, &c) != 0)
         bench_die("no thread");
+    struct bench_still *still = bench_still_begin();
     struct figures f = measure(s, row);
+    bench_still_end(still);
     c.stop = true;
     pthread_join(t, NULL);
     printf("  ... beside %u calls of checkpoint, vacuum and compaction in turn, and one that went "
