@@ -120,6 +120,8 @@ static void feed(struct h2_conn *c, struct owner *o, const struct h2_options *op
         if (h2_conn_status(c, NULL) != ST_OK)
             break;
         (void)h2_tick(c, now);
+        if (h2_conn_status(c, NULL) != ST_OK)
+            break; /* so many pieces that a deadline has passed */
     }
     drain(c, options);
     check(c, options);

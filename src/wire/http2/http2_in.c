@@ -102,16 +102,10 @@ static int malformed(struct h2_conn *c, struct h2_stream *s)
     return 0;
 }
 
-static enum h2_verdict judge(const struct h2_conn *c, struct h2_stream *s,
-                             const struct h2_known *known, nghttp2_rcbuf *name,
-                             nghttp2_rcbuf *value)
+static struct h2_rule rule_of(const struct h2_conn *c, nghttp2_rcbuf *name, nghttp2_vec value)
 {
-    if (known)
-        return h2__rule_apply(s, &known->rule, known->h.value);
-    nghttp2_vec n = nghttp2_rcbuf_get_buf(name), v = nghttp2_rcbuf_get_buf(value);
-    struct bytes text = BYTES(v.base, v.len);
-    struct h2_rule rule = h2__rule_of(c->server, BYTES(n.base, n.len), text);
-    return h2__rule_apply(s, &rule, text);
+    nghttp2_vec n = nghttp2_rcbuf_get_buf(name);
+    return h2__rule_of(c->server, BYTES(n.base, n.len), BYTES(value.base, value.len));
 }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name,
@@ -121,15 +115,22 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghtt
     struct h2_conn *c = arg;
     struct h2_stream *s = h2__stream_of(c, frame->hd.stream_id);
     const struct h2_known *known = h2__known(c, name, value, flags);
-    uint64_t size = known ? known->size
-                          : nghttp2_rcbuf_get_buf(name).len + nghttp2_rcbuf_get_buf(value).len +
-                                H2_HEADER_OVERHEAD;
+    nghttp2_vec text;
+    uint64_t size;
+    if (known) {
+        text = (nghttp2_vec){(uint8_t *)(uintptr_t)known->h.value.data, known->h.value.len};
+        size = known->size;
+    } else {
+        text = nghttp2_rcbuf_get_buf(value);
+        size = nghttp2_rcbuf_get_buf(name).len + text.len + H2_HEADER_OVERHEAD;
+    }
     c->block_bytes += size;
     if (c->block_bytes > (uint64_t)c->o.header_list_bytes * H2_HARD_FACTOR)
         return h2__breach(c, H2_BREACH_HEADER_BLOCK, H2_ENHANCE_YOUR_CALM);
     if (!s || s->malformed)
         return 0;
-    enum h2_verdict verdict = judge(c, s, known, name, value);
+    const struct h2_rule rule = known ? known->rule : rule_of(c, name, text);
+    const enum h2_verdict verdict = h2__rule_apply(s, &rule, BYTES(text.base, text.len));
     if (verdict == H2_MALFORMED) /* nghttp2 then passes over the rest of the block */
         return malformed(c, s) ? NGHTTP2_ERR_CALLBACK_FAILURE
                                : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -141,7 +142,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghtt
         s->too_large = true;
         return 0;
     }
-    enum status st = known ? h2__store_known(s, known) : h2__store_header(s, name, value);
+    enum status st = known ? h2__store_known(s, known) : h2__store_header(s, &rule, name, value);
     return st == ST_OK ? 0 : no_memory(c);
 }
 

@@ -78,9 +78,11 @@ struct h2_rule {
     uint16_t refuses; /* malformed if one of these was seen */
     uint16_t sets;
     uint16_t status; /* of a :status */
+    uint16_t field;  /* another pseudo-header: offset of its place in the stream */
     bool length;     /* content-length: depends on more */
 };
 enum h2_verdict { H2_TAKEN, H2_PASSED_OVER, H2_MALFORMED };
+enum { H2_ALWAYS = 1 << 15 }; /* as if it were always seen */
 
 /* A header that came before, by the two buffers in which nghttp2 told it: what HPACK's tables hold is
  * told in the same ones again. Once `full` the entry has a reference to both, so that its text stays
@@ -89,7 +91,6 @@ struct h2_known {
     nghttp2_rcbuf *name, *value;
     bool full;
     uint16_t status; /* of a :status */
-    uint16_t field;  /* another pseudo-header: offset of its place in the stream */
     struct h2_rule rule;
     uint64_t size;        /* as header lists are counted */
     struct wire_header h; /* lent by the buffers */
@@ -237,7 +238,7 @@ void h2__replay_put(const struct h2_conn *c, uint32_t id, uint8_t *to);   /* HEA
 
 /* http2_rules.c. False: malformed. */
 struct h2_rule h2__rule_of(bool server, struct bytes name, struct bytes value);
-enum h2_verdict h2__rule_apply(struct h2_stream *s, const struct h2_rule *r, struct bytes value);
+enum h2_verdict h2__rule_length(struct h2_stream *s, struct bytes value); /* content-length */
 void h2__message_asks(struct h2_stream *s, const struct wire_header *headers,
                       size_t n); /* client */
 void h2__message_begin_trailers(struct h2_stream *s);
@@ -251,10 +252,9 @@ struct h2_stream *h2__stream_find(struct h2_conn *c, int32_t id); /* NULL: none 
 struct h2_stream *h2__stream_new(struct h2_conn *c, uint32_t id); /* NULL: no memory */
 void h2__stream_closed(struct h2_stream *s, uint32_t code);
 void h2__stream_free(struct h2_stream *s); /* to the pool, or the heap */
-enum status h2__store_header(struct h2_stream *s, nghttp2_rcbuf *name, nghttp2_rcbuf *value);
+enum status h2__store_header(struct h2_stream *s, const struct h2_rule *r, nghttp2_rcbuf *name,
+                             nghttp2_rcbuf *value);
 enum status h2__store_known(struct h2_stream *s, const struct h2_known *k);
-/* The place of a pseudo-header in a stream, from its beginning; 0: no such one, or :status. */
-size_t h2__pseudo_offset(struct bytes name);
 void h2__forget_headers(struct h2_stream *s);
 void *h2__stream_alloc(struct h2_stream *s, size_t size, size_t align);
 void h2__conn_release(struct h2_conn *c); /* frees it once it is freed and no stream is left */
@@ -298,6 +298,17 @@ static inline const struct h2_known *h2__known(struct h2_conn *c, nghttp2_rcbuf 
         }
     h2__known_note(c, place, name, value, flags);
     return NULL;
+}
+
+static inline enum h2_verdict h2__rule_apply(struct h2_stream *s, const struct h2_rule *r,
+                                             struct bytes value)
+{
+    if (r->refuses & (s->message | H2_ALWAYS))
+        return H2_MALFORMED;
+    s->message |= r->sets;
+    if (r->status)
+        s->status = r->status;
+    return r->length ? h2__rule_length(s, value) : H2_TAKEN;
 }
 
 /* A frame asks for its stream again with each header and event, so the last answer is kept. A stream

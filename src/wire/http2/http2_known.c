@@ -14,13 +14,10 @@ static void learn(const struct h2_conn *c, struct h2_known *k)
     struct bytes name = BYTES(n.base, n.len), text = BYTES(v.base, v.len);
     if (n.len + v.len > H2_KNOWN_BYTES_MAX)
         return;
-    if (n.len && n.base[0] == ':') {
-        k->field = (uint16_t)h2__pseudo_offset(name);
-        if (k->field == 0 && !bytes_eq(name, BYTES_LIT(":status")))
-            return;
-    }
-    k->h = WIRE_HEADER(name, text);
     k->rule = h2__rule_of(c->server, name, text);
+    if (k->rule.refuses & H2_ALWAYS)
+        return; /* a malformed header comes once */
+    k->h = WIRE_HEADER(name, text);
     k->size = n.len + v.len + H2_HEADER_OVERHEAD;
     nghttp2_rcbuf_incref(k->name);
     nghttp2_rcbuf_incref(k->value);

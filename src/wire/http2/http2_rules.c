@@ -3,6 +3,7 @@
  * nghttp2 has these rules too, but looks at every letter of every header again; here what comes by
  * reference to the same buffers (http2_known.c) is judged once. A rule is two sets of flags: what must
  * not have been seen yet, and what is seen from then on. test_http2_rules.c compares both.
+ * One more: nghttp2 takes a :status below 100.
  *
  *   name    tokens in lower case
  *   value   no control characters, no space at its ends; of :method, :scheme, :path, :authority and
@@ -12,7 +13,7 @@
  *           "trailers"; host: once, not empty; content-length: once, a number
  *   request :method, :scheme, :path, and :authority or host; the path of http(s) begins with "/", or
  *           is "*" of OPTIONS; CONNECT: :authority, neither :scheme nor :path
- *   response :status of three digits, not 101; no body before a final one
+ *   response :status from 100 on, of three digits, not 101; no body before a final one
  *   trailers end the stream
  *   body    as long as content-length says; responses to HEAD, 204 and 304 have none
  */
@@ -34,10 +35,9 @@ enum {
     ASTERISK = 1 << 12, /* :path is it */
     HTTP = 1 << 13,     /* :scheme is http or https */
     TRAILERS = 1 << 14, /* these are received */
-    ALWAYS = 1 << 15,   /* as if seen */
 };
 
-static const struct h2_rule malformed = {.refuses = ALWAYS};
+static const struct h2_rule malformed = {.refuses = H2_ALWAYS};
 
 static bool is(struct bytes b, const char *text, size_t len)
 {
@@ -57,16 +57,17 @@ static bool is_scheme(struct bytes v)
     return v.len > 0;
 }
 
-static struct h2_rule once(uint16_t what)
+static struct h2_rule once(uint16_t what, size_t field)
 {
-    return (struct h2_rule){.refuses = what | REGULAR | TRAILERS, .sets = what};
+    return (struct h2_rule){
+        .refuses = what | REGULAR | TRAILERS, .sets = what, .field = (uint16_t)field};
 }
 
 static struct h2_rule rule_of_method(struct bytes v)
 {
     if (!nghttp2_check_method(v.data, v.len))
         return malformed;
-    struct h2_rule r = once(METHOD);
+    struct h2_rule r = once(METHOD, offsetof(struct h2_stream, method));
     r.sets |= IS(v, "CONNECT") ? CONNECT : IS(v, "OPTIONS") ? OPTIONS : 0;
     return r;
 }
@@ -75,7 +76,7 @@ static struct h2_rule rule_of_path(struct bytes v)
 {
     if (v.len == 0 || !nghttp2_check_path(v.data, v.len))
         return malformed;
-    struct h2_rule r = once(PATH);
+    struct h2_rule r = once(PATH, offsetof(struct h2_stream, path));
     r.sets |= v.data[0] == '/' ? SLASH : IS(v, "*") ? ASTERISK : 0;
     return r;
 }
@@ -84,10 +85,17 @@ static struct h2_rule rule_of_scheme(struct bytes v)
 {
     if (!is_scheme(v))
         return malformed;
-    struct h2_rule r = once(SCHEME);
+    struct h2_rule r = once(SCHEME, offsetof(struct h2_stream, scheme));
     if (wire_eq_nocase(v, BYTES_LIT("http")) || wire_eq_nocase(v, BYTES_LIT("https")))
         r.sets |= HTTP;
     return r;
+}
+
+static struct h2_rule rule_of_authority(struct bytes v)
+{
+    if (v.len == 0 || !nghttp2_check_authority(v.data, v.len))
+        return malformed;
+    return once(AUTHORITY, offsetof(struct h2_stream, authority));
 }
 
 static struct h2_rule rule_of_status(struct bytes v)
@@ -95,9 +103,9 @@ static struct h2_rule rule_of_status(struct bytes v)
     for (size_t i = 0; i < v.len; i++)
         if (v.data[i] < '0' || v.data[i] > '9')
             return malformed;
-    if (v.len != 3 || IS(v, "101"))
+    if (v.len != 3 || v.data[0] == '0' || IS(v, "101"))
         return malformed;
-    struct h2_rule r = once(STATUS);
+    struct h2_rule r = once(STATUS, 0);
     r.status = (uint16_t)((v.data[0] - '0') * 100 + (v.data[1] - '0') * 10 + (v.data[2] - '0'));
     return r;
 }
@@ -106,18 +114,13 @@ static struct h2_rule rule_of_pseudo(bool server, struct bytes name, struct byte
 {
     if (!server)
         return IS(name, ":status") ? rule_of_status(v) : malformed;
-    switch (h2__pseudo_offset(name)) {
-    case offsetof(struct h2_stream, path):
+    if (IS(name, ":path"))
         return rule_of_path(v);
-    case offsetof(struct h2_stream, method):
+    if (IS(name, ":method"))
         return rule_of_method(v);
-    case offsetof(struct h2_stream, scheme):
+    if (IS(name, ":scheme"))
         return rule_of_scheme(v);
-    case offsetof(struct h2_stream, authority):
-        return v.len && nghttp2_check_authority(v.data, v.len) ? once(AUTHORITY) : malformed;
-    default:
-        return malformed;
-    }
+    return IS(name, ":authority") ? rule_of_authority(v) : malformed;
 }
 
 static struct h2_rule rule_of_host(struct bytes v)
@@ -169,7 +172,7 @@ static bool number(struct bytes v, uint64_t *ret)
 }
 
 /* A response that may have no body: its length is passed over, if it may be said at all. */
-static enum h2_verdict take_length(struct h2_stream *s, struct bytes v)
+enum h2_verdict h2__rule_length(struct h2_stream *s, struct bytes v)
 {
     if (s->message & LENGTH)
         return H2_MALFORMED;
@@ -187,18 +190,6 @@ static enum h2_verdict take_length(struct h2_stream *s, struct bytes v)
     if (!number(v, &s->length))
         return H2_MALFORMED;
     s->message |= LENGTH;
-    return H2_TAKEN;
-}
-
-enum h2_verdict h2__rule_apply(struct h2_stream *s, const struct h2_rule *r, struct bytes value)
-{
-    if (r->refuses & (s->message | ALWAYS))
-        return H2_MALFORMED;
-    s->message |= r->sets;
-    if (r->sets & STATUS)
-        s->status = r->status;
-    if (r->length)
-        return take_length(s, value);
     return H2_TAKEN;
 }
 

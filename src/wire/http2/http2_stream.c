@@ -109,23 +109,6 @@ static bool more_room(struct h2_stream *s, struct h2_block *b)
     return true;
 }
 
-size_t h2__pseudo_offset(struct bytes name)
-{
-    static const struct {
-        const char *name;
-        size_t len, offset;
-    } table[] = {
-        {":path", 5, offsetof(struct h2_stream, path)},
-        {":method", 7, offsetof(struct h2_stream, method)},
-        {":scheme", 7, offsetof(struct h2_stream, scheme)},
-        {":authority", 10, offsetof(struct h2_stream, authority)},
-    };
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
-        if (name.len == table[i].len && memcmp(name.data, table[i].name, name.len) == 0)
-            return table[i].offset;
-    return 0;
-}
-
 /* The rules have seen to it that there is one of each at most. */
 static struct bytes *pseudo_at(struct h2_stream *s, size_t offset)
 {
@@ -143,28 +126,27 @@ static enum status append(struct h2_stream *s, const struct wire_header *h)
 
 enum status h2__store_known(struct h2_stream *s, const struct h2_known *k)
 {
-    if (k->field)
-        *pseudo_at(s, k->field) = k->h.value;
+    if (k->rule.field)
+        *pseudo_at(s, k->rule.field) = k->h.value;
     else if (!k->rule.status) /* which the rule has set */
         return append(s, &k->h);
     return ST_OK;
 }
 
-enum status h2__store_header(struct h2_stream *s, nghttp2_rcbuf *name, nghttp2_rcbuf *value)
+enum status h2__store_header(struct h2_stream *s, const struct h2_rule *r, nghttp2_rcbuf *name,
+                             nghttp2_rcbuf *value)
 {
-    nghttp2_vec n = nghttp2_rcbuf_get_buf(name);
-    if (n.len && n.base[0] == ':') {
-        size_t offset = h2__pseudo_offset(BYTES(n.base, n.len));
-        if (!offset) /* :status, which the rule has set */
-            return ST_OK;
-        struct bytes v = copy(s, value);
-        if (!v.data)
-            return ST_NO_MEMORY;
-        *pseudo_at(s, offset) = v;
+    if (r->status) /* which the rule has set */
+        return ST_OK;
+    struct wire_header h = {.value = copy(s, value)};
+    if (!h.value.data)
+        return ST_NO_MEMORY;
+    if (r->field) {
+        *pseudo_at(s, r->field) = h.value;
         return ST_OK;
     }
-    struct wire_header h = {.name = copy(s, name), .value = copy(s, value)};
-    return h.name.data && h.value.data ? append(s, &h) : ST_NO_MEMORY;
+    h.name = copy(s, name);
+    return h.name.data ? append(s, &h) : ST_NO_MEMORY;
 }
 
 /* Before the final response's headers, those of a 1xx are dropped. */
