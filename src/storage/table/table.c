@@ -229,16 +229,14 @@ static void stack_on(struct table_entry *e, struct table_entry *older)
 }
 
 /* Memory has been reserved: this cannot fail. A new key's first version lies behind its node, where
- * a reader that found the node has fetched it already. */
+ * a reader that found the node has fetched it already. `known`: the key's node;
+ * NULL: it has none that the index knows, but one before it in its group may have made it. */
 static void put_one(struct table *t, const struct table_item *item, uint32_t hash,
-                    const struct blob *owner, bool batch)
+                    struct table_key *known, const struct blob *owner, bool batch)
 {
     const struct record *rec = &item->rec;
-    bool sure; /* needless here: the list is searched for the place anyway */
     struct table_probe p = table__probe(item->key);
-    struct table_key *n = table__index_find(&t->index, hash, item->key, &sure);
-    if (!n)
-        n = move_finger(t, &p, batch);
+    struct table_key *n = known ? known : move_finger(t, &p, batch);
     bool fresh = !n;
     unsigned height = fresh ? random_height(t) : 0;
     size_t node = fresh ? table__node_bytes(height, item->key.len) : 0;
@@ -281,10 +279,32 @@ static void keep_owner(struct table *t, struct blob *owner)
     t->blob_bytes += sizeof(*owner) + owner->len;
 }
 
-/* Walks GROUP searches side by side, so that they wait for memory together: the puts that follow
- * find their way in the cache. Pays where scattered keys go into a large table. */
-static void warm(const struct table *t, const struct table_item *items, const uint32_t *hashes,
-                 size_t n)
+/* The nodes of those keys that the index knows; NULL for the others. First all buckets are asked for,
+ * then all nodes, so that none is waited for alone. Returns how many it does not know. */
+static size_t find_known(const struct table *t, const struct table_item *items,
+                         const uint32_t *hashes, size_t n, struct table_key **ret)
+{
+    bool sure; /* whatever is not found is searched for */
+    size_t unknown = 0;
+    for (size_t i = 0; i < n; i++)
+        __builtin_prefetch(table__index_place(&t->index, hashes[i]));
+    for (size_t i = 0; i < n; i++)
+        __builtin_prefetch(table__index_peek(&t->index, hashes[i]));
+    for (size_t i = 0; i < n; i++) {
+        ret[i] = table__index_find(&t->index, hashes[i], items[i].key, &sure);
+        if (ret[i])
+            __builtin_prefetch(atomic_load_explicit(&ret[i]->newest, memory_order_relaxed));
+        else
+            unknown++;
+    }
+    return unknown;
+}
+
+/* Walks the searches of up to GROUP keys side by side, so that they wait for memory together: the puts
+ * that follow find their way in the cache. Pays where scattered keys go into a large table. Those whose
+ * node is known have no way to find. */
+static void warm(const struct table *t, const struct table_item *items, size_t n,
+                 struct table_key *const *known)
 {
     struct {
         struct table_probe p;
@@ -292,17 +312,18 @@ static void warm(const struct table *t, const struct table_item *items, const ui
         unsigned level;
     } s[GROUP];
     unsigned top = atomic_load_explicit(&t->height, memory_order_relaxed) - 1;
-    size_t left = n;
+    size_t m = 0;
     for (size_t i = 0; i < n; i++) {
-        __builtin_prefetch(table__index_place(&t->index, hashes[i]));
-        s[i].p = table__probe(items[i].key);
-        s[i].x = t->head;
-        s[i].level = top;
-        s[i].next = table__next(t->head, top);
+        if (known[i])
+            continue;
+        s[m].p = table__probe(items[i].key);
+        s[m].x = t->head;
+        s[m].level = top;
+        s[m++].next = table__next(t->head, top);
     }
     bool done[GROUP] = {false};
-    while (left) {
-        for (size_t i = 0; i < n; i++) {
+    for (size_t left = m; left;) {
+        for (size_t i = 0; i < m; i++) {
             if (done[i])
                 continue;
             if (s[i].next && table__cmp(s[i].next, &s[i].p) < 0) {
@@ -317,6 +338,22 @@ static void warm(const struct table *t, const struct table_item *items, const ui
             s[i].next = table__next(s[i].x, s[i].level);
             __builtin_prefetch(s[i].next);
         }
+    }
+}
+
+/* Up to GROUP of them; memory has been reserved. */
+static void put_group(struct table *t, const struct table_item *items, size_t n,
+                      const struct blob *owner, bool batch)
+{
+    uint32_t hashes[GROUP];
+    struct table_key *known[GROUP];
+    for (size_t i = 0; i < n; i++)
+        hashes[i] = table__hash(items[i].key);
+    if (find_known(t, items, hashes, n, known) > 0 && n > 1)
+        warm(t, items, n, known);
+    for (size_t i = 0; i < n; i++) {
+        check_item(t, items[i].key, &items[i].rec, owner);
+        put_one(t, &items[i], hashes[i], known[i], owner, batch);
     }
 }
 
@@ -337,16 +374,8 @@ enum status table_put_many(struct table *t, const struct table_item *items, size
     if (refs)
         keep_owner(t, owner);
     for (size_t i = 0, group; i < n; i += group) {
-        uint32_t hashes[GROUP];
         group = n - i < GROUP ? n - i : GROUP;
-        for (size_t j = 0; j < group; j++)
-            hashes[j] = table__hash(items[i + j].key);
-        if (group > 1)
-            warm(t, items + i, hashes, group);
-        for (size_t j = 0; j < group; j++) {
-            check_item(t, items[i + j].key, &items[i + j].rec, owner);
-            put_one(t, &items[i + j], hashes[j], owner, n > 1);
-        }
+        put_group(t, items + i, group, owner, n > 1);
     }
     atomic_store_explicit(&t->bytes,
                           sizeof(*t) + table__mem_bytes(&t->mem) + table__mem_bytes(&t->index.mem) +

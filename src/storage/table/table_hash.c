@@ -174,6 +174,17 @@ const void *table__index_place(const struct table_index *x, uint32_t hash)
     return &segment_of(x, hash)->slot[hash % SEGMENT_SLOTS];
 }
 
+const void *table__index_peek(const struct table_index *x, uint32_t hash)
+{
+    const struct table_segment *s = segment_of(x, hash);
+    uint64_t tag = tag_of(hash), word;
+    uint32_t i = hash % SEGMENT_SLOTS;
+    while ((word = atomic_load_explicit(&s->slot[i], memory_order_acquire)) != 0 &&
+           (word ^ tag) >> 48)
+        i = (i + 1) % SEGMENT_SLOTS;
+    return node_of(word);
+}
+
 static bool same_key(const struct table_key *n, uint32_t hash, struct bytes key)
 {
     return n->hash == hash && n->len == key.len &&

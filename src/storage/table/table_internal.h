@@ -207,6 +207,8 @@ void table__index_add_at(struct table_index *x, uint32_t hash, const struct tabl
 struct table_key *table__index_find(const struct table_index *x, uint32_t hash, struct bytes key,
                                     bool *ret_sure);
 const void *table__index_place(const struct table_index *x, uint32_t hash); /* where to prefetch */
+/* The node that a key of this hash has, if it has one: to prefetch, too. May be NULL, or another's. */
+const void *table__index_peek(const struct table_index *x, uint32_t hash);
 
 /* After a successful reserve of n bytes, allocations of up to n bytes in all (each rounded up to 8)
  * succeed. */

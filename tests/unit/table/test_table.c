@@ -569,6 +569,37 @@ static void test_table_finger(void **state)
     table_unref(t);
 }
 
+/* A group of writers may write one key several times, each under a version of its own: of a key that is
+ * new the later ones find what the first has made, also where all of them are looked up together. */
+static void test_table_key_again_in_group(void **state)
+{
+    (void)state;
+    enum { N = 16, KEYS = 5 };
+    struct table *t = table_new();
+    struct table_item items[N];
+    uint8_t keys[N][8];
+    assert_non_null(t);
+    for (uint64_t round = 0; round < 3; round++) { /* of the last one all are known */
+        for (uint32_t i = 0; i < N; i++) {
+            uint32_t key = (i * 3 % KEYS + (round ? 2 : 0));
+            snprintf((char *)keys[i], sizeof keys[i], "key%u", key);
+            struct record rec = {
+                .version = {round * N + i + 1, 0}, .kind = RECORD_PUT, .value = BYTES(keys[i], 4)};
+            items[i] = (struct table_item){BYTES(keys[i], 4), rec};
+        }
+        assert_int_equal(table_put_many(t, items, N, NULL), ST_OK);
+        assert_int_equal(table_keys(t), round ? KEYS + 2 : KEYS);
+        for (uint32_t i = 0; i < N; i++) {
+            struct record found;
+            assert_true(table_get(t, items[i].key, items[i].rec.version, &found));
+            assert_version(found.version, items[i].rec.version);
+            assert_true(bytes_eq(found.value, items[i].key));
+        }
+    }
+    assert_int_equal(table_count(t), 3 * N);
+    table_unref(t);
+}
+
 static struct table *filled(struct table_pages *pages, uint64_t round)
 {
     enum { ROWS = 14000, VALUE = 2000 };
@@ -779,6 +810,7 @@ int main(void)
         cmocka_unit_test(test_table_no_memory),
         cmocka_unit_test(test_table_reserve),
         cmocka_unit_test(test_table_finger),
+        cmocka_unit_test(test_table_key_again_in_group),
         cmocka_unit_test(test_table_pages),
         cmocka_unit_test(test_table_spill_faults),
         cmocka_unit_test(test_table_spill_no_memory),
