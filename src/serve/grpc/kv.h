@@ -12,6 +12,10 @@ void kv_get_ahead(const struct command_db *db, struct bytes message);
 bool kv_get_is_plain(struct bytes message); /* then it asks for the present, linearizably */
 enum status kv_batch_get(struct call *c, const void *request);
 enum status kv_diff(struct call *c, const void *request);
+/* Text of a contract that needs no second look: ASCII without NUL. */
+bool kv_plain_text(struct bytes b);
+/* A PutRequest of collection, key and a value that is raw or bson, and no more. */
+bool kv_put_plain(struct call *c, struct bytes message, enum status *ret);
 enum status kv_put(struct call *c, const void *request);
 enum status kv_delete(struct call *c, const void *request);
 enum status kv_compare_and_set(struct call *c, const void *request);

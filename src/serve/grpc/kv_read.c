@@ -99,8 +99,7 @@ enum status kv_get(struct call *c, const void *request)
     return get_and_respond(c, text_bytes(m->collection), pb_bytes(m->key), &more);
 }
 
-/* Text of a contract that needs no second look. */
-static bool is_plain_text(struct bytes b)
+bool kv_plain_text(struct bytes b)
 {
     for (size_t i = 0; i < b.len; i++)
         if (b.data[i] == 0 || b.data[i] >= 0x80)
@@ -117,7 +116,7 @@ static bool parse_plain(struct bytes message, struct bytes *ret_collection, stru
         if (!pb_next(&r, &f) || f.wire != PB_BYTES || f.number < 1 || f.number > 2)
             return false;
         *(f.number == 1 ? ret_collection : ret_key) = f.bytes;
-        if (f.number == 1 && !is_plain_text(f.bytes))
+        if (f.number == 1 && !kv_plain_text(f.bytes))
             return false;
     }
     return true;

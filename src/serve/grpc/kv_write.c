@@ -64,6 +64,54 @@ enum status kv_put(struct call *c, const void *request)
     return st == ST_OK ? put(&j) : st;
 }
 
+/* A Value of one kind that needs no look at its bytes here: raw or bson. */
+static bool parse_value(struct bytes message, struct command_value *ret)
+{
+    struct reader r = reader_of(message);
+    struct pb_field f;
+    if (!reader_left(&r) || !pb_next(&r, &f) || f.wire != PB_BYTES || reader_left(&r))
+        return false;
+    if (f.number != VARVE__V1__VALUE__KIND_RAW && f.number != VARVE__V1__VALUE__KIND_BSON)
+        return false;
+    bool raw = f.number == VARVE__V1__VALUE__KIND_RAW;
+    *ret = (struct command_value){raw ? COMMAND_RAW : COMMAND_DOC,
+                                  f.bytes.len ? f.bytes : BYTES_EMPTY};
+    return true;
+}
+
+/* Each of the three once; what lacks, or comes again, is the descriptors' affair. */
+static bool parse_plain(struct bytes message, struct command_put *ret)
+{
+    struct reader r = reader_of(message);
+    struct pb_field f;
+    unsigned seen = 0;
+    while (reader_left(&r)) {
+        if (!pb_next(&r, &f) || f.wire != PB_BYTES || f.number < 1 || f.number > 3 ||
+            (seen & 1u << f.number))
+            return false;
+        seen |= 1u << f.number;
+        if (f.number == 1)
+            ret->collection = f.bytes;
+        else if (f.number == 2)
+            ret->key = f.bytes;
+        else if (!parse_value(f.bytes, &ret->value))
+            return false;
+    }
+    return seen == (1u << 1 | 1u << 2 | 1u << 3) && ret->collection.len && ret->key.len &&
+           kv_plain_text(ret->collection);
+}
+
+bool kv_put_plain(struct call *c, struct bytes message, enum status *ret)
+{
+    struct put_job j = {.c = c, .put = {.options = {.sync = STORE_SYNC_DEFAULT}}};
+    if (!parse_plain(message, &j.put))
+        return false;
+    *ret = call_allow(c, j.put.collection);
+    if (*ret == ST_OK)
+        *ret = put(&j);
+    return true;
+}
+
 enum status kv_compare_and_set(struct call *c, const void *request)
 {
     const Varve__V1__CompareAndSetRequest *m = request;
@@ -136,7 +184,8 @@ enum status kv_restore(struct call *c, const void *request)
 static const struct method methods[] = {
     {"Get", KV "/Get", &varve__v1__get_request__descriptor, kv_get, COMMAND_GET, true,
      kv_get_plain},
-    METHOD(KV, Put, put, kv_put, PUT),
+    {"Put", KV "/Put", &varve__v1__put_request__descriptor, kv_put, COMMAND_PUT, true,
+     kv_put_plain},
     METHOD(KV, Delete, delete, kv_delete, DELETE),
     METHOD(KV, BatchGet, batch_get, kv_batch_get, GET_MANY),
     METHOD(KV, BatchWrite, batch_write, kv_batch_write, COMMIT),

@@ -199,6 +199,78 @@ static void refusals_have_details(void **state)
     door_stop(&w);
 }
 
+static struct ended put_bytes(struct door_world *w, struct bytes m)
+{
+    void *ret;
+    return ask_bytes(w, "varve.v1.KV/Put", m, &varve__v1__put_response__descriptor, &ret);
+}
+
+/* The plainest messages are read without descriptors: whatever differs from them is not taken for one. */
+static void puts_are_read_whole(void **state)
+{
+    (void)state;
+    struct door_world w;
+    door_start(&w, NULL);
+    assert_code(put_bytes(&w, BYTES_LIT("\x0a\x01u\x12\x01k\x1a\x05\x0a\x03one")), GRPC_OK);
+    raw_is(must_get(&w, "u", "k", NULL), "one");
+    /* In another order, and of no bytes. */
+    assert_code(put_bytes(&w, BYTES_LIT("\x1a\x02\x0a\x00\x12\x01k\x0a\x01u")), GRPC_OK);
+    raw_is(must_get(&w, "u", "k", NULL), "");
+    /* What comes twice: the last one counts, of values too. */
+    assert_code(put_bytes(&w, BYTES_LIT("\x0a\x01x\x0a\x01u\x12\x01x\x12\x01k"
+                                        "\x1a\x05\x0a\x03two\x1a\x05\x0a\x03ten")),
+                GRPC_OK);
+    raw_is(must_get(&w, "u", "k", NULL), "ten");
+    assert_code(put_bytes(&w, BYTES_LIT("\x0a\x01u\x12\x01k\x1a\x08\x12\x01x\x0a\x03six")),
+                GRPC_OK);
+    raw_is(must_get(&w, "u", "k", NULL), "six");
+    /* A field of a newer client is passed over; a condition and options are not. */
+    assert_code(put_bytes(&w, BYTES_LIT("\x0a\x01u\x12\x01k\x1a\x03\x0a\x01"
+                                        "7\x32\x00")),
+                GRPC_OK);
+    raw_is(must_get(&w, "u", "k", NULL), "7");
+    struct ended e = put_bytes(&w, BYTES_LIT("\x0a\x01u\x12\x01k\x1a\x03\x0a\x01"
+                                             "8\x22\x02\x08\x01"));
+    assert_code(e, GRPC_FAILED_PRECONDITION);
+    e = put_bytes(&w, BYTES_LIT("\x0a\x01u\x12\x01k\x1a\x03\x0a\x01"
+                                "8\x2a\x02\x08\x4d"));
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    assert_string_equal(e.field, "options.sync");
+    raw_is(must_get(&w, "u", "k", NULL), "7");
+
+    static const struct {
+        struct bytes m;
+        const char *field;
+    } bad[] = {
+        {BYTES_LIT("\x0a\x01\xff\x12\x01k\x1a\x03\x0a\x01"
+                   "1"),
+         "collection"},
+        {BYTES_LIT("\x0a\x02u\x00\x12\x01k\x1a\x03\x0a\x01"
+                   "1"),
+         "collection"},
+        {BYTES_LIT("\x12\x01k\x1a\x03\x0a\x01"
+                   "1"),
+         "collection"},
+        {BYTES_LIT("\x0a\x01u\x1a\x03\x0a\x01"
+                   "1"),
+         "key"},
+        {BYTES_LIT("\x0a\x01u\x12\x01k"), "value"},
+        {BYTES_LIT("\x0a\x01u\x12\x01k\x1a\x00"), "value"},
+        {BYTES_LIT("\x0a\x01u\x12\x01k\x1a\x04\x12\x02no"), "value"}, /* BSON is checked */
+        {BYTES_LIT("\x0a\x01u\x12\x01k\x1a\x03\x0a\x02"
+                   "1"),
+         ""}, /* too short */
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        e = put_bytes(&w, bad[i].m);
+        assert_code(e, GRPC_INVALID_ARGUMENT);
+        if (bad[i].field[0])
+            assert_string_equal(e.field, bad[i].field);
+    }
+    raw_is(must_get(&w, "u", "k", NULL), "7");
+    door_stop(&w);
+}
+
 static void preconditions_say_what_is_there(void **state)
 {
     (void)state;
@@ -652,6 +724,7 @@ int main(void)
         cmocka_unit_test(values_come_back),
         cmocka_unit_test(a_large_value_goes_both_ways),
         cmocka_unit_test(refusals_have_details),
+        cmocka_unit_test(puts_are_read_whole),
         cmocka_unit_test(preconditions_say_what_is_there),
         cmocka_unit_test(batches_are_one),
         cmocka_unit_test(scans_and_histories_are_paged),
