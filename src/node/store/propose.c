@@ -200,7 +200,9 @@ enum status store_propose(struct store *s, struct store_write *w, struct err *er
 {
     ASSERT(w->entry && w->entry->len <= ENTRY_MAX);
     w->duplicate = false;
-    struct proposal p = {.w = w, .st = ST_OK};
+    struct proposal p;
+    memset(&p, 0, offsetof(struct proposal, err));
+    p.w = w;
     err_init(&p.err);
     if (s->cluster) {
         cluster_propose(s, &p);

@@ -66,7 +66,6 @@ struct proposal {
     struct proposal *next; /* in its group */
     enum status st;
     bool by_group; /* refused for what one before it in its group writes, which may fail yet */
-    struct err err;
     uint64_t index, term; /* where it is in the log */
     struct list node;     /* in store.in_log, or a list of the cluster's */
     /* Clusters (cluster.h). */
@@ -80,6 +79,7 @@ struct proposal {
     bool sent_before;           /* a copy under an earlier number, which may have been done */
     struct remote *remote;      /* it is another node's; NULL: it waits here */
     struct env_event done;
+    struct err err; /* last: its text is long, and needs no zeroes */
 };
 
 struct collection {
