@@ -23,7 +23,7 @@ enum {
     PORT_HELD = 128 * 1024,  /* HTTP/1: read ahead of exchange_read */
     PORT_BIG = 64 * 1024,    /* answers from here on are charged until they have gone */
     PORT_CHARGE_MIN = 4096,  /* request bodies below are not worth counting */
-    PORT_SPARE = 1024,       /* slots kept by a reactor */
+    PORT_SPARE = 512,        /* slots kept by a reactor */
     PORT_BODY_KEEP = 16 * 1024,
     PORT_HEADERS_MAX = 64, /* of a handler's answer */
     PORT_STALL_MS = 20,    /* until output is tried again when the reactor's bound was reached */

@@ -53,7 +53,7 @@ enum {
 #ifdef H2_SANITIZED
 enum { H2_POOLING = 0, H2_SPARE_STREAMS = 0, H2_SPARE_SHARED = 0 };
 #else
-enum { H2_POOLING = 1, H2_SPARE_STREAMS = 64, H2_SPARE_SHARED = 1024 };
+enum { H2_POOLING = 1, H2_SPARE_STREAMS = 64, H2_SPARE_SHARED = 256 };
 #endif
 /* Payloads of our own PINGs; owners' may be the same, they are told apart by `*_ping_out`. */
 #define H2_PING_KEEPALIVE UINT64_C(0x7661727665000001)

@@ -11,7 +11,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 
-enum { STEP = 32, OWN_BYTES_MAX = 128 * 1024, SHARED_BYTES_MAX = 2 * 1024 * 1024 };
+enum { STEP = 32, OWN_BYTES_MAX = 128 * 1024, SHARED_BYTES_MAX = 512 * 1024 };
 
 struct h2_block_free {
     struct h2_block_free *next;
