@@ -142,6 +142,7 @@ static bool takes_part(const struct node *n)
 static bool settled(const struct run *r, uint64_t *ret_applied)
 {
     uint64_t applied = 0;
+    bool any = false; /* a node that has an empty disk has applied nothing, and that counts */
     for (unsigned i = 1; i <= r->plan.nodes; i++) {
         struct node *n = &r->nodes[i];
         struct store_role role;
@@ -152,8 +153,9 @@ static bool settled(const struct run *r, uint64_t *ret_applied)
         store_role(n->store, &role);
         if (r->plan.nodes > 1 && (role.commit != role.applied || role.leader == 0))
             return false;
-        if (applied && applied != role.applied)
+        if (any && applied != role.applied)
             return false;
+        any = true;
         applied = role.applied;
     }
     *ret_applied = applied;
