@@ -74,7 +74,7 @@ static void new_rpc(struct port_conn *pc, struct h2_stream *stream)
     struct grpc_limits limits = {.message_max = o->message_bytes, .budget = &pc->budget};
     err_init(&err);
     port__count(&pc->pr->count.grpc, 1);
-    if (grpc_accept_request(&s->call, stream, &limits, &err) != ST_OK) { /* and said so */
+    if (grpc_accept(&s->call, stream, &limits, &err) != ST_OK) { /* and said so */
         s->grpc_code = status_grpc(err.status);
         port__done(s);
         slot__free(s);

@@ -4,7 +4,7 @@
  * owner gets the stream's events and hands them on (grpc_on_*), then takes whole messages out with
  * grpc_next. grpc_codec.h has the parts below: framing, timeouts, percent and base64 coding, codes.
  *
- *     server: `headers` and grpc_is_request -> grpc_accept_request; grpc_next ...; grpc_send ...; grpc_finish
+ *     server: `headers` and grpc_is_request -> grpc_accept; grpc_next ...; grpc_send ...; grpc_finish
  *     client: grpc_start; grpc_send ...; grpc_next ...; after the end grpc_result
  *
  * Owns:     messages being put together and those not taken yet. The stream: grpc_deinit releases it.
@@ -58,10 +58,6 @@ bool grpc_is_request(const struct h2_stream *s);
  * INVALID_ARGUMENT (method, path, content-type, timeout), UNIMPLEMENTED (an unknown encoding). */
 enum status grpc_accept(struct grpc_call *call, struct h2_stream *s,
                         const struct grpc_limits *limits, struct err *err) WARN_UNUSED;
-/* The same of a stream for which grpc_is_request has just said yes: its content-type is not looked for
- * again. */
-enum status grpc_accept_request(struct grpc_call *call, struct h2_stream *s,
-                                const struct grpc_limits *limits, struct err *err) WARN_UNUSED;
 
 struct grpc_start {
     struct bytes path;      /* "/package.Service/Method" */

@@ -86,16 +86,19 @@ static void look_at_headers(const struct h2_stream *s, struct accepted *ret)
     }
 }
 
-static enum status accept(struct grpc_call *call, struct h2_stream *s,
-                          const struct grpc_limits *limits, bool is_grpc, struct err *err)
+enum status grpc_accept(struct grpc_call *call, struct h2_stream *s,
+                        const struct grpc_limits *limits, struct err *err)
 {
+    struct err own;
     struct accepted a;
+    if (!err)
+        err = &own;
     grpc__call_init(call, s, limits, false);
     call->path = h2_path(s);
     call->authority = h2_authority(s);
     if (!bytes_eq(h2_method(s), BYTES_LIT("POST")))
         return refuse_http(call, 405, err, "gRPC: the method is not POST");
-    if (!is_grpc && !grpc__is_grpc_content(s))
+    if (!grpc__is_grpc_content(s))
         return refuse_http(call, 415, err, "gRPC: the content-type is not application/grpc");
     if (!split_path(call)) {
         err_set(err, ST_UNIMPLEMENTED, "the path is not /package.Service/Method");
@@ -110,20 +113,6 @@ static enum status accept(struct grpc_call *call, struct h2_stream *s,
         return refuse(call, err);
     call->peer_takes_gzip = a.accept_encoding.data && takes_gzip(a.accept_encoding);
     return ST_OK;
-}
-
-enum status grpc_accept(struct grpc_call *call, struct h2_stream *s,
-                        const struct grpc_limits *limits, struct err *err)
-{
-    struct err own;
-    return accept(call, s, limits, false, err ? err : &own);
-}
-
-enum status grpc_accept_request(struct grpc_call *call, struct h2_stream *s,
-                                const struct grpc_limits *limits, struct err *err)
-{
-    struct err own;
-    return accept(call, s, limits, true, err ? err : &own);
 }
 
 void grpc_use_gzip(struct grpc_call *call)
