@@ -1,13 +1,11 @@
 #include "base/alloc.h"
 #include "storage/table/table_internal.h"
 #include "support/tempdir.h"
+#include "unit/table/check_table.h"
 #include "unit/table/model_table.h"
-#include <setjmp.h>
-#include <stdarg.h>
+
 #include <stdio.h>
 #include <stdlib.h>
-
-#include <cmocka.h>
 
 static uint64_t rnd(uint64_t *s)
 {
@@ -50,29 +48,13 @@ static struct record random_record(uint64_t *s, struct version v, uint8_t value[
     };
 }
 
-static void assert_version(struct version a, struct version b)
-{
-    assert_int_equal(version_cmp(a, b), 0);
-}
-
-static void assert_record(const struct record *got, const struct record *want)
-{
-    assert_version(got->version, want->version);
-    assert_version(got->parent, want->parent);
-    assert_int_equal(got->kind, want->kind);
-    assert_int_equal(got->type, want->type);
-    assert_true(got->expires_ms == want->expires_ms);
-    assert_true(bytes_eq(got->writer, want->writer));
-    assert_true(bytes_eq(got->value, want->value));
-}
-
 static void check_chain(const struct model *m, size_t i, const struct table_entry *e, long j)
 {
     for (; j >= 0; j--, e = table_entry_older(e)) {
         struct record got;
         assert_non_null(e);
         table_entry_record(e, &got);
-        assert_record(&got, &m->keys[i].puts[j]->rec);
+        check_record(&got, &m->keys[i].puts[j]->rec);
         assert_true(bytes_eq(table_entry_key(e), model_key_bytes(m, i)));
     }
     assert_null(e);
@@ -87,7 +69,7 @@ static void check_point(const struct table *t, const struct model *m, struct byt
     struct record got = {.kind = 99};
     assert_int_equal(table_get(t, key, at, &got), j >= 0);
     if (j >= 0)
-        assert_record(&got, &m->keys[i].puts[j]->rec);
+        check_record(&got, &m->keys[i].puts[j]->rec);
     else
         assert_int_equal(got.kind, 99); /* untouched */
     check_chain(m, i, table_find(t, key, at), j);
@@ -124,13 +106,13 @@ static void check_walks(const struct table *t, const struct model *m)
 static void check_order(const struct table *t, const struct model *m)
 {
     assert_true(table_count(t) == m->n_puts && table_keys(t) == m->n_keys);
-    assert_version(table_newest(t), m->n_puts ? m->puts[m->n_puts - 1]->rec.version : VERSION_NONE);
+    check_version(table_newest(t), m->n_puts ? m->puts[m->n_puts - 1]->rec.version : VERSION_NONE);
     for (size_t i = 0; i < m->n_puts; i++) {
         const struct table_entry *e = table_entry_nth(t, i);
         struct record got;
         assert_non_null(e);
         table_entry_record(e, &got);
-        assert_record(&got, &m->puts[i]->rec);
+        check_record(&got, &m->puts[i]->rec);
         size_t after = i;
         while (after < m->n_puts && version_cmp(m->puts[after]->rec.version, got.version) <= 0)
             after++;
@@ -201,7 +183,7 @@ static void check_briefs(const struct table *t, const struct model *m)
         table_entry_record(e, &rec);
         int c = version_cmp(last.version, b.version);
         assert_true(n == 0 || c < 0 || (c == 0 && bytes_cmp(last.key, b.key) < 0));
-        assert_version(rec.version, b.version);
+        check_version(rec.version, b.version);
         assert_int_equal(rec.kind, b.kind);
         assert_true(bytes_eq(table_entry_key(e), b.key));
         assert_int_equal(table_entry_rank(e), n);
@@ -218,48 +200,6 @@ static void check_briefs(const struct table *t, const struct model *m)
     assert_null(table_entry_nth(t, n));
     assert_true(table_entry_after(t, VERSION_NONE) == 0);
     assert_true(table_entry_after(t, VERSION_MAX) == n);
-}
-
-static void check_taken(const struct table_entry *e, const struct table_entry *own)
-{
-    for (; own; e = table_entry_older(e), own = table_entry_older(own)) {
-        struct record a, b;
-        assert_non_null(e);
-        assert_ptr_not_equal(e, own);
-        table_entry_record(e, &a);
-        table_entry_record(own, &b);
-        assert_true(bytes_eq(table_entry_key(e), table_entry_key(own)));
-        assert_version(a.version, b.version);
-        assert_version(a.parent, b.parent);
-        assert_true(a.kind == b.kind && a.type == b.type && a.expires_ms == b.expires_ms);
-        assert_true(bytes_eq(a.writer, b.writer) && bytes_eq(a.value, b.value));
-        assert_int_equal(table_entry_rank(e), table_entry_rank(own));
-    }
-    assert_null(e);
-}
-
-/* What a drain is given: every key, whole; copies of those of a file. */
-static void check_walk(const struct table *t)
-{
-    struct table_walk w;
-    struct table_iter it;
-    struct arena arena;
-    struct err err;
-    err_init(&err);
-    arena_init(&arena, 0);
-    table_iter_init(&it, t);
-    assert_int_equal(table_walk_first(&w, t, &err), ST_OK);
-    for (bool on = table_iter_first(&it); on; on = table_iter_next(&it)) {
-        const struct table_entry *own = table_iter_find(&it, VERSION_MAX), *e;
-        assert_true(table_walk_valid(&w));
-        assert_true(bytes_eq(table_walk_key(&w), table_iter_key(&it)));
-        table_walk_ahead(&w);
-        assert_int_equal(table_walk_take(&w, &arena, &e, &err), ST_OK);
-        check_taken(e, own);
-    }
-    assert_false(table_walk_valid(&w));
-    table_walk_deinit(&w);
-    arena_deinit(&arena);
 }
 
 /* Nothing can be told from the table itself, down to the last pointer. */
@@ -564,7 +504,7 @@ static void test_table_finger(void **state)
         struct record rec, found;
         table_entry_record(e, &rec);
         assert_true(table_get(t, rec.value, rec.version, &found));
-        assert_version(found.version, rec.version);
+        check_version(found.version, rec.version);
     }
     table_unref(t);
 }
@@ -592,35 +532,12 @@ static void test_table_key_again_in_group(void **state)
         for (uint32_t i = 0; i < N; i++) {
             struct record found;
             assert_true(table_get(t, items[i].key, items[i].rec.version, &found));
-            assert_version(found.version, items[i].rec.version);
+            check_version(found.version, items[i].rec.version);
             assert_true(bytes_eq(found.value, items[i].key));
         }
     }
     assert_int_equal(table_count(t), 3 * N);
     table_unref(t);
-}
-
-static struct table *filled(struct table_pages *pages, uint64_t round)
-{
-    enum { ROWS = 14000, VALUE = 2000 };
-    uint8_t value[VALUE];
-    struct table *t = table_new_on(pages);
-    assert_non_null(t);
-    for (uint64_t i = 0; i < ROWS; i++) {
-        struct record rec = {
-            .version = {i + 1, 0}, .kind = RECORD_PUT, .value = BYTES(value, VALUE)};
-        uint64_t key = i * 7919 % ROWS;
-        memset(value, (int)(key + round) & 0xff, VALUE);
-        assert_int_equal(table_put(t, BYTES((uint8_t *)&key, sizeof(key)), &rec, NULL), ST_OK);
-    }
-    for (uint64_t key = 0; key < ROWS; key += 13) {
-        struct record rec;
-        assert_true(table_get(t, BYTES((uint8_t *)&key, sizeof(key)), VERSION_MAX, &rec));
-        assert_int_equal(rec.value.len, VALUE);
-        assert_int_equal(rec.value.data[0], (key + round) & 0xff);
-        assert_int_equal(rec.value.data[VALUE - 1], (key + round) & 0xff);
-    }
-    return t;
 }
 
 /* What one table gave back the next one takes, up to the bound; trimmed, nothing is kept. */
@@ -630,173 +547,19 @@ static void test_table_pages(void **state)
     enum { MIB = 1 << 20 };
     struct table_pages *pages = table_pages_new(6 * MIB);
     assert_non_null(pages);
-    struct table *t = filled(pages, 0);
+    struct table *t = check_filled(pages, 0);
     assert_int_equal(table_pages_bytes(pages), 0);
     table_unref(t);
     assert_int_equal(table_pages_bytes(pages), 6 * MIB);
-    t = filled(pages, 1);
+    t = check_filled(pages, 1);
     assert_int_equal(table_pages_bytes(pages), 0);
     table_unref(t);
     assert_int_equal(table_pages_bytes(pages), 6 * MIB);
     table_pages_trim(pages);
     assert_int_equal(table_pages_bytes(pages), 0);
-    t = filled(pages, 2); /* which outlives them */
+    t = check_filled(pages, 2); /* which outlives them */
     table_pages_unref(pages);
     table_unref(t);
-}
-
-/* A disk on which a byte at `rot_at` of what is written changes on the way, or all writes fail. */
-static uint64_t rot_at;
-static bool full;
-
-static enum status bad_pwritev(struct env_file *f, uint64_t off, const struct bytes *parts,
-                               size_t n, struct err *err)
-{
-    assert_int_equal(n, 1);
-    if (full)
-        return err_set(err, ST_DISK_FULL, "no room");
-    uint8_t *copy = malloc(parts->len);
-    assert_non_null(copy);
-    memcpy(copy, parts->data, parts->len);
-    if (rot_at >= off && rot_at - off < parts->len)
-        copy[rot_at - off] ^= 0x10;
-    struct bytes part = BYTES(copy, parts->len);
-    enum status st = env_linux()->ops->pwritev(f, off, &part, 1, err);
-    free(copy);
-    return st;
-}
-
-static enum status bad_pread(struct env_file *f, uint64_t off, void *out, size_t len, size_t *ret,
-                             struct err *err)
-{
-    (void)f, (void)off, (void)out, (void)len, (void)ret;
-    return err_set(err, ST_IO_ERROR, "the disk is gone");
-}
-
-static enum status bad_open(struct env *env, const char *path, unsigned flags,
-                            struct env_file **ret, struct err *err)
-{
-    enum status st = env_linux()->ops->open(env_linux(), path, flags, ret, err);
-    if (st == ST_OK)
-        (*ret)->ops = env->ops;
-    return st;
-}
-
-/* As a drain reads it. */
-static enum status whole(const struct table *t)
-{
-    struct table_walk w;
-    struct table_briefs briefs;
-    struct table_brief b;
-    struct arena arena;
-    struct err err;
-    const struct table_entry *e;
-    bool more = true;
-    err_init(&err);
-    arena_init(&arena, 0);
-    enum status st = table_walk_first(&w, t, &err);
-    while (st == ST_OK && table_walk_valid(&w))
-        st = table_walk_take(&w, &arena, &e, &err);
-    table_walk_deinit(&w);
-    arena_deinit(&arena);
-    table_briefs_init(&briefs, t);
-    while (st == ST_OK && more)
-        st = table_briefs_next(&briefs, &more, &b, &err);
-    table_briefs_deinit(&briefs);
-    return st;
-}
-
-/* A full disk is an error and leaves nothing; what changed on the disk is noticed wherever it lies. */
-static void test_table_spill_faults(void **state)
-{
-    (void)state;
-    char dir[TEMP_DIR_MAX], path[TEMP_DIR_MAX + 16];
-    struct env_ops ops = *env_linux()->ops;
-    struct env bad = {.ops = &ops};
-    struct table *t = filled(NULL, 0), *spilled = NULL;
-    struct buf names = BUF_INIT;
-    struct err err;
-    err_init(&err);
-    ops.open = bad_open;
-    ops.pwritev = bad_pwritev;
-    assert_true(temp_dir_make(dir, "table"));
-    snprintf(path, sizeof(path), "%s/spilled", dir);
-    rot_at = UINT64_MAX;
-    full = true;
-    assert_int_equal(table_spill(t, &bad, path, &spilled, &err), ST_DISK_FULL);
-    assert_null(spilled);
-    full = false;
-    assert_int_equal(table_spill(t, &bad, path, &spilled, &err), ST_OK);
-    assert_int_equal(whole(spilled), ST_OK);
-    ops.pread = bad_pread;
-    assert_int_equal(whole(spilled), ST_IO_ERROR);
-    ops.pread = env_linux()->ops->pread;
-    /* Memory: the index, and the rest is the system's to drop. */
-    assert_true(table_bytes(spilled) < table_bytes(t) / 8);
-    uint64_t bytes = table_bytes(t) * 9 / 10;
-    table_unref(spilled);
-    for (rot_at = 5; rot_at < bytes; rot_at += bytes / 7) {
-        assert_int_equal(table_spill(t, &bad, path, &spilled, &err), ST_OK);
-        assert_int_equal(whole(spilled), ST_CORRUPT);
-        table_unref(spilled);
-    }
-    assert_int_equal(env_list(env_linux(), dir, &names, &err), ST_OK);
-    assert_int_equal(names.len, 0); /* no file is left */
-    buf_deinit(&names);
-    assert_true(temp_dir_remove(dir));
-    table_unref(t);
-}
-
-/* Each allocation fails in turn; values that lay in blobs, and a key of many versions. */
-static void test_table_spill_no_memory(void **state)
-{
-    (void)state;
-    char dir[TEMP_DIR_MAX], path[TEMP_DIR_MAX + 16];
-    struct table *t = table_new(), *spilled = NULL;
-    struct blob *b = blob_new(3 << 20);
-    assert_true(t && b);
-    memset(b->data, 'v', b->len);
-    assert_true(temp_dir_make(dir, "table"));
-    snprintf(path, sizeof(path), "%s/spilled", dir);
-    for (uint64_t i = 1; i <= 3000; i++) {
-        size_t len = i % 1000 == 0 ? b->len : i % 100;
-        struct record rec = {.version = {i, 0}, .kind = RECORD_PUT, .value = BYTES(b->data, len)};
-        uint64_t key = i % 3 ? 7 : i;
-        assert_int_equal(table_put(t, BYTES((uint8_t *)&key, sizeof(key)), &rec, b), ST_OK);
-    }
-    enum status st = ST_NO_MEMORY;
-    for (int n = 1; st == ST_NO_MEMORY; n++) {
-        struct err err;
-        err_init(&err);
-        mem_fail_at((uint64_t)n, 0);
-        st = table_spill(t, env_linux(), path, &spilled, &err);
-        mem_fail_at(0, 0);
-        assert_true(st == ST_OK || !spilled);
-        assert_true(n < 100);
-    }
-    assert_int_equal(st, ST_OK);
-    assert_int_equal(table_count(spilled), table_count(t));
-    for (uint64_t i = 0; i < table_count(t); i++) {
-        struct record was, is;
-        table_entry_record(table_entry_nth(t, i), &was);
-        table_entry_record(table_entry_nth(spilled, i), &is);
-        assert_record(&is, &was);
-        assert_true(table_get(spilled, table_entry_key(table_entry_nth(t, i)), was.version, &is));
-        assert_record(&is, &was);
-    }
-    check_walk(spilled); /* pieces that are as large as what lies in them */
-    st = ST_NO_MEMORY;
-    for (int n = 1; st == ST_NO_MEMORY; n++) {
-        mem_fail_at((uint64_t)n, 0);
-        st = whole(spilled);
-        mem_fail_at(0, 0);
-        assert_true(n < 100);
-    }
-    assert_int_equal(st, ST_OK);
-    table_unref(spilled);
-    table_unref(t);
-    blob_unref(b);
-    assert_true(temp_dir_remove(dir));
 }
 
 int main(void)
@@ -812,8 +575,6 @@ int main(void)
         cmocka_unit_test(test_table_finger),
         cmocka_unit_test(test_table_key_again_in_group),
         cmocka_unit_test(test_table_pages),
-        cmocka_unit_test(test_table_spill_faults),
-        cmocka_unit_test(test_table_spill_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
