@@ -372,12 +372,12 @@ static uint64_t tick_log(struct store *s)
     if (now < s->tidy_ns)
         return min_ms(wait, (s->tidy_ns - now) / 1000000 + 1);
     bool busy = atomic_exchange(&s->dirty, false);
-    if (!busy && !s->mark_due && s->spare_ns == UINT64_MAX) {
+    if (!busy && !s->mark_due) {
+        if (s->spare_ns != UINT64_MAX)
+            return wait;
         atomic_store(&s->log_idle, true);
         return atomic_load(&s->dirty) ? 0 : wait;
     }
-    if (!busy && !s->mark_due)
-        return wait;
     s->mark_due = busy; /* once more after the last write: then the idle marker is due */
     if (tidy_log(s, &err) != ST_OK) {
         complain(s, "log maintenance failed; it will be tried again", &err);

@@ -95,7 +95,7 @@ static enum status finish(struct wal *w, struct wal__seg *s, struct err *err)
     return st;
 }
 
-/* A step of at most `len` bytes; m->at is behind the segment's end once it is finished. */
+/* A step of at most `len` bytes; after the last one the segment is finished (is_made). */
 static enum status step(struct wal *w, struct wal__making *m, uint64_t len, struct err *err)
 {
     struct wal__seg *s = m->seg;

@@ -90,7 +90,6 @@ enum { H2_ALWAYS = 1 << 15 }; /* as if it were always seen */
 struct h2_known {
     nghttp2_rcbuf *name, *value;
     bool full;
-    uint16_t status; /* of a :status */
     struct h2_rule rule;
     uint64_t size;        /* as header lists are counted */
     struct wire_header h; /* lent by the buffers */
