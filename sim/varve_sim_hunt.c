@@ -2,6 +2,7 @@
 #include "sim/varve_sim.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -206,6 +207,20 @@ static void report(const struct tally *t)
     report_points(t);
 }
 
+/* Which job has a result, or has died: a long seed must not keep the others from a next one. */
+static unsigned ready(const struct job *jobs, unsigned n)
+{
+    struct pollfd ends[JOBS_MAX];
+    for (unsigned i = 0; i < n; i++)
+        ends[i] = (struct pollfd){.fd = jobs[i].from, .events = POLLIN};
+    while (poll(ends, n, -1) < 0 && errno == EINTR)
+        ;
+    for (unsigned i = 0; i < n; i++)
+        if (ends[i].revents)
+            return i;
+    return 0; /* poll failed: waiting for the oldest is slower, not wrong */
+}
+
 int hunt(const struct ask *a)
 {
     struct job jobs[JOBS_MAX];
@@ -224,10 +239,11 @@ int hunt(const struct ask *a)
         if (n == 0)
             break;
         struct trial r;
-        struct job first = jobs[0];
-        memmove(jobs, jobs + 1, --n * sizeof *jobs);
-        (void)collect(&first, &r);
-        add(&t, a, first.seed, &r);
+        unsigned i = ready(jobs, n);
+        struct job done = jobs[i];
+        jobs[i] = jobs[--n];
+        (void)collect(&done, &r);
+        add(&t, a, done.seed, &r);
         if (t.ran % 1000 == 0)
             report(&t);
     }
