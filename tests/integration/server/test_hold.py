@@ -20,6 +20,7 @@ MANY = int(os.environ.get("VARVE_MANY", "2000"))      # idle connections
 SLOW = int(os.environ.get("VARVE_SLOW", "100"))       # slow readers
 SLOW_MB = int(os.environ.get("VARVE_SLOW_MB", "64"))  # what each of them asked for
 KILLS = int(os.environ.get("VARVE_KILLS", "5"))
+KEYS_SPILLED = 150_000  # so many that a table of 2 MiB holds fewer than one of eight
 RESETS = int(os.environ.get("VARVE_RESETS", "100000"))
 
 
@@ -96,6 +97,58 @@ class Hold(ServerCase):
             self.assertGreater(w.acknowledged, 0)
             total += w.acknowledged
         say(f"{total} writes acknowledged over {KILLS} kills, none lost")
+
+    def overwrite(self, s, journal, rng, until):
+        """Batches over random keys of the journal, as [n tried, n acknowledged], until `until` says so."""
+        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=30)
+        for _ in range(2000):
+            if until():
+                c.close()
+                return
+            keys = rng.sample(range(len(journal)), 500)
+            for k in keys:
+                journal[k][0] += 1
+            writes = [{"collection": "load", "key": f"k{k:06}", "value": {"n": journal[k][0]}} for k in keys]
+            status, body = s.ask("POST", "/v1/batch", json.dumps({"writes": writes}),
+                                 {"content-type": "application/json"}, connection=c)
+            self.assertEqual(status, 200, body)
+            for k in keys:
+                journal[k][1] = journal[k][0]
+        self.fail("no table was spilled")
+
+    def test_kill_with_spilled_tables_loses_nothing_acknowledged(self):
+        """Tables whose keys lie thin among the live ones go to the disk as they are, and only the log has them for good."""
+        journal, rng = [[0, 0] for _ in range(KEYS_SPILLED)], random.Random(1)
+
+        def spilled(pid):
+            with open(f"/proc/{pid}/maps") as f:
+                return len({line.split()[4] for line in f if line.rstrip().endswith("/spilled (deleted)")})
+
+        for kill in range(2):
+            s = self.serve("--store-table", "2MiB")
+            if kill == 0:
+                for at in range(0, len(journal), 2500):
+                    writes = [{"collection": "load", "key": f"k{k:06}", "value": {"n": 0}} for k in range(at, at + 2500)]
+                    status, body = s.ask("POST", "/v1/batch", json.dumps({"writes": writes}),
+                                         {"content-type": "application/json"})
+                    self.assertEqual(status, 200, body)
+                status, body = s.ask("POST", "/v1/admin/checkpoint")
+                self.assertEqual(status, 200, body)
+            self.overwrite(s, journal, rng, lambda: spilled(s.process.pid) >= 2)
+            say(f"killed with {spilled(s.process.pid)} spilled tables")
+            s.process.kill()
+            s.process.wait()
+            s = self.serve("--store-table", "2MiB")
+            self.assertEqual([f for f in os.listdir(self.data) if "spilled" in f], [])
+            for at in range(0, len(journal), 5000):
+                gets = [{"collection": "load", "key": f"k{k:06}"} for k in range(at, at + 5000)]
+                status, body = s.ask("POST", "/v1/get", json.dumps({"keys": gets}), {"content-type": "application/json"})
+                self.assertEqual(status, 200, body)
+                for k, item in zip(range(at, at + 5000), json.loads(body)["items"]):
+                    self.assertEqual(item["value"]["n"], journal[k][1], gets[k - at])
+            status, body = s.ask("POST", "/v1/admin/verify")
+            self.assertEqual(status, 200, body)
+            self.assertEqual(s.stop(), 0)
 
     def many(self, n, open_one):
         """Memory that n idle connections cost each; a new one is served meanwhile."""
