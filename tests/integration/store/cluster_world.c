@@ -475,97 +475,130 @@ static void settle(struct cluster_world *w, struct cw_node *n, struct cw_op *op,
         CW_FAIL(w, "node %" PRIu64 " does not read its own write", n->id);
 }
 
-static void write_one(struct cluster_world *w, struct cw_node *n)
+/* A write of a client, as far as it has come. */
+struct writing {
+    struct cw_node *n; /* whom it went to, the last one that may know of it */
+    size_t number;
+    struct cw_op *op;
+    struct store_require req;
+    struct collection *c;
+    struct store_request request;
+    struct store_write sw;
+    bool once, fresh;     /* with an id; n has not begun anew since it was asked */
+    struct version floor; /* a version that is acknowledged lies above */
+    enum status st;
+    struct err err;
+};
+
+static void draw_conditions(struct cluster_world *w, struct writing *v, struct bytes key)
+{
+    v->once = test_rng_chance(&w->rng, 1, 3);
+    if (test_rng_chance(&w->rng, 1, 3)) {
+        v->op->is_cas = true;
+        if (get(v->n, v->op->key, &v->op->required, &v->err) != ST_OK)
+            CW_FAIL(w, "get: %s", v->err.detail);
+        v->req = (struct store_require){
+            .key = key,
+            .what = version_is_none(v->op->required) ? STORE_REQUIRE_ABSENT : STORE_REQUIRE_VERSION,
+            .version = v->op->required};
+        v->sw.requires = &v->req;
+        v->sw.n_requires = 1;
+    }
+    if (store_collection_find(v->n->s, BYTES_LIT("things"), &v->c, &v->err) == ST_OK &&
+        test_rng_chance(&w->rng, 1, 2)) {
+        v->sw.collections = &v->c;
+        v->sw.n_collections = 1;
+    }
+}
+
+static void encode(struct writing *v, struct bytes key, size_t len)
 {
     static uint8_t value[20000];
-    struct err err;
-    uint8_t key[64];
-    err_init(&err);
-    if (w->n_ops == CW_OPS_MAX)
-        return;
-    size_t number = w->n_ops++;
-    struct cw_op *op = &w->ops[number];
-    *op = (struct cw_op){.key = (unsigned)test_rng_below(&w->rng, CW_KEYS)};
-    size_t len = 8 + (test_rng_chance(&w->rng, 1, 20) ? test_rng_below(&w->rng, 19000)
-                                                      : test_rng_below(&w->rng, 60));
-    memcpy(value, &number, 8);
-    struct entry_op eops[2] = {{.kind = RECORD_PUT, .value = BYTES(value, len)}};
-    struct entry_op eop = eops[0];
-    eops[0].key = eop.key = BYTES(key, key_of(w, op->key, key));
-    struct store_request request;
-    bool once = test_rng_chance(&w->rng, 1, 3);
-    struct store_require req = {.key = eop.key};
-    struct store_write sw = {0};
-    struct collection *c;
-    if (test_rng_chance(&w->rng, 1, 3)) {
-        op->is_cas = true;
-        if (get(n, op->key, &op->required, &err) != ST_OK)
-            CW_FAIL(w, "get: %s", err.detail);
-        req.what = version_is_none(op->required) ? STORE_REQUIRE_ABSENT : STORE_REQUIRE_VERSION;
-        req.version = op->required;
-        sw.requires = &req;
-        sw.n_requires = 1;
-    }
-    if (store_collection_find(n->s, BYTES_LIT("things"), &c, &err) == ST_OK &&
-        test_rng_chance(&w->rng, 1, 2)) {
-        sw.collections = &c;
-        sw.n_collections = 1;
-    }
-    struct version floor = w->acked_max;
-    if (once) {
+    memcpy(value, &v->number, sizeof v->number);
+    struct entry_op ops[2] = {{.kind = RECORD_PUT, .key = key, .value = BYTES(value, len)}};
+    if (v->once) {
         uint8_t digest[STORE_DIGEST_BYTES] = {0};
-        memcpy(digest, &number, sizeof number);
-        (void)snprintf(op->request_id, sizeof op->request_id, "r%zu", number);
-        sw.request_id = BYTES_STR(op->request_id);
-        store_request_op(sw.request_id, digest, env_now_ms(n->env), &request);
-        eops[1] = request.op;
+        memcpy(digest, &v->number, sizeof v->number);
+        (void)snprintf(v->op->request_id, sizeof v->op->request_id, "r%zu", v->number);
+        v->sw.request_id = BYTES_STR(v->op->request_id);
+        store_request_op(v->sw.request_id, digest, env_now_ms(v->n->env), &v->request);
+        ops[1] = v->request.op;
     }
-    enum status st = entry_encode(eops, once ? 2 : 1, BYTES_LIT("client"), &sw.entry, &err);
+    enum status st = entry_encode(ops, v->once ? 2 : 1, BYTES_LIT("client"), &v->sw.entry, &v->err);
     assert_int_equal(st, ST_OK);
-    n->in_calls++;
-    st = store_propose(n->s, &sw, &err);
-    n->in_calls--;
-    bool fresh = true;
-    /* Who does not know sends it again, anywhere, with its id. */
-    for (unsigned tries = 0; once && tries < 5 &&
-                             (st == ST_UNKNOWN_OUTCOME || st == ST_POISONED ||
-                              (st == ST_OK && test_rng_chance(&w->rng, 1, 10)));
-         tries++) {
-        bool known = st == ST_OK;
-        struct version first = sw.version;
-        struct blob *copy = blob_new(sw.entry->len);
+}
+
+/* Sends it to `to` once more. false: nobody can tell what would come of that, the first answer stands. */
+static bool send_to(struct cluster_world *w, struct writing *v, struct cw_node *to)
+{
+    bool known = v->st == ST_OK;
+    struct version first = v->sw.version;
+    v->sw.collections = NULL; /* of another node's process */
+    v->sw.n_collections = 0;
+    to->in_calls++;
+    enum status again = store_propose(to->s, &v->sw, &v->err);
+    to->in_calls--;
+    if (known && again == ST_OK && (!v->sw.duplicate || version_cmp(first, v->sw.version) != 0))
+        CW_FAIL(w, "write %zu was done, and again as %" PRIx64, v->number, v->sw.version.hlc);
+    if (known && again != ST_OK) {
+        if (again != ST_UNKNOWN_OUTCOME && again != ST_POISONED && again != ST_UNAVAILABLE)
+            CW_FAIL(w, "write %zu sent again: %s: %s", v->number, status_name(again),
+                    v->err.detail);
+        v->sw.version = first;
+        v->fresh = false;
+        return false;
+    }
+    v->n = to;
+    w->duplicates += v->sw.duplicate;
+    /* A refusal of the second says nothing of the first, unless it was looked up. */
+    v->st = again == ST_UNAVAILABLE ? ST_UNKNOWN_OUTCOME : again;
+    v->floor = VERSION_NONE;
+    return true;
+}
+
+/* Who does not know sends it again, anywhere, with its id; some do who know. */
+static void send_again(struct cluster_world *w, struct writing *v)
+{
+    for (unsigned tries = 0; tries < 5; tries++) {
+        if (v->st != ST_UNKNOWN_OUTCOME && v->st != ST_POISONED &&
+            (v->st != ST_OK || !test_rng_chance(&w->rng, 1, 10)))
+            return;
+        struct blob *copy = blob_new(v->sw.entry->len);
         assert_non_null(copy);
-        memcpy(copy->data, sw.entry->data, copy->len);
-        blob_unref(sw.entry);
-        sw.entry = copy;
-        if (w->stop && !known)
-            break;
+        memcpy(copy->data, v->sw.entry->data, copy->len);
+        blob_unref(v->sw.entry);
+        v->sw.entry = copy;
+        if (w->stop && v->st != ST_OK)
+            return;
         fiber_park_until(fiber_now_ns() + 1 + test_rng_below(&w->rng, 1000) * 1000000);
         struct cw_node *other = pick_up(w);
-        if (!other)
-            continue;
-        sw.collections = NULL; /* of another node's process */
-        sw.n_collections = 0;
-        other->in_calls++;
-        enum status again = store_propose(other->s, &sw, &err);
-        other->in_calls--;
-        if (known && again == ST_OK && (!sw.duplicate || version_cmp(first, sw.version) != 0))
-            CW_FAIL(w, "write %zu was done, and again as %" PRIx64, number, sw.version.hlc);
-        if (known && again != ST_OK) { /* nobody could tell: the first answer stands */
-            if (again != ST_UNKNOWN_OUTCOME && again != ST_POISONED && again != ST_UNAVAILABLE)
-                CW_FAIL(w, "write %zu sent again: %s: %s", number, status_name(again), err.detail);
-            sw.version = first;
-            fresh = false; /* its node may have begun anew meanwhile */
-            break;
-        }
-        n = other;
-        w->duplicates += sw.duplicate;
-        /* A refusal of the second says nothing of the first, unless it was looked up. */
-        st = again == ST_UNAVAILABLE ? ST_UNKNOWN_OUTCOME : again;
-        floor = VERSION_NONE;
+        if (other && !send_to(w, v, other))
+            return;
     }
-    blob_unref(sw.entry);
-    settle(w, fresh ? n : NULL, op, st, &sw, floor, &err);
+}
+
+static void write_one(struct cluster_world *w, struct cw_node *n)
+{
+    uint8_t room[64];
+    if (w->n_ops == CW_OPS_MAX)
+        return;
+    struct writing v = {.n = n, .number = w->n_ops++, .fresh = true};
+    err_init(&v.err);
+    v.op = &w->ops[v.number];
+    *v.op = (struct cw_op){.key = (unsigned)test_rng_below(&w->rng, CW_KEYS)};
+    size_t len = 8 + (test_rng_chance(&w->rng, 1, 20) ? test_rng_below(&w->rng, 19000)
+                                                      : test_rng_below(&w->rng, 60));
+    struct bytes key = BYTES(room, key_of(w, v.op->key, room));
+    draw_conditions(w, &v, key);
+    v.floor = w->acked_max;
+    encode(&v, key, len);
+    n->in_calls++;
+    v.st = store_propose(n->s, &v.sw, &v.err);
+    n->in_calls--;
+    if (v.once)
+        send_again(w, &v);
+    blob_unref(v.sw.entry);
+    settle(w, v.fresh ? v.n : NULL, v.op, v.st, &v.sw, v.floor, &v.err);
 }
 
 static void client(void *arg)
