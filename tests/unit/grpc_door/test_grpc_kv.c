@@ -344,29 +344,58 @@ static void preconditions_say_what_is_there(void **state)
     door_stop(&w);
 }
 
+enum { BATCH = 5 };
+static const char *const batch_keys[BATCH] = {"a", "b", "c", "d", "e"};
+
+/* All keys of the batch but "c", which it deleted, have its version. */
+static void batch_is_there(struct door_world *w, const Varve__V1__BatchWriteResponse *written)
+{
+    Varve__V1__BatchGetRequest g = VARVE__V1__BATCH_GET_REQUEST__INIT;
+    Varve__V1__BatchGetRequest__Key key[BATCH], *wanted[BATCH];
+    Varve__V1__BatchGetResponse *got;
+    for (int i = 0; i < BATCH; i++) {
+        varve__v1__batch_get_request__key__init(&key[i]);
+        key[i].collection = (char *)(uintptr_t) "c";
+        key[i].key = data_of(batch_keys[i]);
+        wanted[i] = &key[i];
+    }
+    g.keys = wanted;
+    g.n_keys = BATCH;
+    assert_code(ASK(w, "BatchGet", g, batch_get, &got), GRPC_OK);
+    assert_int_equal(got->n_results, BATCH);
+    for (int i = 0; i < BATCH; i++) {
+        if (i == 2) {
+            assert_null(got->results[i]->record);
+            continue;
+        }
+        raw_is(got->results[i]->record, "value");
+        assert_int_equal(got->results[i]->record->version->hlc, written->version->hlc);
+    }
+    g.n_keys = 0;
+    assert_code(ASK(w, "BatchGet", g, batch_get, &got), GRPC_OK);
+}
+
 static void batches_are_one(void **state)
 {
     (void)state;
-    enum { N = 5 };
     struct door_world w;
     Varve__V1__BatchWriteRequest m = VARVE__V1__BATCH_WRITE_REQUEST__INIT;
-    Varve__V1__BatchWriteRequest__Operation op[N], *ops[N];
+    Varve__V1__BatchWriteRequest__Operation op[BATCH], *ops[BATCH];
     Varve__V1__BatchWriteRequest__Condition condition =
         VARVE__V1__BATCH_WRITE_REQUEST__CONDITION__INIT;
     Varve__V1__BatchWriteRequest__Condition *conditions[1] = {&condition};
     Varve__V1__Precondition absent = VARVE__V1__PRECONDITION__INIT;
     Varve__V1__Value v = VARVE__V1__VALUE__INIT;
     Varve__V1__BatchWriteResponse *written;
-    static const char *const keys[N] = {"a", "b", "c", "d", "e"};
     door_start(&w, NULL);
     absent.what_case = VARVE__V1__PRECONDITION__WHAT_ABSENT;
     absent.absent = true;
     v.kind_case = VARVE__V1__VALUE__KIND_RAW;
     v.raw = data_of("value");
-    for (int i = 0; i < N; i++) {
+    for (int i = 0; i < BATCH; i++) {
         varve__v1__batch_write_request__operation__init(&op[i]);
         op[i].collection = (char *)(uintptr_t) "c";
-        op[i].key = data_of(keys[i]);
+        op[i].key = data_of(batch_keys[i]);
         op[i].action_case = VARVE__V1__BATCH_WRITE_REQUEST__OPERATION__ACTION_PUT;
         op[i].put = &v;
         ops[i] = &op[i];
@@ -375,7 +404,7 @@ static void batches_are_one(void **state)
     assert_code(e, GRPC_INVALID_ARGUMENT);
     assert_string_equal(e.field, "operations");
     m.operations = ops;
-    m.n_operations = N;
+    m.n_operations = BATCH;
     op[3].precondition = &absent;
     assert_code(ASK(&w, "BatchWrite", m, batch_write, &written), GRPC_OK);
     e = ASK(&w, "BatchWrite", m, batch_write, &written);
@@ -405,62 +434,51 @@ static void batches_are_one(void **state)
     op[2].action_case = VARVE__V1__BATCH_WRITE_REQUEST__OPERATION__ACTION_DELETE;
     op[2].delete_ = true;
     assert_code(ASK(&w, "BatchWrite", m, batch_write, &written), GRPC_OK);
-
-    Varve__V1__BatchGetRequest g = VARVE__V1__BATCH_GET_REQUEST__INIT;
-    Varve__V1__BatchGetRequest__Key key[N], *wanted[N];
-    Varve__V1__BatchGetResponse *got;
-    for (int i = 0; i < N; i++) {
-        varve__v1__batch_get_request__key__init(&key[i]);
-        key[i].collection = (char *)(uintptr_t) "c";
-        key[i].key = data_of(keys[i]);
-        wanted[i] = &key[i];
-    }
-    g.keys = wanted;
-    g.n_keys = N;
-    assert_code(ASK(&w, "BatchGet", g, batch_get, &got), GRPC_OK);
-    assert_int_equal(got->n_results, N);
-    for (int i = 0; i < N; i++) {
-        if (i == 2) {
-            assert_null(got->results[i]->record);
-            continue;
-        }
-        raw_is(got->results[i]->record, "value");
-        assert_int_equal(got->results[i]->record->version->hlc, written->version->hlc);
-    }
-    g.n_keys = 0;
-    assert_code(ASK(&w, "BatchGet", g, batch_get, &got), GRPC_OK);
+    batch_is_there(&w, written);
     door_stop(&w);
 }
 
-static void scans_and_histories_are_paged(void **state)
+/* n keys from k00000 on, their values the same bytes, as one batch. */
+static struct version put_many(struct door_world *w, unsigned n)
 {
-    (void)state;
-    enum { KEYS = 2500 };
-    struct door_world w;
-    struct tcall t;
-    char key[16];
-    Varve__V1__ScanRequest m = VARVE__V1__SCAN_REQUEST__INIT;
-    Varve__V1__ScanResponse *r;
-    char *token = NULL;
-    size_t n = 0, messages = 0;
-    door_start(&w, NULL);
     struct err err;
+    struct version v;
+    size_t failed;
+    char key[16];
     struct command_batch *b = command_batch_new();
-    for (int i = 0; i < KEYS; i++) {
-        (void)snprintf(key, sizeof key, "k%05d", i);
+    for (unsigned i = 0; i < n; i++) {
+        (void)snprintf(key, sizeof key, "k%05u", i);
         assert_int_equal(command_batch_put(b, BYTES_LIT("c"), BYTES_STR(key),
                                            (struct command_value){COMMAND_RAW, BYTES(key, 6)}, 0,
                                            &err),
                          ST_OK);
     }
-    struct version v;
-    size_t failed;
-    assert_int_equal(command_commit(&w.db, b, &(struct command_options){0}, &v, &failed, &err),
+    assert_int_equal(command_commit(&w->db, b, &(struct command_options){0}, &v, &failed, &err),
                      ST_OK);
     command_batch_free(b);
+    return v;
+}
+
+static void scan_say(struct tcall *t, struct door_world *w, const Varve__V1__ScanRequest *m)
+{
+    tcall_start(t, w, "varve.v1.KV/Scan", 0, &varve__v1__scan_response__descriptor);
+    tcall_say(t, &m->base, true);
+}
+
+static void scans_go_on_from_a_token(void **state)
+{
+    (void)state;
+    enum { KEYS = 2500 };
+    struct door_world w;
+    struct tcall t;
+    char key[16], *token = NULL;
+    Varve__V1__ScanRequest m = VARVE__V1__SCAN_REQUEST__INIT;
+    Varve__V1__ScanResponse *r;
+    size_t n = 0, messages = 0;
+    door_start(&w, NULL);
+    struct version v = put_many(&w, KEYS);
     m.collection = (char *)(uintptr_t) "c";
-    tcall_start(&t, &w, "varve.v1.KV/Scan", 0, &varve__v1__scan_response__descriptor);
-    tcall_say(&t, &m.base, true);
+    scan_say(&t, &w, &m);
     while ((r = tcall_hear(&t))) {
         for (size_t i = 0; i < r->n_records; i++, n++) {
             (void)snprintf(key, sizeof key, "k%05zu", n);
@@ -480,28 +498,36 @@ static void scans_and_histories_are_paged(void **state)
     /* From the first message's end on, and what is written since is not seen. */
     (void)put_raw(&w, "c", "k02499x", "late");
     m.resume_token = token;
-    tcall_start(&t, &w, "varve.v1.KV/Scan", 0, &varve__v1__scan_response__descriptor);
-    tcall_say(&t, &m.base, true);
+    scan_say(&t, &w, &m);
     for (n = 0; (r = tcall_hear(&t));)
         n += r->n_records;
     assert_code(tcall_end(&t), GRPC_OK);
     assert_true(n > 0 && n < KEYS);
     m.reverse = true;
-    tcall_start(&t, &w, "varve.v1.KV/Scan", 0, &varve__v1__scan_response__descriptor);
-    tcall_say(&t, &m.base, true);
+    scan_say(&t, &w, &m);
     struct ended e = tcall_end(&t);
     assert_code(e, GRPC_INVALID_ARGUMENT);
     assert_string_equal(e.field, "resume_token");
+    door_stop(&w);
+}
 
-    m = (Varve__V1__ScanRequest)VARVE__V1__SCAN_REQUEST__INIT;
+static void scans_keep_to_bounds_and_pages(void **state)
+{
+    (void)state;
+    struct door_world w;
+    struct tcall t;
+    Varve__V1__ScanRequest m = VARVE__V1__SCAN_REQUEST__INIT;
+    Varve__V1__ScanResponse *r;
+    size_t n, messages;
+    door_start(&w, NULL);
+    (void)put_many(&w, 200);
     m.collection = (char *)(uintptr_t) "c";
     m.start_key = data_of("k00010");
     m.end_key = data_of("k00100");
     m.reverse = m.keys_only = true;
     m.limit = 25;
     m.page_rows = 10;
-    tcall_start(&t, &w, "varve.v1.KV/Scan", 0, &varve__v1__scan_response__descriptor);
-    tcall_say(&t, &m.base, true);
+    scan_say(&t, &w, &m);
     for (n = messages = 0; (r = tcall_hear(&t)); messages++) {
         assert_true(r->n_records <= 10);
         if (n == 0)
@@ -514,21 +540,29 @@ static void scans_and_histories_are_paged(void **state)
     assert_int_equal(n, 25);
     assert_true(messages >= 3);
     m.page_rows = 1000000;
-    tcall_start(&t, &w, "varve.v1.KV/Scan", 0, &varve__v1__scan_response__descriptor);
-    tcall_say(&t, &m.base, true);
-    e = tcall_end(&t);
+    scan_say(&t, &w, &m);
+    struct ended e = tcall_end(&t);
     assert_string_equal(e.field, "page_rows");
+    door_stop(&w);
+}
 
+static void histories_are_paged(void **state)
+{
+    (void)state;
+    struct door_world w;
+    struct tcall t;
     Varve__V1__HistoryRequest h = VARVE__V1__HISTORY_REQUEST__INIT;
     Varve__V1__HistoryResponse *hr;
     Varve__V1__DeleteRequest d = VARVE__V1__DELETE_REQUEST__INIT;
     void *ret;
-    (void)put_raw(&w, "c", "k00000", "again");
+    door_start(&w, NULL);
+    (void)put_raw(&w, "c", "k", "once");
+    (void)put_raw(&w, "c", "k", "again");
     d.collection = (char *)(uintptr_t) "c";
-    d.key = data_of("k00000");
+    d.key = data_of("k");
     assert_code(ASK(&w, "Delete", d, delete, &ret), GRPC_OK);
     h.collection = (char *)(uintptr_t) "c";
-    h.key = data_of("k00000");
+    h.key = data_of("k");
     h.page_rows = 2;
     tcall_start(&t, &w, "varve.v1.KV/History", 0, &varve__v1__history_response__descriptor);
     tcall_say(&t, &h.base, true);
@@ -540,6 +574,7 @@ static void scans_and_histories_are_paged(void **state)
     assert_true(hr->resume_token[0]);
     hr = tcall_hear(&t);
     assert_int_equal(hr->n_records, 1);
+    raw_is(hr->records[0], "once");
     assert_null(hr->records[0]->parent);
     assert_code(tcall_end(&t), GRPC_OK);
     door_stop(&w);
@@ -727,7 +762,9 @@ int main(void)
         cmocka_unit_test(puts_are_read_whole),
         cmocka_unit_test(preconditions_say_what_is_there),
         cmocka_unit_test(batches_are_one),
-        cmocka_unit_test(scans_and_histories_are_paged),
+        cmocka_unit_test(scans_go_on_from_a_token),
+        cmocka_unit_test(scans_keep_to_bounds_and_pages),
+        cmocka_unit_test(histories_are_paged),
         cmocka_unit_test(slow_scans_hold_little),
         cmocka_unit_test(diffs_and_restores),
         cmocka_unit_test(every_call_asks_the_gate),
