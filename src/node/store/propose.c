@@ -135,6 +135,7 @@ static struct proposal *collect(struct store *s, struct view *v, struct proposal
         if ((p->w->n_requires || p->w->n_collections) &&
             (p->st = store__check_requires(v, from, p, version_ms(version))) != ST_OK)
             continue;
+        size_t promised = s->catalog.promised;
         enum status st = propose(s, v, p, version, &need);
         if (st == ST_OVERLOADED && n > 0)
             break; /* the rest comes with the next append */
@@ -145,6 +146,11 @@ static struct proposal *collect(struct store *s, struct view *v, struct proposal
         if (sync_of(s, p->w) < *ret_sync)
             *ret_sync = sync_of(s, p->w); /* the strongest asked for */
         bytes += p->w->entry->len;
+        if (s->catalog.promised > promised) {
+            /* Whether collections are there is seen when this one is applied. */
+            p = p->next;
+            break;
+        }
     }
     *ret_n = n;
     return p;

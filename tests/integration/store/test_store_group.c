@@ -42,7 +42,20 @@ static void put_second(void *arg)
     f->second = put(f, true);
 }
 
-static void run(struct fixture *f, const struct sim_faults *faults)
+static void drop_first(void *arg)
+{
+    struct fixture *f = arg;
+    f->first = store_collection_drop(f->s, BYTES_LIT("t"), BYTES_EMPTY, NULL);
+}
+
+static void put_plainly(void *arg)
+{
+    struct fixture *f = arg;
+    f->second = put(f, false);
+}
+
+static void run_two(struct fixture *f, const struct sim_faults *faults, void (*first)(void *),
+                    void (*second)(void *))
 {
     struct err err;
     err_init(&err);
@@ -53,13 +66,18 @@ static void run(struct fixture *f, const struct sim_faults *faults)
     assert_int_equal(store_collection_open(f->s, BYTES_LIT("t"), BYTES_EMPTY, &f->c, &err), ST_OK);
     f->fibers = fiber_sched_new(4, FIBER_STACK_DEFAULT, &err);
     sim_set_faults(f->env, faults);
-    assert_int_equal(fiber_spawn(f->fibers, put_first, f, &err), ST_OK);
-    assert_int_equal(fiber_spawn(f->fibers, put_second, f, &err), ST_OK);
+    assert_int_equal(fiber_spawn(f->fibers, first, f, &err), ST_OK);
+    assert_int_equal(fiber_spawn(f->fibers, second, f, &err), ST_OK);
     fiber_sched_run(f->fibers);
     fiber_sched_free(f->fibers);
     sim_set_faults(f->env, &(struct sim_faults){0});
     (void)store_close(f->s, &err); /* poisoned or not */
     sim_env_free(f->env);
+}
+
+static void run(struct fixture *f, const struct sim_faults *faults)
+{
+    run_two(f, faults, put_first, put_second);
 }
 
 static void test_store_group_meets_its_own(void **state)
@@ -91,12 +109,23 @@ static void test_store_group_full_disk(void **state)
     assert_int_equal(f.second, ST_DISK_FULL);
 }
 
+/* What is written behind the drop would be in a collection that nobody finds any more. */
+static void test_store_group_drops_a_collection(void **state)
+{
+    (void)state;
+    struct fixture f = {0};
+    run_two(&f, &(struct sim_faults){0}, drop_first, put_plainly);
+    assert_int_equal(f.first, ST_OK);
+    assert_int_equal(f.second, ST_CANCELLED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_store_group_meets_its_own),
         cmocka_unit_test(test_store_group_failed_sync),
         cmocka_unit_test(test_store_group_full_disk),
+        cmocka_unit_test(test_store_group_drops_a_collection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
