@@ -153,8 +153,9 @@ static void wait_once(struct store *s, struct list *same, uint64_t deadline,
 bool store_wait_changes(struct store *s, struct bytes name, struct version after,
                         uint64_t timeout_ms, const _Atomic bool *cancel)
 {
-    uint64_t deadline =
-        timeout_ms == UINT64_MAX ? UINT64_MAX : env_mono_ns(s->env) + timeout_ms * 1000000;
+    uint64_t max_ms = UINT64_MAX / 4000000;
+    uint64_t deadline = timeout_ms > max_ms ? UINT64_MAX /* some hundred years */
+                                            : env_mono_ns(s->env) + timeout_ms * 1000000;
     env_mutex_lock(&s->watch_lock);
     atomic_fetch_add(&s->watchers_waiting, 1);
     atomic_thread_fence(memory_order_seq_cst);

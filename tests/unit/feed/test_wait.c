@@ -248,11 +248,41 @@ static void others_sleep_on(void **state)
     assert_int_equal(w->bad, 0);
 }
 
+static void wait_for_ages(void *arg)
+{
+    struct thread *me = arg;
+    struct feed *f;
+    struct feed_row row;
+    struct err err;
+    struct feed_options o = {.collection = BYTES_LIT("a")};
+    err_init(&err);
+    EXPECT(me->w, feed_open(me->w->s, BYTES_LIT("now"), &o, &f, &err) == ST_OK);
+    EXPECT(me->w, feed_next(f, &row, &err) == 0);
+    store_watchers_add(me->w->s, 1);
+    EXPECT(me->w, !feed_wait(f, INT64_MAX, &me->w->done));
+    EXPECT(me->w, atomic_load(&me->w->done));
+    store_watchers_add(me->w->s, -1);
+    feed_close(f);
+}
+
+static void a_wait_may_be_longer_than_time(void **state)
+{
+    struct world *w = *state;
+    struct thread waiting;
+    start(w, &waiting, 0, wait_for_ages);
+    until_watchers(w, 1);
+    atomic_store(&w->done, true);
+    store_wake_watchers(w->s);
+    env_thread_join(&waiting.t);
+    assert_int_equal(w->bad, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(misses_nothing_beside_writers, setup, teardown),
         cmocka_unit_test_setup_teardown(others_sleep_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_wait_may_be_longer_than_time, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
