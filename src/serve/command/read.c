@@ -199,9 +199,9 @@ static enum status read_at_present(const struct command_db *db, const struct com
 {
     uint32_t id;
     struct route r;
-    enum status st = command__collection(db, k->collection, VERSION_NONE, &id, NULL);
-    if (st == ST_NOT_FOUND) /* it may have been dropped since */
-        st = command__collection(db, k->collection, moment, &id, err);
+    enum status st = ST_OK;
+    if (!store_collection_known_at(db->store, k->collection, moment, &id))
+        st = command__collection(db, k->collection, moment, &id, err); /* dropped since, or made */
     if (st == ST_OK)
         st = route_init(&r, id, k->key, err);
     if (st != ST_OK)

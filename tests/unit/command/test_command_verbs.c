@@ -2,6 +2,8 @@
  * bounds on answers, the table of verbs, and the fields that refusals name. */
 #include "command_world.h"
 
+#include "base/list.h"
+
 static struct command_put put_of(const char *collection, const char *key, const char *value)
 {
     return (struct command_put){.collection = BYTES_STR(collection),
@@ -136,6 +138,61 @@ static void requests_are_done_once(void **state)
     world_deinit(&w);
 }
 
+static void drop(struct world *w, const char *name)
+{
+    assert_ok(w, command_collection_drop(&w->db, BYTES_STR(name), NULL, &w->err));
+}
+
+/* Looking at the clock, which a record that expires makes get_many do, drops "b" and makes it anew. */
+struct meddling {
+    struct env env;
+    struct env_ops ops;
+    struct world *w;
+    bool done;
+};
+
+static uint64_t now_and_meddle(struct env *e)
+{
+    struct meddling *m = container_of(e, struct meddling, env);
+    struct command_put p = put_of("b", "k", "later");
+    struct version v;
+    if (!m->done) {
+        m->done = true;
+        m->w->db.env = m->w->env;
+        drop(m->w, "b");
+        assert_ok(m->w, command_put(&m->w->db, &p, &v, &m->w->err));
+        m->w->db.env = &m->env;
+    }
+    return env_now_ms(m->w->env);
+}
+
+static void many_keys_are_of_one_moment(void **state)
+{
+    struct world w;
+    struct version v;
+    struct command_key keys[] = {{BYTES_LIT("a"), BYTES_LIT("k")},
+                                 {BYTES_LIT("b"), BYTES_LIT("k")}};
+    struct command_got got[2] = {0};
+    struct command_get_many c = {.keys = keys, .n = 2};
+    struct command_put p = put_of("a", "k", "1"), q = put_of("b", "k", "2");
+    (void)state;
+    world_init(&w, 1);
+    p.options.ttl_ms = 3600000;
+    assert_ok(&w, command_put(&w.db, &p, &v, &w.err));
+    assert_ok(&w, command_put(&w.db, &q, &v, &w.err));
+    struct meddling m = {.env.ops = &m.ops, .ops.now_ms = now_and_meddle, .w = &w};
+    w.db.env = &m.env;
+    assert_ok(&w, command_get_many(&w.db, &c, got, &w.err));
+    w.db.env = w.env;
+    assert_true(m.done);
+    assert_int_equal(got[0].st, ST_OK);
+    assert_int_equal(got[1].st, ST_OK); /* at the moment of the first it was there */
+    assert_true(bytes_eq(got[1].rec.value, BYTES_LIT("2")));
+    for (int i = 0; i < 2; i++)
+        buf_deinit(&got[i].buf);
+    world_deinit(&w);
+}
+
 static void answers_of_many_keys_are_bounded(void **state)
 {
     struct world w;
@@ -254,6 +311,7 @@ int main(void)
         cmocka_unit_test(requirements_of_one_write),
         cmocka_unit_test(drops_with_a_request_id_are_refused),
         cmocka_unit_test(requests_are_done_once),
+        cmocka_unit_test(many_keys_are_of_one_moment),
         cmocka_unit_test(answers_of_many_keys_are_bounded),
         cmocka_unit_test(a_batch_names_its_collections),
         cmocka_unit_test(a_refused_batch_leaves_no_collection),
