@@ -23,6 +23,29 @@ void store_request_op(struct bytes id, const uint8_t digest[STORE_DIGEST_BYTES],
                                 .value = BYTES(ret->value, sizeof ret->value)};
 }
 
+static enum status other_write(struct err *err)
+{
+    return err_set(err, ST_INVALID_ARGUMENT,
+                   "request_id: it was used for another write within the last 24 hours");
+}
+
+enum status store_request_find(struct store *s, const struct store_request *r, enum store_sync sync,
+                               struct version *ret, struct err *err)
+{
+    struct buf buf = BUF_INIT;
+    struct record rec;
+    enum status st = store_get(s, r->op.key, VERSION_NONE, &buf, &rec, err);
+    if (st == ST_OK && !bytes_eq(rec.value, r->op.value))
+        st = other_write(err);
+    if (st == ST_OK && !s->cluster &&
+        (sync != STORE_SYNC_DEFAULT ? sync : s->o.sync) == STORE_SYNC_ALWAYS)
+        st = store_sync_now(s, err);
+    if (st == ST_OK)
+        *ret = rec.version;
+    buf_deinit(&buf);
+    return st;
+}
+
 /* The op of an entry that says which request it is. */
 static bool own_op(const struct proposal *p, struct bytes key, struct entry_op *ret)
 {
@@ -67,8 +90,7 @@ enum request_seen store__request_seen(struct view *v, struct proposal *list, str
         p->w->duplicate = true;
     } else if (seen == REQUEST_OTHER) {
         p->by_group = by_group;
-        p->st = err_set(&p->err, ST_INVALID_ARGUMENT,
-                        "request_id: it was used for another write within the last 24 hours");
+        p->st = other_write(&p->err);
     } else if (seen == REQUEST_FAILED) {
         p->st = st;
     }

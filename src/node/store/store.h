@@ -316,6 +316,11 @@ struct store_request {
  * STORE_REQUEST_ID_MAX bytes. */
 void store_request_op(struct bytes id, const uint8_t digest[STORE_DIGEST_BYTES], uint64_t now_ms,
                       struct store_request *ret);
+/* Whether the request was done already, by what is visible here; it is as durable as asked then. Errors:
+ * NOT_FOUND (it was not), INVALID_ARGUMENT (its id was used for another write), those of reads and
+ * syncs. For who would have to make or refuse something before the write can be proposed. */
+enum status store_request_find(struct store *s, const struct store_request *r, enum store_sync sync,
+                               struct version *ret, struct err *err) WARN_UNUSED;
 /* Returns when the write is visible and as durable as asked. Errors: PRECONDITION_FAILED,
  * DISK_FULL, POISONED, READ_ONLY, IO_ERROR, NO_MEMORY, CANCELLED (a collection was dropped
  * meanwhile), OVERLOADED, UNAVAILABLE (a cluster without a leader), INVALID_ARGUMENT (the request id

@@ -237,24 +237,47 @@ static enum status propose(const struct command_db *db, struct command_batch *b,
     return st;
 }
 
+/* NOT_FOUND: it was not, as far as a request id can tell. */
+static enum status done_before(const struct command_db *db, const struct command_batch *b,
+                               const struct command_options *o, struct version *ret,
+                               struct err *err)
+{
+    struct store_request request;
+    if (!o->request_id.len)
+        return ST_NOT_FOUND;
+    put_request(db, b, o->request_id, &request);
+    return store_request_find(db->store, &request, o->sync, ret, err);
+}
+
+/* Names are missing. *ret_done: the batch was done already, when they were there. */
+static enum status for_missing(const struct command_db *db, struct command_batch *b,
+                               const struct command_options *o, bool *ret_done,
+                               struct version *ret_version, size_t *ret_failed, struct err *err)
+{
+    enum status st = done_before(db, b, o, ret_version, err);
+    *ret_done = st == ST_OK;
+    if (st != ST_NOT_FOUND)
+        return st;
+    st = check_entry(b, o, err);
+    if (st == ST_OK)
+        st = check_before(db, b, ret_failed, err);
+    return st == ST_OK ? make_missing(db, b, o->writer, err) : st;
+}
+
 static enum status try_commit(const struct command_db *db, struct command_batch *b,
                               const struct command_options *o, struct version *ret_version,
                               size_t *ret_failed, struct err *err)
 {
     struct store_write w = {0};
     size_t failed = 0;
+    bool done = false;
     enum status st = ST_OK;
     bool all = look_up(db, b);
     if (!all && command__look_again(db, err, &st))
         all = look_up(db, b);
-    if (!all && st == ST_OK) {
-        st = check_entry(b, o, err);
-        if (st == ST_OK)
-            st = check_before(db, b, &failed, err);
-        if (st == ST_OK)
-            st = make_missing(db, b, o->writer, err);
-    }
-    if (st == ST_OK) {
+    if (!all && st == ST_OK)
+        st = for_missing(db, b, o, &done, &w.version, &failed, err);
+    if (st == ST_OK && !done) {
         st = propose(db, b, o, &w, err);
         failed = w.failed;
     }

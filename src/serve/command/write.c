@@ -8,8 +8,11 @@ struct one {
     bool make;                    /* the collection, when there is none; else NOT_FOUND */
 };
 
+/* `once`: of a write with a request id, else NULL. *ret NULL: it was done before, when there was a
+ * collection, as *ret_done. */
 static enum status find_or_make(const struct command_db *db, const struct one *w,
-                                struct bytes writer, struct collection **ret, struct err *err)
+                                const struct command_options *o, const struct store_request *once,
+                                struct collection **ret, struct version *ret_done, struct err *err)
 {
     enum status st = command__is_refused(db, w->collection)
                          ? command__refuse_system("collection", err)
@@ -18,16 +21,34 @@ static enum status find_or_make(const struct command_db *db, const struct one *w
         return st;
     if ((st = command__check_name(w->collection, "collection", err)) != ST_OK)
         return st;
-    if (!w->make && command__look_again(db, err, &st) &&
+    if ((!w->make || once) && command__look_again(db, err, &st) &&
         store_collection_find(db->store, w->collection, ret, NULL) == ST_OK)
         return ST_OK;
+    if (st == ST_OK && once) {
+        st = store_request_find(db->store, once, o->sync, ret_done, err);
+        *ret = NULL;
+        if (st != ST_NOT_FOUND)
+            return st;
+        st = ST_OK;
+    }
     if (st != ST_OK)
         return st;
     if (!w->make)
         return err_set(err, ST_NOT_FOUND, "no collection %.*s", (int)w->collection.len,
                        (const char *)w->collection.data);
-    st = store_collection_open(db->store, w->collection, writer, ret, err);
+    st = store_collection_open(db->store, w->collection, o->writer, ret, err);
     return st == ST_NOT_FOUND ? ST_CANCELLED : st; /* dropped again at once */
+}
+
+static void digest(const struct command_db *db, const struct one *w,
+                   const struct command_options *o, struct store_request *ret)
+{
+    struct request_digest d;
+    request_begin(&d);
+    request_add_op(&d, w->collection, w->key, &w->op, o->ttl_ms);
+    if (w->require.what)
+        request_add_require(&d, w->collection, w->key, &w->require);
+    request_end(db, &d, o->request_id, ret);
 }
 
 static enum status try_one(const struct command_db *db, struct one *w,
@@ -37,7 +58,13 @@ static enum status try_one(const struct command_db *db, struct one *w,
     struct collection *c = NULL;
     struct route r;
     struct store_write write = {.collections = &c, .n_collections = 1, .sync = o->sync};
-    enum status st = find_or_make(db, w, o->writer, &c, err);
+    struct store_request request;
+    bool once = o->request_id.len > 0;
+    if (once)
+        digest(db, w, o, &request);
+    enum status st = find_or_make(db, w, o, once ? &request : NULL, &c, ret_version, err);
+    if (st == ST_OK && !c)
+        return st;
     if (st == ST_OK)
         st = route_init(&r, collection_id(c), w->key, err);
     if (st != ST_OK)
@@ -48,18 +75,11 @@ static enum status try_one(const struct command_db *db, struct one *w,
         write.n_requires = 1;
     }
     struct entry_op ops[2] = {w->op};
-    struct store_request request;
-    if (o->request_id.len) {
-        struct request_digest d;
-        request_begin(&d);
-        request_add_op(&d, w->collection, w->key, &w->op, o->ttl_ms);
-        if (w->require.what)
-            request_add_require(&d, w->collection, w->key, &w->require);
-        request_end(db, &d, o->request_id, &request);
+    if (once) {
         ops[1] = request.op;
         write.request_id = o->request_id;
     }
-    st = entry_encode(ops, o->request_id.len ? 2 : 1, o->writer, &write.entry, err);
+    st = entry_encode(ops, once ? 2 : 1, o->writer, &write.entry, err);
     if (st == ST_OK) {
         st = store_propose(db->store, &write, err);
         *ret_version = write.version;

@@ -143,6 +143,46 @@ static void drop(struct world *w, const char *name)
     assert_ok(w, command_collection_drop(&w->db, BYTES_STR(name), NULL, &w->err));
 }
 
+/* A copy that comes when the collection is gone answers as the first did, and brings nothing back. */
+static void requests_outlive_their_collection(void **state)
+{
+    struct world w;
+    struct version put, cas, gone, batch, again;
+    struct command_put p = put_of("a", "k", "1"), c = put_of("a", "k", "2");
+    struct command_delete d = {.collection = BYTES_LIT("a"), .key = BYTES_LIT("k")};
+    struct command_batch *b = command_batch_new();
+    struct command_options o = {.request_id = BYTES_LIT("batch")};
+    (void)state;
+    world_init(&w, 1);
+    p.options.request_id = BYTES_LIT("put");
+    assert_ok(&w, command_put(&w.db, &p, &put, &w.err));
+    c.options.request_id = BYTES_LIT("cas");
+    c.require = (struct command_require){STORE_REQUIRE_VERSION, put};
+    assert_ok(&w, command_put(&w.db, &c, &cas, &w.err));
+    assert_ok(&w,
+              command_batch_require(b, BYTES_LIT("a"), BYTES_LIT("k"),
+                                    (struct command_require){STORE_REQUIRE_VERSION, cas}, &w.err));
+    assert_ok(&w, command_batch_put(b, BYTES_LIT("a"), BYTES_LIT("l"), p.value, 0, &w.err));
+    assert_ok(&w, command_commit(&w.db, b, &o, &batch, NULL, &w.err));
+    d.options.request_id = BYTES_LIT("delete");
+    assert_ok(&w, command_delete(&w.db, &d, &gone, &w.err));
+    drop(&w, "a");
+
+    assert_ok(&w, command_put(&w.db, &c, &again, &w.err));
+    assert_int_equal(version_cmp(cas, again), 0);
+    assert_ok(&w, command_commit(&w.db, b, &o, &again, NULL, &w.err));
+    assert_int_equal(version_cmp(batch, again), 0);
+    assert_ok(&w, command_delete(&w.db, &d, &again, &w.err));
+    assert_int_equal(version_cmp(gone, again), 0);
+    assert_ok(&w, command_put(&w.db, &p, &again, &w.err));
+    assert_int_equal(version_cmp(put, again), 0);
+    p.value.data = BYTES_LIT("other");
+    assert_fails(&w, command_put(&w.db, &p, &again, &w.err), ST_INVALID_ARGUMENT, "request_id");
+    assert_int_equal(store_collection_count(w.db.store), 0);
+    command_batch_free(b);
+    world_deinit(&w);
+}
+
 /* Looking at the clock, which a record that expires makes get_many do, drops "b" and makes it anew. */
 struct meddling {
     struct env env;
@@ -311,6 +351,7 @@ int main(void)
         cmocka_unit_test(requirements_of_one_write),
         cmocka_unit_test(drops_with_a_request_id_are_refused),
         cmocka_unit_test(requests_are_done_once),
+        cmocka_unit_test(requests_outlive_their_collection),
         cmocka_unit_test(many_keys_are_of_one_moment),
         cmocka_unit_test(answers_of_many_keys_are_bounded),
         cmocka_unit_test(a_batch_names_its_collections),
