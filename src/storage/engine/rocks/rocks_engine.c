@@ -71,6 +71,16 @@ static void recover(struct rocks *e)
     rocks__try_reopen(e);
 }
 
+/* A write that failed left some of its rows, and maybe a newer mark, which must be sure before it is
+ * shown. */
+static enum status see_all(struct rocks *e, struct err *err)
+{
+    if (!e->unseen || !e->current)
+        return ST_OK;
+    enum status st = rocks__manifest_note(e, e->dir, err);
+    return st == ST_OK ? rocks__publish(e, err) : st;
+}
+
 static enum status write_begin(struct rocks *e, struct writing *w, struct err *err)
 {
     *w = (struct writing){0};
@@ -80,7 +90,9 @@ static enum status write_begin(struct rocks *e, struct writing *w, struct err *e
         recover(e);
     if (e->stopped)
         return rocks__stopped(e, "an earlier disk error", err);
-    enum status st = rocks__snapshot(&e->base, &w->snapshot, err);
+    enum status st = see_all(e, err);
+    if (st == ST_OK)
+        st = rocks__snapshot(&e->base, &w->snapshot, err);
     if (st != ST_OK)
         return st;
     w->sink = rocks__sink_new(e);

@@ -9,7 +9,8 @@
  * flush.
  * 2. Readers share the one snapshot that was published last; drain, vacuum and ingest publish a new
  * one when they end. So a reader never sees a drain's first files without its last, and taking a
- * snapshot costs a lock and a count.
+ * snapshot costs a lock and a count. After one that failed half way the next write publishes what there
+ * is before it begins, as an opening does: rows are made from what the DB holds.
  * 3. That a snapshot is always held makes RocksDB number each ingested file, so older snapshots do
  * not see it.
  */
@@ -51,6 +52,7 @@ struct rocks {
     uint64_t next_file;
     bool suspect;       /* a write failed on the disk; RocksDB may have stopped taking writes */
     bool stopped;       /* it has; only opening it anew helps */
+    bool unseen;        /* files were linked in that `current` does not see */
     int test_fail_step; /* tests: the nth step of a commit fails; 0 = none */
 };
 

@@ -179,8 +179,10 @@ static enum status part_ingest(struct sink *s, enum engine_family f, struct err 
     rocksdb_ingest_external_file_cf(s->e->db, s->e->cf[f], (const char *const *)p->files,
                                     p->n_files, o, &message);
     rocksdb_ingestexternalfileoptions_destroy(o);
-    if (!message)
+    if (!message) {
+        s->e->unseen = true;
         return ST_OK;
+    }
     /* What fails before the manifest is touched names a sorted file, and may be tried again. */
     bool manifest = !strstr(message, ".sst");
     enum status st = rocks__error(message, "take in sorted files", err);

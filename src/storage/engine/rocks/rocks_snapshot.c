@@ -72,6 +72,7 @@ enum status rocks__publish(struct rocks *e, struct err *err)
     env_mutex_lock(&e->lock);
     struct engine_snapshot *old = e->current;
     e->current = s;
+    e->unseen = false;
     bool last = old && --old->refs == 0;
     env_mutex_unlock(&e->lock);
     if (last)
