@@ -144,6 +144,69 @@ static void bad_blocks(void **state)
     assert_true(temp_dir_remove(dir));
 }
 
+/* What opening and verifying say while the byte at `at` is another. */
+static enum status with_rot(const char *dir, int fd, off_t at)
+{
+    struct engine_options read_only = {.read_only = true}; /* or merging would rewrite files */
+    struct engine *e = NULL;
+    struct err err;
+    uint8_t byte;
+    assert_int_equal(pread(fd, &byte, 1, at), 1);
+    byte ^= 0x40;
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    enum status st = engine_rocks_open(env_linux(), dir, &read_only, &e, &err);
+    if (st == ST_OK) {
+        st = e->ops->verify(e, 1, NULL, NULL, NULL, &err);
+        e->ops->close(e);
+    }
+    byte ^= 0x40;
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    return st;
+}
+
+/* Wherever it lies: among rows, in an index, in one of several pieces of a filter. */
+static void bad_anywhere(void **state)
+{
+    (void)state;
+    enum { MANY = 20000, PLACES = 23 };
+    char dir[TEMP_DIR_MAX], path[TEMP_DIR_MAX + 300];
+    struct engine *e = NULL;
+    struct err err;
+    struct buf names = BUF_INIT;
+    assert_true(temp_dir_make(dir, "rot"));
+    must(engine_rocks_open(env_linux(), dir, NULL, &e, &err), &err);
+    struct table *t = table_new();
+    for (uint64_t v = 1; v <= 2 * (uint64_t)MANY; v++) {
+        char key[16];
+        int n = snprintf(key, sizeof(key), "key%05u", (unsigned)(v % MANY));
+        struct record r = {.version = {v, 0}, .kind = RECORD_PUT, .writer = BYTES_EMPTY};
+        assert_int_equal(table_put(t, BYTES(key, (size_t)n), &r, NULL), ST_OK);
+    }
+    struct engine_mark mark = {.index = 1, .term = 1, .version = {2 * MANY, 0}};
+    must(e->ops->drain(e, 1, t, &mark, &err), &err);
+    table_unref(t);
+    must(e->ops->verify(e, 1, NULL, NULL, NULL, &err), &err);
+    e->ops->close(e);
+    snprintf(path, sizeof(path), "%s/rocks", dir);
+    must(env_list(env_linux(), path, &names, &err), &err);
+    for (size_t at = 0; at < names.len;) {
+        const char *name = (const char *)names.data + at;
+        at += strlen(name) + 1;
+        if (!strstr(name, ".sst"))
+            continue;
+        snprintf(path, sizeof(path), "%s/rocks/%s", dir, name);
+        int fd = open(path, O_RDWR);
+        off_t size = lseek(fd, 0, SEEK_END);
+        for (off_t i = 0; i < PLACES; i++)
+            if (with_rot(dir, fd, size * i / PLACES) != ST_CORRUPT)
+                fail_msg("%s: a turned bit at %lld of %lld was not found", name,
+                         (long long)(size * i / PLACES), (long long)size);
+        close(fd);
+    }
+    buf_deinit(&names);
+    assert_true(temp_dir_remove(dir));
+}
+
 static void put_file(const char *dir, const char *name, const char *text)
 {
     struct err err;
@@ -388,6 +451,7 @@ int main(void)
         cmocka_unit_test(suite_verify_random),
         cmocka_unit_test(disk_budget),
         cmocka_unit_test(bad_blocks),
+        cmocka_unit_test(bad_anywhere),
         cmocka_unit_test(formats),
     };
     if (getenv("ENGINE_TEST"))

@@ -7,6 +7,8 @@
  *     a handle:    offset, size (varints); behind the block: type of compression (1), checksum (4)
  *     meta index:  (shared, own, value length: varints | rest of the name | handle) ...
  *                  | restarts (4 each) | their count (4)
+ *     filter:      "fullfilter." names it whole, "partitionedfilter." an index of its parts:
+ *                  (0, length of key: varints | key | handle) ... | restarts, their count as above
  * Properties are left out: linking a file in changes them without their checksum. */
 #include "base/alloc.h"
 #include "storage/engine/rocks/rocks_internal.h"
@@ -107,6 +109,43 @@ static bool next_entry(struct bytes *in, char name[NAME_MAX_BYTES], size_t *name
     return take_handle(&handle, ret);
 }
 
+/* A block without its restarts. */
+static struct bytes entries(const struct buf *block)
+{
+    uint64_t restarts = block->len >= 4 ? le32(block->data + block->len - 4) : UINT64_MAX;
+    if (restarts >= block->len / 4)
+        return BYTES_EMPTY;
+    return BYTES(block->data, block->len - 4 - (size_t)restarts * 4);
+}
+
+static bool next_part(struct bytes *in, struct handle *ret)
+{
+    uint64_t shared, own;
+    if (!take_varint(in, &shared) || !take_varint(in, &own) || shared != 0 || own > in->len)
+        return false;
+    *in = BYTES(in->data + own, in->len - (size_t)own);
+    return take_handle(in, ret);
+}
+
+static enum status check_parts(struct filter_check *c, struct handle h, struct err *err)
+{
+    struct buf index = BUF_INIT, block = BUF_INIT;
+    struct handle part;
+    enum status st = read_block(c, h, "index of a filter", &index, err);
+    struct bytes in = entries(&index);
+    bool sound = index.len == 0 || in.len > 0; /* of an empty one read_block has told */
+    while (st == ST_OK && sound && in.len > 0) {
+        sound = next_part(&in, &part);
+        if (sound)
+            st = read_block(c, part, "part of a filter", &block, err);
+    }
+    if (st == ST_OK && !sound)
+        engine_verify_finding(c->q, c->path, h.offset, "index of a filter: it cannot be decoded");
+    buf_deinit(&index);
+    buf_deinit(&block);
+    return st;
+}
+
 static enum status check_filters(struct filter_check *c, struct buf *index, struct err *err)
 {
     char name[NAME_MAX_BYTES] = "";
@@ -114,13 +153,13 @@ static enum status check_filters(struct filter_check *c, struct buf *index, stru
     struct handle h;
     struct buf block = BUF_INIT;
     enum status st = ST_OK;
-    uint64_t restarts = index->len >= 4 ? le32(index->data + index->len - 4) : UINT64_MAX;
-    struct bytes in = BYTES_EMPTY;
-    if (restarts < index->len / 4)
-        in = BYTES(index->data, index->len - 4 - (size_t)restarts * 4);
-    while (st == ST_OK && next_entry(&in, name, &name_len, &h))
+    struct bytes in = entries(index);
+    while (st == ST_OK && next_entry(&in, name, &name_len, &h)) {
         if (strncmp(name, "fullfilter.", 11) == 0)
             st = read_block(c, h, "filter", &block, err);
+        else if (strncmp(name, "partitionedfilter.", 18) == 0)
+            st = check_parts(c, h, err);
+    }
     buf_deinit(&block);
     return st;
 }
