@@ -144,49 +144,36 @@ static void bad_blocks(void **state)
     assert_true(temp_dir_remove(dir));
 }
 
-/* What opening and verifying say while the byte at `at` is another. */
-static enum status with_rot(const char *dir, int fd, off_t at)
+/* What verifying says while the byte at `at` is another: of an engine that is open, or (NULL) one that is
+ * opened for it. */
+static enum status with_rot(const char *dir, struct engine *e, int fd, off_t at)
 {
     struct engine_options read_only = {.read_only = true}; /* or merging would rewrite files */
-    struct engine *e = NULL;
+    struct engine *own = NULL;
     struct err err;
     uint8_t byte;
     assert_int_equal(pread(fd, &byte, 1, at), 1);
     byte ^= 0x40;
     assert_int_equal(pwrite(fd, &byte, 1, at), 1);
-    enum status st = engine_rocks_open(env_linux(), dir, &read_only, &e, &err);
-    if (st == ST_OK) {
+    enum status st = e ? ST_OK : engine_rocks_open(env_linux(), dir, &read_only, &own, &err);
+    e = e ? e : own;
+    if (st == ST_OK)
         st = e->ops->verify(e, 1, NULL, NULL, NULL, &err);
-        e->ops->close(e);
-    }
+    if (own)
+        own->ops->close(own);
     byte ^= 0x40;
     assert_int_equal(pwrite(fd, &byte, 1, at), 1);
     return st;
 }
 
-/* Wherever it lies: among rows, in an index, in one of several pieces of a filter. */
-static void bad_anywhere(void **state)
+/* At places all over each sorted file: among rows, in an index, in one of several pieces of a filter. What
+ * an open engine has read before is read again; but for what a file says of itself, near its end. */
+static void rot_all_over(const char *dir, struct engine *open_one)
 {
-    (void)state;
-    enum { MANY = 20000, PLACES = 23 };
-    char dir[TEMP_DIR_MAX], path[TEMP_DIR_MAX + 300];
-    struct engine *e = NULL;
+    enum { PLACES = 23, ABOUT_ITSELF = 2048 };
+    char path[TEMP_DIR_MAX + 300];
     struct err err;
     struct buf names = BUF_INIT;
-    assert_true(temp_dir_make(dir, "rot"));
-    must(engine_rocks_open(env_linux(), dir, NULL, &e, &err), &err);
-    struct table *t = table_new();
-    for (uint64_t v = 1; v <= 2 * (uint64_t)MANY; v++) {
-        char key[16];
-        int n = snprintf(key, sizeof(key), "key%05u", (unsigned)(v % MANY));
-        struct record r = {.version = {v, 0}, .kind = RECORD_PUT, .writer = BYTES_EMPTY};
-        assert_int_equal(table_put(t, BYTES(key, (size_t)n), &r, NULL), ST_OK);
-    }
-    struct engine_mark mark = {.index = 1, .term = 1, .version = {2 * MANY, 0}};
-    must(e->ops->drain(e, 1, t, &mark, &err), &err);
-    table_unref(t);
-    must(e->ops->verify(e, 1, NULL, NULL, NULL, &err), &err);
-    e->ops->close(e);
     snprintf(path, sizeof(path), "%s/rocks", dir);
     must(env_list(env_linux(), path, &names, &err), &err);
     for (size_t at = 0; at < names.len;) {
@@ -196,14 +183,85 @@ static void bad_anywhere(void **state)
             continue;
         snprintf(path, sizeof(path), "%s/rocks/%s", dir, name);
         int fd = open(path, O_RDWR);
-        off_t size = lseek(fd, 0, SEEK_END);
-        for (off_t i = 0; i < PLACES; i++)
-            if (with_rot(dir, fd, size * i / PLACES) != ST_CORRUPT)
+        off_t size = lseek(fd, 0, SEEK_END), end = open_one ? size - ABOUT_ITSELF : size;
+        for (off_t i = 0; i < PLACES && size * i / PLACES < end; i++)
+            if (with_rot(dir, open_one, fd, size * i / PLACES) != ST_CORRUPT)
                 fail_msg("%s: a turned bit at %lld of %lld was not found", name,
                          (long long)(size * i / PLACES), (long long)size);
         close(fd);
     }
     buf_deinit(&names);
+}
+
+static void bad_anywhere(void **state)
+{
+    (void)state;
+    enum { MANY = 20000 };
+    struct engine_options read_only = {.read_only = true};
+    char dir[TEMP_DIR_MAX];
+    struct engine *e = NULL;
+    struct err err;
+    assert_true(temp_dir_make(dir, "rot"));
+    must(engine_rocks_open(env_linux(), dir, NULL, &e, &err), &err);
+    struct table *t = table_new();
+    for (uint64_t v = 1; v <= 2 * (uint64_t)MANY; v++) {
+        char key[16];
+        int n = snprintf(key, sizeof(key), "key%05u", (unsigned)(v % MANY));
+        struct record r = {.version = {v, 0}, .kind = RECORD_PUT, .writer = BYTES_EMPTY};
+        assert_int_equal(table_put(t, BYTES(key, (size_t)n), &r, NULL), ST_OK);
+    }
+    struct engine_mark mark = {.index = 1, .term = 1, .version = {2 * (uint64_t)MANY, 0}};
+    must(e->ops->drain(e, 1, t, &mark, &err), &err);
+    table_unref(t);
+    e->ops->close(e);
+    rot_all_over(dir, NULL);
+    must(engine_rocks_open(env_linux(), dir, &read_only, &e, &err), &err);
+    must(e->ops->verify(e, 1, NULL, NULL, NULL, &err), &err);
+    rot_all_over(dir, e);
+    must(e->ops->verify(e, 1, NULL, NULL, NULL, &err), &err);
+    e->ops->close(e);
+    assert_true(temp_dir_remove(dir));
+}
+
+/* A row that a reader has had in memory ever since. */
+static void bad_beneath(void **state)
+{
+    (void)state;
+    struct engine_options read_only = {.read_only = true};
+    char dir[TEMP_DIR_MAX], path[TEMP_DIR_MAX + 300];
+    struct engine *e = NULL;
+    struct err err;
+    struct buf names = BUF_INIT;
+    struct engine_snapshot *s;
+    struct record rec;
+    struct engine_pin pin = {0};
+    assert_true(temp_dir_make(dir, "beneath"));
+    must(engine_rocks_open(env_linux(), dir, NULL, &e, &err), &err);
+    struct table *t = table_new();
+    struct record r = {.version = {1, 0}, .kind = RECORD_PUT, .writer = BYTES_EMPTY};
+    assert_int_equal(table_put(t, BYTES_LIT("k"), &r, NULL), ST_OK);
+    struct engine_mark mark = {.index = 1, .term = 1, .version = {1, 0}};
+    must(e->ops->drain(e, 1, t, &mark, &err), &err);
+    table_unref(t);
+    e->ops->close(e);
+    must(engine_rocks_open(env_linux(), dir, &read_only, &e, &err), &err);
+    must(e->ops->snapshot(e, &s, &err), &err);
+    must(e->ops->get(e, s, BYTES_LIT("k"), VERSION_MAX, false, &rec, &pin, &err), &err);
+    engine_pin_release(&pin);
+    e->ops->snapshot_release(e, s);
+    snprintf(path, sizeof(path), "%s/rocks", dir);
+    must(env_list(env_linux(), path, &names, &err), &err);
+    for (size_t at = 0; at < names.len; at += strlen((const char *)names.data + at) + 1) {
+        const char *name = (const char *)names.data + at;
+        if (!strstr(name, ".sst"))
+            continue;
+        snprintf(path, sizeof(path), "%s/rocks/%s", dir, name);
+        int fd = open(path, O_RDWR);
+        assert_int_equal(with_rot(dir, e, fd, 20), ST_CORRUPT);
+        close(fd);
+    }
+    buf_deinit(&names);
+    e->ops->close(e);
     assert_true(temp_dir_remove(dir));
 }
 
@@ -452,6 +510,7 @@ int main(void)
         cmocka_unit_test(disk_budget),
         cmocka_unit_test(bad_blocks),
         cmocka_unit_test(bad_anywhere),
+        cmocka_unit_test(bad_beneath),
         cmocka_unit_test(formats),
     };
     if (getenv("ENGINE_TEST"))

@@ -1,7 +1,8 @@
-/* rocks_filters.c - the filters of the sorted files, against their checksums.
+/* rocks_filters.c - the filters and indexes of the sorted files, against their checksums.
  *
- * A walk over all rows never reads a filter, and a get that finds one broken goes on without it. So
- * verify reads them itself. What it knows of a file (BlockBasedTable, format version 1 to 5):
+ * A walk over all rows never reads a filter, and a get that finds one broken goes on without it. The index
+ * of an open file it may find in memory, whatever became of the file since. So verify reads them itself.
+ * What it knows of a file (BlockBasedTable, format version 5):
  *     end of file: checksum type (1) | handle of the meta index, handle of the index, zeros (40) |
  *                  version (4) | magic (8)
  *     a handle:    offset, size (varints); behind the block: type of compression (1), checksum (4)
@@ -23,6 +24,7 @@ enum {
     FOOTER = 53,
     HANDLES_AT = 1,
     HANDLES_END = 41,
+    FORMAT_VERSION = 5, /* as rocks_options.c sets it */
     TRAILER = 5,
     CHECKSUM_XXH3 = 4,
     BLOCK_MAX = 256 << 20,
@@ -178,7 +180,8 @@ static enum status check_file(struct filter_check *c, struct err *err)
     struct bytes handles = BYTES(footer + HANDLES_AT, HANDLES_END - HANDLES_AT);
     uint64_t magic =
         got == FOOTER ? (uint64_t)le32(footer + 45) | (uint64_t)le32(footer + 49) << 32 : 0;
-    bool sound = magic == MAGIC && footer[0] == CHECKSUM_XXH3 && take_handle(&handles, &meta) &&
+    bool sound = magic == MAGIC && footer[0] == CHECKSUM_XXH3 &&
+                 le32(footer + HANDLES_END) == FORMAT_VERSION && take_handle(&handles, &meta) &&
                  take_handle(&handles, &rows);
     for (size_t i = 0; sound && i < handles.len; i++)
         sound = handles.data[i] == 0;
@@ -189,6 +192,8 @@ static enum status check_file(struct filter_check *c, struct err *err)
     st = read_block(c, meta, "meta index", &index, err);
     if (st == ST_OK && index.len)
         st = check_filters(c, &index, err);
+    if (st == ST_OK)
+        st = read_block(c, rows, "index", &index, err);
     buf_deinit(&index);
     return st;
 }

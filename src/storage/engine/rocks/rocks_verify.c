@@ -2,7 +2,8 @@
  *
  * A pass over all rows that finds nothing odd has read all blocks, too; otherwise blocks come first,
  * then rows. The walk over a family reads each block of each of its files, because files that overlap are all
- * part of it. A bad block ends the walk in that place: it is named, and the walk goes on at the
+ * part of it. What is in memory is forgotten first: read from there, a block that went bad on the disk since
+ * would look sound. A bad block ends the walk in that place: it is named, and the walk goes on at the
  * first key of the next file above. */
 #include "base/alloc.h"
 #include "storage/engine/rocks/rocks_internal.h"
@@ -87,6 +88,13 @@ static enum status read_family(struct engine_snapshot *s, enum engine_family f,
     return st;
 }
 
+/* What is being used stays. Blocks that others read from now on come from the disk as ours do. */
+static void forget_blocks(struct rocks *e)
+{
+    rocksdb_cache_set_capacity(e->cache, 0);
+    rocksdb_cache_set_capacity(e->cache, e->options.cache_bytes);
+}
+
 enum status rocks__verify(struct engine *engine, uint64_t range,
                           void (*report)(void *arg, const struct engine_finding *f),
                           bool (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
@@ -103,6 +111,7 @@ enum status rocks__verify(struct engine *engine, uint64_t range,
     for (int f = 0; f < ENGINE_FAMILIES; f++)
         q.total += s->view.rows[f];
     bool sound = false;
+    forget_blocks(e);
     st = engine_view_sound(&s->view, &q, &sound, err);
     const rocksdb_livefiles_t *files = rocksdb_livefiles(e->db);
     if (!sound)
