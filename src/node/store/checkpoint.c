@@ -64,8 +64,9 @@ enum status store__install_snap(struct store *s, struct snap *snap, bool drained
     env_mutex_lock(&s->view_change);
     struct view *now = store__view(s);
     struct view *next = view_new(now->active, drained ? NULL : now->frozen, snap);
+    uint64_t visible = store_visible(s).hlc;
     if (next) {
-        next->base_hlc = now->base_hlc;
+        next->base_hlc = visible > now->base_hlc ? visible : now->base_hlc;
         next->resting = next->frozen && now->resting;
         store__install_view(s, next);
     }

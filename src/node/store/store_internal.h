@@ -45,8 +45,8 @@ struct view {
     struct table *frozen; /* and those below it; NULL: none */
     bool resting; /* all of `frozen` is spilled, and not being drained: one more may be frozen */
     struct snap *snap;
-    /* Reads of the present are of this moment at least: what the state that was installed last knows
-     * of earlier ones may have been vacuumed where it comes from. */
+    /* Reads of the present are of this moment at least: what `snap` knows of earlier ones may have
+     * been vacuumed, here or where the state that was installed last comes from. */
     uint64_t base_hlc;
     /* Point reads count on their thread's stripe, or two threads would pass one line to and fro. */
     struct {

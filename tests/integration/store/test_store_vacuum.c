@@ -606,12 +606,68 @@ static void test_expired_records_are_absent_everywhere(void **state)
     }
 }
 
+/* Looking at the clock, which a scan does between its moment and its view, writes all anew and lets a
+ * vacuum remove what was there at that moment. */
+static struct {
+    struct world *w;
+    struct env_ops ops;
+    const struct env_ops *real;
+} overtaking;
+
+static uint64_t now_after_a_vacuum(struct env *e)
+{
+    struct world *w = overtaking.w;
+    struct err err;
+    err_init(&err);
+    e->ops = overtaking.real;
+    for (uint8_t key = 1; key <= 2; key++) {
+        uint8_t space[256];
+        (void)put_expiring(w, model_key(&w->m, key, space), 0);
+    }
+    sim_advance_ms(e, 5000);
+    assert_int_equal(store_vacuum(w->s, BYTES_LIT("things"), NULL, NULL, NULL, &err), ST_OK);
+    return env_now_ms(e);
+}
+
+static int rows_overtaken(struct world *w)
+{
+    uint8_t space[256];
+    overtaking.w = w;
+    overtaking.real = w->env->ops;
+    overtaking.ops = *w->env->ops;
+    overtaking.ops.now_ms = now_after_a_vacuum;
+    w->env->ops = &overtaking.ops;
+    int n = rows_now(w, model_key(&w->m, 1, space));
+    assert_ptr_equal(w->env->ops, overtaking.real);
+    return n;
+}
+
+/* A scan of the present finds what is there all the time, whatever a vacuum removes meanwhile. */
+static void test_a_vacuum_does_not_overtake_the_present(void **state)
+{
+    static const struct collection_settings kept[] = {{.max_age_ms = 1000}, {.max_count = 1}};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct world w;
+        struct err err;
+        uint8_t space[256];
+        err_init(&err);
+        world_init(&w, 7);
+        assert_int_equal(store_settings_set(w.s, BYTES_LIT("things"), &kept[i], &err), ST_OK);
+        (void)put_expiring(&w, model_key(&w.m, 1, space), 0);
+        sim_advance_ms(w.env, 5000);
+        assert_int_equal(rows_overtaken(&w), 1);
+        world_deinit(&w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_vacuums_and_crashes),
         cmocka_unit_test(test_no_name_for_what_retention_refuses),
         cmocka_unit_test(test_expired_records_are_absent_everywhere),
+        cmocka_unit_test(test_a_vacuum_does_not_overtake_the_present),
     };
     log_configure(LOG_OFF, LOG_HUMAN); /* dying disks give it much to say */
     return cmocka_run_group_tests(tests, NULL, NULL);
