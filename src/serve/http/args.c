@@ -212,9 +212,12 @@ static enum status only_tag(struct http_call *c, const char *field, struct bytes
 {
     size_t header = 0, at = 0;
     struct bytes more;
+    *ret = BYTES_EMPTY;
     *ret_any = next_tag(c, field, &header, &at, ret);
     if (*ret_any && next_tag(c, field, &header, &at, &more))
         return call_refuse(c, 400, field, "a write takes one entity tag, not a list of them");
+    /* A field without a tag is a condition too: it must not write as if there were none. */
+    *ret_any = *ret_any || request_header(&c->x->req, BYTES_STR(field), &more);
     return ST_OK;
 }
 

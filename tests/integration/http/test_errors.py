@@ -47,6 +47,14 @@ class Errors(HttpCase):
         self.problem("GET", "/v1/" + "n" * 121 + "/k", 400, field="collection")
         self.problem("GET", "/v1/c/k", 400, headers={"If-Match": "*"}, field="if-match")
 
+    def test_a_condition_without_a_tag_is_none_that_holds(self):
+        version = self.put("cond/k", {"n": 1})
+        for value in ("", ",", " , "):
+            for method, body in (("PUT", {"n": 2}), ("DELETE", None)):
+                self.problem(method, "/v1/cond/k", 412, body=body, headers={"If-Match": value}, field="if-match")
+                self.problem(method, "/v1/cond/k", 400, body=body, headers={"If-None-Match": value}, field="if-none-match")
+        self.assertEqual(self.call("GET", "/v1/cond/k", headers={"If-None-Match": ""}).header("etag"), '"%s"' % version)
+
     def test_media_types(self):
         self.put("m/doc", {"n": 1})
         self.call("PUT", "/v1/m/raw", body=b"raw")  # without a type it is bytes
