@@ -188,6 +188,8 @@ static enum status listen(struct changes_job *j)
     call_header(c, "cache-control", BYTES_LIT("no-store"));
     call_header(c, "x-accel-buffering", BYTES_LIT("no")); /* proxies are not to gather it */
     st = call_begin(c, 200, MEDIA_EVENTS);
+    if (st == ST_OK && c->x->head) /* its answer is whole: nothing is to be listened for */
+        return exchange_end(c->x);
     if (st == ST_OK)
         st = exchange_write(c->x, BYTES_LIT("retry: 1000\n\n"));
     j->spoke_ns = fiber_now_ns();

@@ -105,7 +105,7 @@ static enum status as_lines(struct rows_job *j, bool fixed)
             st = exchange_write(c->x, buf_bytes(&j->out));
         request_uncharge(&c->x->req, HTTP_PAGE_STREAM);
         j->page.token = buf_bytes(&j->token);
-        if (st != ST_OK || !j->end.more)
+        if (st != ST_OK || !j->end.more || c->x->head)
             break;
         /* The token lies in the buf that the next page replaces: page_on_pool keeps it until then. */
     }

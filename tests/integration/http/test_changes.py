@@ -164,6 +164,17 @@ class Changes(HttpCase):
             self.assertLess(time.time(), deadline)
             time.sleep(0.05)
 
+    def test_head_does_not_listen(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        for _ in range(5):  # more than there may be listeners
+            connection.request("HEAD", "/v1/changes", headers={"Accept": "text/event-stream"})
+            answer = connection.getresponse()
+            self.assertEqual((answer.status, answer.getheader("content-type")), (200, "text/event-stream"))
+            self.assertEqual(answer.read(), b"")
+        connection.request("GET", "/livez")
+        self.assertEqual(connection.getresponse().read(), b"alive\n")
+        connection.close()
+
     def test_limit_ends_it(self):
         for i in range(3):
             self.put("l/k%d" % i, {})
