@@ -133,8 +133,10 @@ static void wake_watchers(void *arg)
 
 static bool stopping(struct changes_job *j)
 {
+    const struct request *q = &j->c->x->req;
     return atomic_load_explicit(&j->c->door->stop, memory_order_relaxed) ||
-           request_stop(&j->c->x->req) != ST_OK;
+           atomic_load_explicit(request_stop_flag(q), memory_order_relaxed) ||
+           request_stop(q) != ST_OK;
 }
 
 /* Where the listener stands, so that it comes back there even when nothing passed its filter. An id

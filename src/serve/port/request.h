@@ -41,8 +41,9 @@ struct request {
 /* OK: go on. CANCELLED: nobody waits for the answer any more. TIMED_OUT: the deadline has passed.
  * CLOSED: the server stops, so what has no end of its own (a watch) ends now; the rest may finish. */
 enum status request_stop(const struct request *q);
-/* Set once request_stop is CANCELLED or CLOSED (a deadline does not set it). For loops and jobs that
- * look now and then, also from another thread; lives as long as the request. */
+/* Set once request_stop is CANCELLED or CLOSED (a deadline does not set it), or the peer of HTTP/1 has
+ * closed its side: it may be gone, or wait for its answer, so what has no end of its own ends. For loops
+ * and jobs that look now and then, also from another thread; lives as long as the request. */
 const _Atomic bool *request_stop_flag(const struct request *q);
 /* fn(arg) is called once, outside the fiber on the reactor's thread, when the flag is set (e.g. to
  * wake what the fiber waits in); at once if it is set already. Must not wait. One hook at a time;
@@ -50,7 +51,8 @@ const _Atomic bool *request_stop_flag(const struct request *q);
 void request_on_stop(struct request *q, void (*fn)(void *arg), void *arg);
 /* Until the deadline, from now; 0: passed; UINT64_MAX: none. */
 uint64_t request_left_ns(const struct request *q);
-/* Parks the fiber for so long, at most until stop or deadline; answers as request_stop. */
+/* Parks the fiber for so long, at most until stop or deadline; answers as request_stop, and CANCELLED where
+ * the peer has closed its side. */
 enum status request_sleep(struct request *q, uint64_t ns) WARN_UNUSED;
 
 /* The handler holds so much memory until it returns (results, pages): against the reactor's bounds

@@ -260,7 +260,7 @@ void slot__answer_gone(struct slot *s)
 enum status request_stop(const struct request *q)
 {
     const struct slot *s = slot_of(q);
-    if (s->gone || s->half_closed)
+    if (s->gone)
         return ST_CANCELLED;
     if (request_left_ns(q) == 0)
         return ST_TIMED_OUT;
@@ -296,7 +296,7 @@ enum status request_sleep(struct request *q, uint64_t ns)
     uint64_t now = loop_clock_ns(l), until = ns > UINT64_MAX - now ? UINT64_MAX : now + ns;
     conn_want_output(s->pc->c);
     for (;;) {
-        enum status st = request_stop(q);
+        enum status st = s->half_closed ? ST_CANCELLED : request_stop(q);
         if (st || now >= until)
             return st;
         uint64_t left = request_left_ns(q), rest = until == UINT64_MAX ? until : until - now;

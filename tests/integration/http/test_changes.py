@@ -1,6 +1,7 @@
 """Changes: pages, and Server-Sent Events as a browser reads them, with heartbeats, coming back, and an end."""
 import http.client
 import json
+import socket
 import time
 import unittest
 
@@ -174,6 +175,13 @@ class Changes(HttpCase):
         connection.request("GET", "/livez")
         self.assertEqual(connection.getresponse().read(), b"alive\n")
         connection.close()
+
+    def test_it_ends_for_who_has_closed_their_side(self):
+        with socket.create_connection(("127.0.0.1", self.port), 5) as s:
+            s.sendall(b"GET /v1/changes HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+            s.shutdown(socket.SHUT_WR)
+            answer = b"".join(iter(lambda: s.recv(65536), b""))
+        self.assertTrue(answer.startswith(b"HTTP/1.1 "), answer)
 
     def test_limit_ends_it(self):
         for i in range(3):

@@ -3,6 +3,7 @@ import json
 import os
 import random
 import shutil
+import socket
 import subprocess
 import unittest
 import urllib.parse
@@ -205,6 +206,19 @@ class Records(HttpCase):
         self.problem("DELETE", "/v1/collections/care?confirm=other", 400, field="confirm")
         self.call("DELETE", "/v1/collections/care?confirm=care", status=204)
         self.problem("DELETE", "/v1/collections/care?confirm=care", 404)
+
+    def test_who_has_closed_their_side_is_answered(self):
+        value = "x" * 200000
+        batch = json.dumps({"writes": [{"collection": "half", "key": "k", "value": value}]}).encode()
+        for method, path, body in [("PUT", "/v1/half/k", value.encode()), ("POST", "/v1/batch", batch)] * 10:
+            kind = "application/json" if path == "/v1/batch" else "application/octet-stream"
+            with socket.create_connection(("127.0.0.1", self.port), 20) as s:
+                s.sendall(b"%s %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
+                          % (method.encode(), path.encode(), kind.encode(), len(body)) + body)
+                s.shutdown(socket.SHUT_WR)
+                answer = b"".join(iter(lambda: s.recv(65536), b""))
+            self.assertTrue(answer.startswith(b"HTTP/1.1 200 OK"), answer)
+            self.assertIn(b'{"version":', answer)
 
     def test_probes_and_what_is_for_people(self):
         self.assertEqual(self.call("GET", "/livez").body, b"alive\n")
