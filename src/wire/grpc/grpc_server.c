@@ -109,6 +109,8 @@ enum status grpc_accept(struct grpc_call *call, struct h2_stream *s,
         err_set(err, ST_INVALID_ARGUMENT, "grpc-timeout is malformed");
         return refuse(call, err);
     }
+    if (a.timeout.data && call->timeout_ns == 0) /* no time at all, where 0 stands for all of it */
+        call->timeout_ns = 1;
     if (a.encoding.data && grpc__take_encoding(call, a.encoding, err) != ST_OK)
         return refuse(call, err);
     call->peer_takes_gzip = a.accept_encoding.data && takes_gzip(a.accept_encoding);

@@ -244,6 +244,7 @@ static void refusals(void **state)
         {":path", "//Get", GRPC_UNIMPLEMENTED, "the path is not /package.Service/Method"},
         {":path", "/a.B/", GRPC_UNIMPLEMENTED, "the path is not /package.Service/Method"},
         {"grpc-timeout", "1x", GRPC_INVALID_ARGUMENT, "grpc-timeout is malformed"},
+        {"grpc-timeout", "0S", GRPC_OK, ""},
         {"grpc-encoding", "br", GRPC_UNIMPLEMENTED, "grpc-encoding br is not known"},
         {"content-type", "application/grpc+proto", GRPC_OK, ""},
         {"grpc-encoding", "identity", GRPC_OK, ""},
@@ -278,6 +279,8 @@ static void refusals(void **state)
         assert_true(pair_pump(&w.pair));
         assert_true(w.begun);
         assert_int_equal(w.accepted == ST_OK, cases[i].code == GRPC_OK);
+        /* A timeout of 0 is not the absence of one. */
+        assert_int_equal(w.server.timeout_ns, strcmp(cases[i].value, "0S") == 0 ? 1 : 0);
         if (w.accepted == ST_OK)
             assert_int_equal(grpc_finish_status(&w.server, ST_OK, NULL), ST_OK);
         else
