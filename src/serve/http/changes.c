@@ -10,6 +10,7 @@ enum {
     NS_PER_MS = 1000000,
     HEARTBEAT_MIN_MS = 100,
     HEARTBEAT_MAX_MS = 3600000,
+    COME_AGAIN_NS = 20 * NS_PER_MS,
 };
 
 struct changes_job {
@@ -21,6 +22,7 @@ struct changes_job {
     enum http_media media;
     unsigned what; /* ROW_ */
     bool any;
+    bool paged; /* the page was made */
     struct buf out, row, token;
     uint64_t heartbeat_ns, spoke_ns;
     enum status st;
@@ -151,12 +153,14 @@ static enum status heartbeat(struct changes_job *j)
 static enum status send_page(struct changes_job *j, bool first)
 {
     struct http_call *c = j->c;
+    j->paged = false;
     enum status st = request_charge(&c->x->req, HTTP_PAGE_STREAM, &c->err);
     if (st != ST_OK)
         return st;
     st = http__work(c, WORK_READ, events_on_pool, j);
     if (st == ST_OK)
         st = j->st;
+    j->paged = st == ST_OK;
     if (st == ST_OK && j->end.rows == 0 &&
         (first || fiber_now_ns() - j->spoke_ns >= j->heartbeat_ns))
         st = heartbeat(j);
@@ -167,6 +171,20 @@ static enum status send_page(struct changes_job *j, bool first)
         j->spoke_ns = fiber_now_ns();
     }
     request_uncharge(&c->x->req, HTTP_PAGE_STREAM);
+    return st;
+}
+
+/* One write wakes all who listen, and there may be more of them than the pool queues or memory allows
+ * pages at once. Those that find no room come again: a listener may hear late, but is not cut off. */
+static enum status patient_page(struct changes_job *j, bool first)
+{
+    struct http_call *c = j->c;
+    enum status st;
+    while ((st = send_page(j, first)) == ST_OVERLOADED && !j->paged) {
+        err_init(&c->err);
+        if (request_sleep(&c->x->req, COME_AGAIN_NS) != ST_OK || stopping(j))
+            return ST_OK; /* and the loop sees why */
+    }
     return st;
 }
 
@@ -198,8 +216,8 @@ static enum status listen(struct changes_job *j)
     c->x->req.deadline_ns = UINT64_MAX;
     request_on_stop(&c->x->req, wake_watchers, c->db.store);
     for (bool first = true; st == ST_OK && !stopping(j); first = false) {
-        st = send_page(j, first);
-        if (st != ST_OK || command_watch_done(j->watch))
+        st = patient_page(j, first);
+        if (st != ST_OK || stopping(j) || command_watch_done(j->watch))
             break;
         if (!j->end.more)
             wait_for_more(j);

@@ -1,11 +1,12 @@
 /* The HTTP door over a real store and port, for tests from outside: prints its port, serves until its
  * standard input ends.
  *
- *     http_server DIR [auth] [cors]
+ *     http_server DIR [auth] [cors] [narrow]
  *
  * "fail N" on its standard input makes the Nth allocation from then on fail once and answers "hits K":
  * how many failed since the last time.
  *
+ * narrow: there is one thread for what blocks, and room for one job that waits.
  * auth: users admin (admin:*), writer (write:app-*) and reader (read:*), each with the password
  * "password of NAME", and a token with read:app-* that is printed behind the port. */
 #include "base/alloc.h"
@@ -114,7 +115,10 @@ int main(int argc, char **argv)
         add_user(&db, "reader", "read:*");
         add_token(&db, token);
     }
-    must(work_new(&(struct work_options){0}, &work, &err), &err, "work");
+    struct work_options wo = {0};
+    if (said(argc, argv, "narrow"))
+        wo = (struct work_options){.threads = 1, .queue_max = 1};
+    must(work_new(&wo, &work, &err), &err, "work");
     must(security_new(&db, &(struct security_options){.required = auth}, &security, &err), &err,
          "security");
     struct http_door_options o = {.db = &db,

@@ -223,5 +223,24 @@ class Changes(HttpCase):
         cls.left_open.close()
 
 
+class Narrow(HttpCase):
+    words = ("narrow",)
+
+    def test_a_herd_of_listeners_hears(self):
+        """One write wakes more of them than the pool takes: none is cut off."""
+        listeners = [Events(self.port, "/v1/changes?collection=herd&heartbeat=1h") for _ in range(4)]
+        for e in listeners:
+            self.assertEqual(e.answer.status, 200)
+            e.place()
+        for i in range(50):
+            version = self.put("herd/k", {"n": i})
+            for e in listeners:
+                event = e.next()
+                self.assertIsNotNone(event, "a listener was cut off at write %d" % i)
+                self.assertEqual(event[2]["version"], version)
+        for e in listeners:
+            e.close()
+
+
 if __name__ == "__main__":
     unittest.main(argv=[__file__])
