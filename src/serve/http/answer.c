@@ -362,13 +362,21 @@ enum status http_problem_json(const struct http_call *c, enum status st, unsigne
     return out_st == ST_OK ? json_put(out, "}\n") : out_st;
 }
 
+/* A part of the path; one of a body is told with its place there, as in "writes[0]". */
+static bool of_path(const struct http_call *c)
+{
+    struct bytes field = public_field(command_field(&c->err));
+    return bytes_eq(field, BYTES_LIT("collection")) || bytes_eq(field, BYTES_LIT("key")) ||
+           bytes_eq(field, BYTES_LIT("name"));
+}
+
 static unsigned code_of(const struct http_call *c, enum status st)
 {
     if (c->http_status)
         return c->http_status;
     if (st == ST_CLOSED) /* the server stops */
         return 503;
-    if (st == ST_TOO_LARGE && c->route && !c->route->body) /* a name or key: 413 is of bodies */
+    if (st == ST_TOO_LARGE && c->route && (!c->route->body || of_path(c))) /* 413 is of bodies */
         return 400;
     return (unsigned)status_http(st);
 }

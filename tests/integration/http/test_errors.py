@@ -45,6 +45,8 @@ class Errors(HttpCase):
         self.problem("DELETE", "/v1/collections/_varve.security?confirm=_varve.security", 403)
         self.problem("GET", "/v1/%01/k", 400, field="collection")
         self.problem("GET", "/v1/" + "n" * 121 + "/k", 400, field="collection")
+        self.problem("PUT", "/v1/" + "n" * 121 + "/k", 400, body={}, field="collection")
+        self.problem("PUT", "/v1/collections/" + "n" * 121 + "/retention", 400, body={}, field="collection")
         self.problem("GET", "/v1/c/k", 400, headers={"If-Match": "*"}, field="if-match")
 
     def test_a_condition_without_a_tag_is_none_that_holds(self):
