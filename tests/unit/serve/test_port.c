@@ -266,6 +266,11 @@ static void test_deadline(void **state)
     free(hear_until(fd, "HTTP/1.1 504"));
     close(fd);
     assert_int_equal(atomic_load(&w.timed_out), 1);
+    world_until(&w.done, 1);
+    struct buf m = BUF_INIT;
+    assert_int_equal(metrics_print(w.metrics, &m), ST_OK);
+    assert_non_null(strstr(buf_cstr(&m), "varve_http_requests_total{code=\"504\"} 1"));
+    buf_deinit(&m);
     assert_int_equal(world_stop(&w, 5000), 0);
 }
 
