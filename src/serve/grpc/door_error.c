@@ -153,7 +153,7 @@ enum status door__details(struct call *c, enum status st, int code, struct bytes
     if (done == ST_OK && st == ST_PRECONDITION_FAILED)
         done = add_precondition(&d, c);
     if (done == ST_OK && worth_repeating(c, st))
-        done = add_retry(&d, retry_ms(st));
+        done = add_retry(&d, c->wait_ms ? c->wait_ms : retry_ms(st));
     status.code = code;
     status.message = pb_text(message, d.arena);
     status.details = d.list;

@@ -753,6 +753,27 @@ static void every_call_asks_the_gate(void **state)
     assert_int_equal(atomic_load(&opened), atomic_load(&closed));
 }
 
+static enum status gate_shut(void *arg, struct request *q, void **ret_who, struct err *err)
+{
+    (void)arg, (void)q, (void)ret_who;
+    return err_set(err, ST_OVERLOADED, "too many failed logins: wait 2969 ms");
+}
+
+/* Not the tenth of a second that a full queue is waited for. */
+static void who_guesses_is_told_how_long_to_wait(void **state)
+{
+    (void)state;
+    static const struct grpc_gate gate = {.open = gate_shut};
+    struct door_world w;
+    void *ret;
+    door_start(&w, &gate);
+    struct ended e = ask_bytes(&w, "varve.v1.KV/Get", BYTES_LIT("\x0a\x01c"),
+                               &varve__v1__get_response__descriptor, &ret);
+    assert_code(e, GRPC_RESOURCE_EXHAUSTED);
+    assert_int_equal(e.retry_ms, 2969);
+    door_stop(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -768,6 +789,7 @@ int main(void)
         cmocka_unit_test(slow_scans_hold_little),
         cmocka_unit_test(diffs_and_restores),
         cmocka_unit_test(every_call_asks_the_gate),
+        cmocka_unit_test(who_guesses_is_told_how_long_to_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
