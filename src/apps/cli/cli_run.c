@@ -397,7 +397,11 @@ int cli_write_args(struct cli *c, const struct cli_args *a, varve_write_options 
         ret->sync = VARVE_SYNC_OFF;
     else if (cli_has(a, OPT_SYNC))
         return cli_usage(c, a, "--sync: '%s' is not always, interval or off", sync);
-    return cli_duration_arg(c, a, OPT_TTL, &ret->ttl_ms);
+    int code = cli_duration_arg(c, a, OPT_TTL, &ret->ttl_ms);
+    /* For the library 0 is for ever. */
+    if (code == CLI_OK && cli_has(a, OPT_TTL) && ret->ttl_ms == 0)
+        return cli_usage(c, a, "--ttl: it is 0; without it nothing expires");
+    return code;
 }
 
 /* ---- dispatch ---- */

@@ -138,6 +138,8 @@ enum status arg_write(struct http_call *c, struct command_options *ret)
     struct command_options o = {0};
     struct bytes writer;
     enum status st = arg_duration(c, PARAM_TTL, &o.ttl_ms);
+    if (st == ST_OK && call_has(c, PARAM_TTL) && o.ttl_ms == 0) /* for the verbs 0 is for ever */
+        st = call_refuse(c, 400, "ttl", "it is 0; without it the record stays");
     if (st == ST_OK && call_has(c, PARAM_SYNC))
         st = sync_parse(c->query.value[PARAM_SYNC], &o.sync, &c->err);
     if (st == ST_OK && request_header(&c->x->req, BYTES_LIT("x-varve-writer"), &writer)) {

@@ -153,8 +153,11 @@ static enum status write_field(const struct place *p, const char *name, const bs
     }
     if (strcmp(name, "delete") == 0)
         return flag_of(p, name, it, &w->is_delete);
-    if (strcmp(name, "ttl") == 0)
-        return duration_of(p, name, it, &w->ttl_ms);
+    if (strcmp(name, "ttl") == 0) {
+        enum status st = duration_of(p, name, it, &w->ttl_ms);
+        return st == ST_OK && w->ttl_ms == 0 ? bad(p, name, "it is 0; without it the record stays")
+                                             : st;
+    }
     if (strcmp(name, "if_version") == 0 || strcmp(name, "version") == 0)
         return version_of(p, name, it, &w->if_version);
     if (strcmp(name, "if_absent") == 0 || strcmp(name, "absent") == 0)

@@ -27,6 +27,7 @@ class Users(CliCase):
         self.assertEqual([r["name"] for r in self.lines("user", "list", "--json")], ["svc"])
 
     def test_tokens(self):
+        self.varve("token", "create", "ci", "read:*", "--ttl", "0s", code=2)  # not one for ever
         token = self.varve("token", "create", "ci", "read:*", "--ttl", "1h").strip()
         self.assertRegex(token, r"^varve_[0-9a-f]{16}_[A-Za-z0-9_-]{43}$")
         self.assertIn("once", self.err)

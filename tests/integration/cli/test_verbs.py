@@ -146,6 +146,7 @@ class Records(CliCase):
         self.varve("put", "s/2", '{"n":1}', "--ttl", "1ms")
         self.varve("get", "s/2", code=1)
         self.varve("put", "s/3", '{"n":1}', "--ttl", "5", code=2)
+        self.varve("put", "s/3", '{"n":1}', "--ttl", "0s", code=2)
 
     def test_unicode_and_binary_keys(self):
         self.put("users/Jürgen 木", {"n": 1})

@@ -33,7 +33,7 @@ class Errors(HttpCase):
                               ("/v1/changes?prefix=a", "prefix"), ("/v1/changes?heartbeat=1ms", "heartbeat")):
             self.problem("GET", target, 400, field=field)
         self.problem("GET", "/v1/q/k?at=@nowhere", 404)
-        for target, field in (("/v1/q/k?ttl=soon", "ttl"), ("/v1/q/k?sync=maybe", "sync"), ("/v1/q/k?ttl=8001w&at=now", None)):
+        for target, field in (("/v1/q/k?ttl=soon", "ttl"), ("/v1/q/k?ttl=0s", "ttl"), ("/v1/q/k?sync=maybe", "sync"), ("/v1/q/k?ttl=8001w&at=now", None)):
             self.problem("PUT", target, 400, body={}, field=field)
         self.problem("POST", "/v1/q/k/restore", 400, field="at")
         self.problem("GET", "/v1/q/k?at=-1d", 404)
@@ -91,6 +91,7 @@ class Errors(HttpCase):
                             ({"writes": [{"collection": "c", "key": "k", "value": {}, "delete": True}]}, "writes[0].value"),
                             ({"writes": [{"collection": "c", "key": "k", "delete": True, "ttl": "1h"}]}, "writes[0].ttl"),
                             ({"writes": [{"collection": "c", "key": "k", "value": {}, "ttl": "x"}]}, "writes[0].ttl"),
+                            ({"writes": [{"collection": "c", "key": "k", "value": {}, "ttl": "0s"}]}, "writes[0].ttl"),
                             ({"writes": [{"collection": "c", "key": "k", "value": {}, "tll": "1h"}]}, "writes[0].tll"),
                             ({"writes": [{"collection": "c", "key": "k", "value": {}, "version": "0000000000000001"}]}, "writes[0].version"),
                             ({"writes": [{"collection": "c", "key": "k", "value": {}, "if_version": "x"}]}, "writes[0].if_version"),
