@@ -226,10 +226,25 @@ enum status call_negotiate(struct http_call *c, unsigned offered, enum http_medi
     return ST_OK;
 }
 
+/* A body that is not the value itself: stored as it came, it would be another one. */
+static enum status check_whole(struct http_call *c)
+{
+    struct bytes value;
+    if (request_header(&c->x->req, BYTES_LIT("content-range"), &value))
+        return call_refuse(c, 400, "content-range", "a part of a value cannot be written");
+    if (request_header(&c->x->req, BYTES_LIT("content-encoding"), &value) && value.len &&
+        !wire_eq_nocase(value, BYTES_LIT("identity")))
+        return call_refuse(c, 415, "content-encoding", "bodies are taken as they are, not encoded");
+    return ST_OK;
+}
+
 enum status call_content(struct http_call *c, enum http_media *ret)
 {
     struct bytes value, rest;
     char names[256] = "";
+    enum status st = check_whole(c);
+    if (st != ST_OK)
+        return st;
     if (!request_header(&c->x->req, BYTES_LIT("content-type"), &value) || value.len == 0) {
         if (c->route->body & MEDIA(BYTES)) {
             *ret = MEDIA_BYTES;

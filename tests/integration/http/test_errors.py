@@ -71,6 +71,10 @@ class Errors(HttpCase):
         self.problem("POST", "/v1/batch", 415, body=b"{}", headers={"Content-Type": "text/plain"})
         self.problem("POST", "/v1/batch", 415, body=b"{}")
         self.call("PUT", "/v1/m/doc", body=b"{}", headers={"Content-Type": "application/json; charset=utf-8"})
+        self.problem("PUT", "/v1/m/raw", 415, body=b"\x1f\x8b", headers={"Content-Encoding": "gzip"}, field="content-encoding")
+        self.problem("PUT", "/v1/m/raw", 400, body=b"ra", headers={"Content-Range": "bytes 0-1/3"}, field="content-range")
+        self.assertEqual(self.call("GET", "/v1/m/raw").body, b"raw")
+        self.call("PUT", "/v1/m/raw", body=b"raw", headers={"Content-Encoding": "identity"})
 
     def test_bodies(self):
         for body in (b"", b"{", b"[1]", b'"text"', b'{"a":1,"a":2}', b'{"a":NaN}', b"{} {}", b"\xff"):
