@@ -141,8 +141,10 @@ enum status wal__poison(struct wal *w, enum status st, struct err *err);
 bool wal__segs_reserve(struct wal__segs *s, size_t extra);
 void wal__segs_deinit(struct wal__segs *s); /* closes and frees what is in it */
 void wal__segs_remove(struct wal__segs *s, size_t at, size_t n); /* forgets, does not free */
-char *wal__seg_path(const char *dir, uint32_t slot);             /* mem_free; NULL: no memory */
-bool wal__seg_slot(const char *name, uint32_t *ret);             /* false: not a segment's name */
+/* Slots are below WAL__SLOTS, which a name has digits for. */
+enum { WAL__SLOTS = 100 * 1000 * 1000 };
+char *wal__seg_path(const char *dir, uint32_t slot); /* mem_free; NULL: no memory */
+bool wal__seg_slot(const char *name, uint32_t *ret); /* false: not a segment's name */
 void wal__seg_free(struct wal__seg *s);
 bool wal__seg_fits(uint64_t segment_bytes, uint64_t need); /* a group's bytes, and the reserve */
 enum status wal__seg_write_header(struct wal__seg *s, const struct wal_seg_header *h,
@@ -155,6 +157,9 @@ enum status wal__roll(struct wal *w, uint64_t need, bool house, struct err *err)
 
 /* Takes back the header of `half`, if there is one, and makes it a spare again. */
 enum status wal__unstamp(struct wal *w, struct err *err);
+
+/* The next slot to try: there may be a file of that name. Under `state`, or while opening. */
+uint32_t wal__next_slot(struct wal *w);
 
 /* wal_ranges.c: which range needs what. All under `state`. */
 struct wal__range *wal__range_find(struct wal *w, uint64_t range);

@@ -350,8 +350,23 @@ static enum status remove_all(struct wal *w, struct wal__segs *segs, struct err 
     return st;
 }
 
-static enum status rename_spare(struct wal *w, struct wal__seg *s, uint32_t slot, struct err *err)
+static bool has_slot(const struct wal__segs *segs, uint32_t slot)
 {
+    for (size_t i = 0; i < segs->n; i++) {
+        if (segs->v[i]->slot == slot)
+            return true;
+    }
+    return false;
+}
+
+/* To the next name that no file has; those in `bad` are gone. */
+static enum status rename_spare(struct wal *w, const struct wal__load *l, struct wal__seg *s,
+                                struct err *err)
+{
+    uint32_t slot;
+    do
+        slot = wal__next_slot(w);
+    while (has_slot(&l->live, slot) || has_slot(&l->spare, slot));
     char *from = wal__seg_path(w->dir, s->slot), *to = wal__seg_path(w->dir, slot);
     enum status st = ST_NO_MEMORY;
     if (from && to)
@@ -376,7 +391,7 @@ static enum status renew_names(struct wal *w, struct wal__load *l, const struct 
         st = drop_behind(l, 0, false, err);
     for (size_t i = 0; st == ST_OK && i < l->spare.n; i++) {
         if (l->spare.v[i]->h.epoch == 0)
-            st = rename_spare(w, l->spare.v[i], w->next_slot++, err);
+            st = rename_spare(w, l, l->spare.v[i], err);
     }
     return st == ST_OK ? env_sync_dir(w->env, w->dir, err) : st;
 }

@@ -56,6 +56,13 @@ bool wal__seg_slot(const char *name, uint32_t *ret)
     return true;
 }
 
+uint32_t wal__next_slot(struct wal *w)
+{
+    uint32_t slot = w->next_slot % WAL__SLOTS;
+    w->next_slot = slot + 1;
+    return slot;
+}
+
 void wal__seg_free(struct wal__seg *s)
 {
     if (!s)

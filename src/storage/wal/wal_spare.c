@@ -44,7 +44,7 @@ static enum status create_file(struct wal *w, struct wal__seg *s, struct err *er
     enum status st;
     do {
         env_mutex_lock(&w->state);
-        s->slot = w->next_slot++;
+        s->slot = wal__next_slot(w);
         env_mutex_unlock(&w->state);
         char *path = wal__seg_path(w->dir, s->slot);
         if (!path)

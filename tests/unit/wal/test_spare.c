@@ -3,6 +3,8 @@
 #include "storage/wal/wal_internal.h"
 #include "support/cmocka.h"
 
+#include <stdio.h>
+
 enum { MIB = 1024 * 1024, SEGMENT = 4 * MIB, STEPS = 4 };
 static const struct wal_options usual = {.segment_bytes = SEGMENT, .first_segment_bytes = SEGMENT};
 
@@ -256,6 +258,35 @@ static void a_spare_is_given_up_when_others_were_recycled(void **state)
     end(&b);
 }
 
+/* A name holds eight digits: behind the last comes the first that is free. */
+static void names_do_not_run_out(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct buf names = BUF_INIT;
+    char spare[64];
+    begin(&b, &usual);
+    for (uint64_t pause_ms = 0; pause_ms != UINT64_MAX;)
+        pause_ms = step(&b);
+    assert_int_equal(wal_close(b.w, NULL), ST_OK);
+    assert_int_equal(env_list(b.env, "/log", &names, NULL), ST_OK);
+    const char *last = (const char *)names.data + strlen((const char *)names.data) + 1;
+    (void)snprintf(spare, sizeof(spare), "/log/%s", last);
+    assert_int_equal(env_rename(b.env, spare, "/log/99999999.seg", NULL), ST_OK);
+    buf_deinit(&names);
+    open_it(&b, &usual);
+    while (b.w->segs.n < 3) /* in the spare, and in one that is made */
+        assert_int_equal(append(&b, 32 * 1024), ST_OK);
+    assert_int_equal(wal_sync(b.w, NULL), ST_OK);
+    uint64_t appended = b.last;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(wal_close(b.w, NULL), ST_OK);
+        open_it(&b, &usual);
+        assert_int_equal(b.last, appended);
+    }
+    end(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +299,7 @@ int main(void)
         cmocka_unit_test(a_failed_sync_of_a_spare_is_not_one_of_the_log),
         cmocka_unit_test(a_spare_counts_against_max_bytes_from_its_first_step),
         cmocka_unit_test(a_spare_is_given_up_when_others_were_recycled),
+        cmocka_unit_test(names_do_not_run_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
