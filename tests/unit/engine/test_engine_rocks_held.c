@@ -136,11 +136,43 @@ static void unnoted_drain(void **state)
     end(e, held, dir);
 }
 
+/* Opening anew after a disk error failed: until a write gets it open, every call says so. */
+static void closed(void **state)
+{
+    (void)state;
+    char dir[TEMP_DIR_MAX], copy[TEMP_DIR_MAX + 8];
+    struct engine_snapshot *held;
+    struct engine_stats s;
+    struct err err;
+    struct env env = {&ops};
+    ops = *env_linux()->ops;
+    ops.open = open_note;
+    struct engine *e = begin(dir, &env, &held);
+    e->ops->snapshot_release(e, held);
+    engine_rocks_test_fail_step(e, 1);
+    assert_int_equal(drain(e, "b", VERSIONS + 1, 2 * VERSIONS, &err), ST_IO_ERROR);
+    engine_rocks_test_fail_step(e, 0);
+    fails = 1;
+    assert_int_equal(drain(e, "b", VERSIONS + 1, 2 * VERSIONS, &err), ST_IO_ERROR);
+    assert_int_equal(fails, 0);
+    snprintf(copy, sizeof(copy), "%s/copy", dir);
+    assert_int_equal(e->ops->snapshot(e, &held, &err), ST_IO_ERROR);
+    assert_int_equal(e->ops->copy(e, copy, &err), ST_IO_ERROR);
+    assert_int_equal(e->ops->compact(e, &err), ST_IO_ERROR);
+    assert_int_equal(e->ops->verify(e, RANGE, show, NULL, NULL, &err), ST_IO_ERROR);
+    e->ops->stats(e, &s);
+    must(drain(e, "b", VERSIONS + 1, 2 * VERSIONS, &err), &err);
+    clean(e);
+    must(e->ops->snapshot(e, &held, &err), &err);
+    end(e, held, dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cut_vacuum),
         cmocka_unit_test(unnoted_drain),
+        cmocka_unit_test(closed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

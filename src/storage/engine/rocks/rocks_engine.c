@@ -205,16 +205,18 @@ static enum status copy(struct engine *engine, const char *dir, struct err *err)
     snprintf(path, sizeof(path), "%s/rocks", dir);
     if (env_exists(e->env, path))
         return err_set(err, ST_ALREADY_EXISTS, "%s is there already", path);
+    struct engine_snapshot *s; /* holds on to the DB, if it is open */
     enum status st = env_mkdirs(e->env, dir, err);
+    if (st == ST_OK)
+        st = rocks__snapshot(engine, &s, err);
     if (st != ST_OK)
         return st;
-    rocks__hold(e);
     rocksdb_checkpoint_t *checkpoint = rocksdb_checkpoint_object_create(e->db, &message);
     if (!message) {
         rocksdb_checkpoint_create(checkpoint, path, 0, &message);
         rocksdb_checkpoint_object_destroy(checkpoint);
     }
-    rocks__let_go(e);
+    rocks__snapshot_release(engine, s);
     if (message)
         return rocks__error(message, "copy", err);
     st = rocks__manifest_note(e, dir, err);
