@@ -191,11 +191,14 @@ static void lead(struct store *s, struct proposal *list)
         size_t n;
         enum store_sync sync;
         bool again;
+        size_t promised = s->catalog.promised;
         struct view *v = store__view(s);
         struct proposal *to = collect(s, v, from, &n, &sync, &again);
         view_unref(v);
         if (n > 0)
             commit(s, from, to, sync);
+        if (s->catalog.promised > promised) /* of entries that were not logged */
+            catalog_unreserve(&s->catalog, s->catalog.promised - promised);
         if (again)
             sync_again(s, from, to);
         from = to;

@@ -1,6 +1,6 @@
 /* What a write of a group is told when another one of the group fails. */
 #include "base/env/fiber.h"
-#include "node/store/store.h"
+#include "node/store/store_internal.h"
 #include "sim/env/sim_env.h"
 #include "support/cmocka.h"
 
@@ -119,6 +119,29 @@ static void test_store_group_drops_a_collection(void **state)
     assert_int_equal(f.second, ST_CANCELLED);
 }
 
+/* What was taken for collections that are not made in the end serves the next ones. */
+static void test_store_group_takes_no_memory_in_vain(void **state)
+{
+    (void)state;
+    struct err err;
+    struct store *s;
+    struct collection *c;
+    err_init(&err);
+    struct env *env = sim_env_new(&(struct sim_options){.seed = 1});
+    struct store_options o = {
+        .engine_name = "mem", .engine_open = engine_mem_open, .no_thread = true};
+    assert_int_equal(store_open(env, "/db", &o, &s, &err), ST_OK);
+    sim_set_faults(env, &(struct sim_faults){.write_enospc_ppm = 1000000});
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(store_collection_open(s, BYTES_LIT("t"), BYTES_EMPTY, &c, &err),
+                         ST_DISK_FULL);
+    assert_true(s->catalog.n_spare < 10);
+    sim_set_faults(env, &(struct sim_faults){0});
+    assert_int_equal(store_collection_open(s, BYTES_LIT("t"), BYTES_EMPTY, &c, &err), ST_OK);
+    assert_int_equal(store_close(s, &err), ST_OK);
+    sim_env_free(env);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -126,6 +149,7 @@ int main(void)
         cmocka_unit_test(test_store_group_failed_sync),
         cmocka_unit_test(test_store_group_full_disk),
         cmocka_unit_test(test_store_group_drops_a_collection),
+        cmocka_unit_test(test_store_group_takes_no_memory_in_vain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
