@@ -2,9 +2,11 @@
 
 #include "base/alloc.h"
 
-/* Vacuum of a collection: turn what has expired into ordinary deletes, drain, raise the horizons by
- * a log entry, and only then let the engine remove what lies below. A read takes its snapshot first
- * and looks at the horizon after, so it either still sees everything or is refused. */
+/* Vacuum of a collection: turn what has expired into ordinary deletes, raise the horizons by a log
+ * entry, drain, and only then let the engine remove what lies below. A read takes its snapshot first
+ * and looks at the horizon after, so it either still sees everything or is refused. An engine that has
+ * removed something has the horizon too: a node that does not know yet what of its log is committed,
+ * or that was sent the engine's state, would else read wrong below it. */
 
 enum { EXPIRE_AT_ONCE = 256 };
 
@@ -211,12 +213,10 @@ static enum status vacuum_one(struct vacuuming *v, struct collection *c, struct 
     enum status st = expire(v, &ev.in, err);
     if (st != ST_OK || (atomic_load(&c->max_age_ms) == 0 && atomic_load(&c->max_count) == 0))
         return st;
-    st = store_checkpoint(s, err);
-    if (st == ST_OK)
-        st = raise_horizons(s, c, &ev, &nothing, err);
+    st = raise_horizons(s, c, &ev, &nothing, err);
     if (st != ST_OK || nothing)
         return st;
-    st = store_sync_now(s, err); /* before anything is removed, whatever the sync mode */
+    st = store_checkpoint(s, err);
     return st == ST_OK ? vacuum_engine(v, &ev, err) : st;
 }
 

@@ -358,6 +358,52 @@ static void test_the_catalog_is_changed_as_seen(void **state)
     cw_deinit(&w);
 }
 
+static void keep_a_moment(void *arg)
+{
+    struct ask *a = arg;
+    static const struct collection_settings short_time = {.max_age_ms = 100};
+    a->st = store_settings_set(a->n->s, BYTES_STR(a->key), &short_time, &a->err);
+}
+
+static enum status get_at(uint64_t node, char key, struct version at)
+{
+    const uint8_t route[] = {(uint8_t)(w.collection >> 24), (uint8_t)(w.collection >> 16),
+                             (uint8_t)(w.collection >> 8), (uint8_t)w.collection, (uint8_t)key};
+    struct buf buf = BUF_INIT;
+    struct record rec;
+    struct err err;
+    err_init(&err);
+    enum status st = store_get(w.node[node].s, BYTES(route, sizeof route), at, &buf, &rec, &err);
+    buf_deinit(&buf);
+    return st;
+}
+
+/* Where a vacuum was, reads below its horizon are refused from the opening on, though the node does
+ * not know yet what of its log is committed. */
+static void test_a_horizon_is_known_before_there_is_a_leader(void **state)
+{
+    (void)state;
+    cw_init(&w, 7, 3);
+    cw_until(&w, cw_has_leader, 5000, "a leader");
+    cw_collection(&w);
+    uint64_t leader = cw_leader(&w);
+    const char *name = store_collection_name(w.node[leader].s, w.collection);
+    assert_int_equal(ask(keep_a_moment, leader, name, VERSION_NONE).st, ST_OK);
+    struct ask first = ask(put, leader, "k", VERSION_NONE);
+    assert_int_equal(ask(put, leader, "k", VERSION_NONE).st, ST_OK);
+    cw_run(&w, 500);
+    assert_int_equal(get_at(leader, 'k', first.at), ST_OK);
+    assert_int_equal(ask(vacuum, leader, name, VERSION_NONE).st, ST_OK);
+    assert_int_equal(get_at(leader, 'k', first.at), ST_BELOW_HORIZON);
+    for (uint64_t i = 1; i <= 3; i++)
+        w.cut[leader][i] = w.cut[i][leader] = i != leader;
+    cw_crash(&w, leader, SIM_CRASH_POWER, 10);
+    cw_run(&w, 200);
+    assert_non_null(w.node[leader].s);
+    assert_int_equal(get_at(leader, 'k', first.at), ST_BELOW_HORIZON);
+    cw_deinit(&w);
+}
+
 static void test_the_only_node_has_nobody_to_hand_over_to(void **state)
 {
     (void)state;
@@ -613,6 +659,7 @@ int main(void)
         cmocka_unit_test(test_a_leader_hands_over),
         cmocka_unit_test(test_the_only_node_has_nobody_to_hand_over_to),
         cmocka_unit_test(test_the_catalog_is_changed_as_seen),
+        cmocka_unit_test(test_a_horizon_is_known_before_there_is_a_leader),
         cmocka_unit_test(test_moments_are_fixed_for_all),
         cmocka_unit_test(test_a_place_is_good_at_a_node_that_is_behind),
         cmocka_unit_test(test_a_folder_is_one_node_of_one_cluster),
