@@ -105,18 +105,21 @@ enum status wal_close(struct wal *w, struct err *err)
         return ST_OK;
     enum status st = ST_OK;
     if (!w->o.read_only) {
+        /* What cannot be erased may come back, so it is told; the rest is synced all the same. */
         st = wal__poisoned(w, err);
         if (st == ST_OK)
             st = wal__erase(w, err);
+        enum status synced = wal_sync(w, st == ST_OK ? err : NULL);
         if (st == ST_OK)
-            st = wal_sync(w, err);
-        if (st == ST_OK)
+            st = synced;
+        if (st == ST_OK) {
             st = wal__idle_marker(w, err);
+            /* Without room for it the window of wal_format.h stays open, and nothing is lost. */
+            if (st == ST_DISK_FULL)
+                st = ST_OK;
+        }
         wal__spare_give_up(w);
         wal__spares_trim(w);
-        /* Without room for it the window of wal_format.h stays open, and nothing is lost. */
-        if (st == ST_DISK_FULL)
-            st = ST_OK;
     }
     wal_free(w);
     return st;

@@ -97,7 +97,7 @@ enum status wal_open(struct env *env, const char *dir, const struct wal_options 
                      wal_replay_fn replay, void *arg, struct wal **ret,
                      struct err *err) WARN_UNUSED;
 /* Syncs what was appended, writes the idle marker and closes. The handle is gone whatever it
- * answers. */
+ * answers. DISK_FULL: a failed append could not be erased and may come back; the rest is safe. */
 enum status wal_close(struct wal *w, struct err *err);
 /* Gives the memory back and closes the files, without any input or output: as if the process had
  * died. Takes NULL. */

@@ -310,6 +310,32 @@ static void too_many_open_files_is_an_answer(void **state)
     sim_env_free(env);
 }
 
+/* What was appended is made durable, though a failed group behind it cannot be erased; of which closing
+ * tells, for it may come back. */
+static void closing_syncs_on_a_disk_that_takes_nothing(void **state)
+{
+    (void)state;
+    struct env *env = sim_env_new(&(struct sim_options){.seed = 5});
+    struct model m;
+    struct test_rng r;
+    model_init(&m);
+    test_rng_init(&r, 79);
+    struct wal *w = open_ok(env, &small, &m);
+    assert_true(try_append(w, &m, &r));
+    sim_set_faults(env, &(struct sim_faults){.write_enospc_ppm = 1000000});
+    assert_false(try_append(w, &m, &r));
+    assert_true(w->erase);
+    enum status st = wal_close(w, NULL);
+    sim_set_faults(env, &(struct sim_faults){0});
+    sim_crash(env, SIM_CRASH_POWER, 512);
+    model_synced(&m);
+    w = open_ok(env, &small, &m);
+    assert_int_equal(st, ST_DISK_FULL);
+    assert_int_equal(wal_close(w, NULL), ST_OK);
+    model_deinit(&m);
+    sim_env_free(env);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -319,6 +345,7 @@ int main(void)
         cmocka_unit_test(a_failed_write_leaves_nothing_of_itself),
         cmocka_unit_test(a_failed_sync_poisons_for_good),
         cmocka_unit_test(too_many_open_files_is_an_answer),
+        cmocka_unit_test(closing_syncs_on_a_disk_that_takes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
