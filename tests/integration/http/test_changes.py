@@ -228,10 +228,12 @@ class Narrow(HttpCase):
 
     def test_a_herd_of_listeners_hears(self):
         """One write wakes more of them than the pool takes: none is cut off."""
-        listeners = [Events(self.port, "/v1/changes?collection=herd&heartbeat=1h") for _ in range(4)]
-        for e in listeners:
+        listeners = []
+        for _ in range(4):  # one after the other: to open one takes the pool too, and is refused
+            e = Events(self.port, "/v1/changes?collection=herd&heartbeat=1h")
             self.assertEqual(e.answer.status, 200)
             e.place()
+            listeners.append(e)
         for i in range(50):
             version = self.put("herd/k", {"n": i})
             for e in listeners:
