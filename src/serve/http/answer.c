@@ -1,6 +1,8 @@
 /* answer.c - headers, bodies, what the client would rather have, and problems (RFC 9457). */
 #include "serve/http/http_internal.h"
 
+#include "base/env/fiber.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -91,6 +93,28 @@ enum status call_begin(struct http_call *c, unsigned status, enum http_media m)
 {
     with_type(c, m);
     return exchange_begin(c->x, status, c->headers, c->n_headers);
+}
+
+uint64_t call_wait_until(const struct http_call *c)
+{
+    return fiber_now_ns() + (uint64_t)c->door->o.wait_ms * 1000000;
+}
+
+enum status call_write(struct http_call *c, struct bytes data)
+{
+    /* Its page is charged already, but one long row may be more than a page. */
+    size_t over = data.len > HTTP_PAGE_STREAM ? data.len - HTTP_PAGE_STREAM : 0;
+    enum status st = request_charge(&c->x->req, over, &c->err);
+    if (st != ST_OK)
+        return st;
+    while (st == ST_OK && data.len) {
+        size_t n = data.len < HTTP_PAGE_STREAM ? data.len : HTTP_PAGE_STREAM;
+        c->x->req.deadline_ns = call_wait_until(c);
+        st = exchange_write(c->x, BYTES(data.data, n));
+        data = BYTES(data.data + n, data.len - n);
+    }
+    request_uncharge(&c->x->req, over);
+    return st;
 }
 
 enum status http__respond_version(struct http_call *c, unsigned status, struct version v)

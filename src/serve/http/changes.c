@@ -165,8 +165,7 @@ static enum status send_page(struct changes_job *j, bool first)
         (first || fiber_now_ns() - j->spoke_ns >= j->heartbeat_ns))
         st = heartbeat(j);
     if (st == ST_OK && j->out.len) {
-        c->x->req.deadline_ns = fiber_now_ns() + HTTP_WAIT_NS;
-        st = exchange_write(c->x, buf_bytes(&j->out));
+        st = call_write(c, buf_bytes(&j->out));
         c->x->req.deadline_ns = UINT64_MAX;
         j->spoke_ns = fiber_now_ns();
     }

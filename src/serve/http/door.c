@@ -17,6 +17,8 @@ enum status http_door_new(const struct http_door_options *o, struct http_door **
         d->o.max_body_bytes = HTTP_MAX_BODY;
     if (!d->o.max_batch)
         d->o.max_batch = HTTP_MAX_BATCH;
+    if (!d->o.wait_ms)
+        d->o.wait_ms = HTTP_WAIT_MS;
     if (!d->o.max_streams)
         d->o.max_streams = HTTP_MAX_STREAMS;
     if (http_openapi(&d->openapi) != ST_OK) {

@@ -30,6 +30,7 @@ struct http_door_options {
      * NULL-terminated; NULL or empty: CORS is off. */
     const char *const *cors_origins;
     uint32_t heartbeat_ms;                     /* of /v1/changes; 0 = 15,000 */
+    uint32_t wait_ms;                          /* for a slow reader, call_write; 0 = 60,000 */
     size_t max_body_bytes;                     /* of a request; 0 = 32 MiB */
     uint32_t max_batch;                        /* writes, or keys of a batch get; 0 = 10,000 */
     uint32_t max_streams;                      /* /v1/changes at once; 0 = 1,024. Beyond: 429 */

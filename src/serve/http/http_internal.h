@@ -18,7 +18,7 @@ enum {
     HTTP_PAGE_STREAM = 64 * 1024, /* values in one page of a stream */
     HTTP_SEGMENTS_MAX = 6,        /* of a path */
     HTTP_HEADERS_MAX = 16,        /* of an answer */
-    HTTP_WAIT_NS = 60 * 1000000000LL, /* for a slow reader of a stream, at each piece */
+    HTTP_WAIT_MS = 60 * 1000,     /* for a slow reader of a stream, at each piece */
     HTTP_MAX_BODY = 32 * 1024 * 1024,
     HTTP_MAX_BATCH = 10000,
     HTTP_MAX_STREAMS = 1024,
@@ -205,6 +205,9 @@ enum status call_etag(struct http_call *c, struct version v) WARN_UNUSED; /* and
 enum status http__respond(struct http_call *c, unsigned status, enum http_media m,
                           struct bytes body) WARN_UNUSED;
 enum status call_begin(struct http_call *c, unsigned status, enum http_media m) WARN_UNUSED;
+uint64_t call_wait_until(const struct http_call *c); /* a deadline: wait_ms from now */
+/* Into a stream that was begun. A reader has wait_ms for each HTTP_PAGE_STREAM bytes of it. */
+enum status call_write(struct http_call *c, struct bytes data) WARN_UNUSED;
 enum status http__respond_version(struct http_call *c, unsigned status,
                                   struct version v) WARN_UNUSED;
 /* What the client would rather have, of the MEDIA() offered; the first in the order of the enum when

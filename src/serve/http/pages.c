@@ -1,8 +1,6 @@
 /* pages.c - scans and histories: a page as JSON, or all of it as NDJSON, page by page. */
 #include "serve/http/http_internal.h"
 
-#include "base/env/fiber.h"
-
 #include <inttypes.h>
 
 struct rows_job {
@@ -95,14 +93,14 @@ static enum status as_lines(struct rows_job *j, bool fixed)
     j->page.max_bytes = HTTP_PAGE_STREAM;
     j->page.max_rows = 0;
     for (bool first = true; st == ST_OK; first = false) {
-        c->x->req.deadline_ns = fiber_now_ns() + HTTP_WAIT_NS;
+        c->x->req.deadline_ns = call_wait_until(c);
         st = one_page(j);
         if (st == ST_OK && first) {
             call_cache(c, fixed);
             st = call_begin(c, 200, MEDIA_NDJSON);
         }
         if (st == ST_OK && j->out.len)
-            st = exchange_write(c->x, buf_bytes(&j->out));
+            st = call_write(c, buf_bytes(&j->out));
         request_uncharge(&c->x->req, HTTP_PAGE_STREAM);
         j->page.token = buf_bytes(&j->token);
         if (st != ST_OK || !j->end.more || c->x->head)

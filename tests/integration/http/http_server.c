@@ -1,11 +1,12 @@
 /* The HTTP door over a real store and port, for tests from outside: prints its port, serves until its
  * standard input ends.
  *
- *     http_server DIR [auth] [cors] [narrow]
+ *     http_server DIR [auth] [cors] [narrow] [hasty]
  *
  * "fail N" on its standard input makes the Nth allocation from then on fail once and answers "hits K":
  * how many failed since the last time.
  *
+ * hasty: a reader of a stream has a second for each piece of it.
  * narrow: there is one thread for what blocks, and room for one job that waits.
  * auth: users admin (admin:*), writer (write:app-*) and reader (read:*), each with the password
  * "password of NAME", and a token with read:app-* that is printed behind the port. */
@@ -125,6 +126,7 @@ int main(int argc, char **argv)
                                   .gate = security,
                                   .work = work,
                                   .heartbeat_ms = 200,
+                                  .wait_ms = said(argc, argv, "hasty") ? 1000 : 0,
                                   .max_streams = 4,
                                   .max_body_bytes = 17 << 20,
                                   .cors_origins = said(argc, argv, "cors") ? origins : NULL};

@@ -223,6 +223,30 @@ class Changes(HttpCase):
         cls.left_open.close()
 
 
+class Hasty(HttpCase):
+    words = ("hasty",)
+
+    def test_who_reads_slowly_but_reads_gets_all_of_long_rows(self):
+        value = b"x" * (10 << 20)
+        for key in "ab":
+            self.call("PUT", "/v1/long/" + key, body=value)
+        for path, kind in (("/v1/long", b"application/x-ndjson"), ("/v1/changes?since=&limit=2", b"text/event-stream")):
+            with socket.socket() as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+                s.settimeout(20)
+                s.connect(("127.0.0.1", self.port))
+                s.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\nAccept: %s\r\nConnection: close\r\n\r\n" % (path.encode(), kind))
+                n, tail = 0, b""
+                while True:
+                    time.sleep(0.01)
+                    part = s.recv(65536)
+                    if not part:
+                        break
+                    n, tail = n + len(part), (tail + part)[-5:]
+            self.assertGreater(n, 2 * len(value), path)
+            self.assertEqual(tail, b"0\r\n\r\n", path)
+
+
 class Narrow(HttpCase):
     words = ("narrow",)
 
