@@ -131,6 +131,15 @@ class Process(CliCase):
         self.assertEqual(p.returncode, 5)
         self.assertIn(b"cannot write", p.stderr)
 
+    def test_closed_streams_are_no_files_of_the_folder(self):
+        self.put("a/b", {"n": 1})
+        for words, closed, code in (("get a/b", ">&-", 5), ("get a/none", "2>&-", 1), ("scan a", "<&- >&- 2>&-", 5)):
+            with self.subTest(closed=closed):
+                p = subprocess.run(["sh", "-c", "exec '%s' %s %s" % (VARVE, words, closed)], env=self.env, cwd=self.dir)
+                self.assertEqual(p.returncode, code)
+                self.assertEqual(self.read("db/LOCK"), b"")
+                self.assertNotIn(b'"n":1', self.read("db/engine/rocks/LOG"))
+
     def test_no_colours_and_no_progress_in_a_pipe(self):
         self.put("a/b", {"n": 1})
         for args in (("log", "a/b"), ("scan", "a"), ("changes",), ("collections",), ("get", "a/none"), ("frobnicate",)):
