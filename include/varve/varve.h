@@ -156,7 +156,7 @@ typedef struct varve_options {
 } varve_options;
 
 /* Opens, or makes, the database in a folder. `o` may be NULL. Recovery replays what a crash left in
- * the log.
+ * the log. A relative name is of the working folder at this call; the program may leave it then.
  * Errors: LOCKED, CORRUPT, FORMAT_NEWER, NOT_FOUND (must_exist), READ_ONLY or PERMISSION_DENIED
  * (folder), DISK_FULL, IO_ERROR, TOO_MANY_FILES, NO_MEMORY, INVALID_ARGUMENT (the message names the
  * option). */

@@ -1,6 +1,10 @@
 /* open.c - a handle's beginning and end. */
 #include "apps/embed/embed_internal.h"
 
+#include <errno.h>
+#include <limits.h>
+#include <unistd.h>
+
 enum {
     CACHE_DEFAULT = 64 * 1024 * 1024,
     TABLE_MIN = 64 * 1024,
@@ -62,6 +66,20 @@ static void handle_free(struct varve *db)
     mem_free(db);
 }
 
+/* Files of the folder are opened as long as the handle lives, and meanwhile the program may go to
+ * another working folder: so the name is made to begin at the root. */
+static enum status absolute(const char *dir, struct buf *ret, struct err *err)
+{
+    char cwd[PATH_MAX] = "";
+    if (*dir != '/' && !getcwd(cwd, sizeof(cwd)))
+        return err_errno(err, errno, "find the working folder, where %s is", dir);
+    while (dir[0] == '.' && dir[1] == '/')
+        dir += 2;
+    enum status st = buf_printf(ret, "%s%s%s", cwd, *cwd ? "/" : "", dir);
+    return st == ST_OK && buf_cstr(ret) ? ST_OK
+                                        : err_set(err, ST_NO_MEMORY, "no memory for a handle");
+}
+
 static enum status open_folder(const char *dir, const varve_options *options, varve **ret,
                                struct err *err)
 {
@@ -94,8 +112,12 @@ static enum status open_folder(const char *dir, const varve_options *options, va
         else
             st = err_set(err, ST_NO_MEMORY, "no memory for a handle");
     }
+    struct buf path = BUF_INIT;
     if (st == ST_OK)
-        st = store_open(db->on.env, dir, &so, &db->on.store, err);
+        st = absolute(dir, &path, err);
+    if (st == ST_OK)
+        st = store_open(db->on.env, (const char *)path.data, &so, &db->on.store, err);
+    buf_deinit(&path);
     if (st != ST_OK) {
         handle_free(db);
         return st;

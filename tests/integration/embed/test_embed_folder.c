@@ -346,6 +346,35 @@ static void tells_what_is_wrong_with_a_folder(void **state)
     assert_int_not_equal(varve_open(path, &w->o, &db), VARVE_OK);
 }
 
+static void a_relative_name_stays_where_it_was(void **state)
+{
+    struct world *w = *state;
+    char absolute[sizeof(w->folder)];
+    int here = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(here >= 0);
+    memcpy(absolute, w->folder, sizeof(absolute));
+    snprintf(w->folder, sizeof(w->folder), "./db");
+    w->o.segment_bytes = 64 * 1024;
+    assert_int_equal(chdir(w->dir), 0);
+    db_open(w);
+    assert_int_equal(mkdir("elsewhere", 0700), 0);
+    assert_int_equal(chdir("elsewhere"), 0);
+    char value[1000] = "";
+    memset(value, 'v', sizeof(value) - 1);
+    for (int i = 0; i < 300; i++) /* more than the segments that were made at the opening */
+        put(w, "c", "k", value);
+    assert_ok(varve_checkpoint(w->db));
+    put(w, "c", "k", "last");
+    db_close(w);
+    assert_int_equal(access("db", F_OK), -1);
+    memcpy(w->folder, absolute, sizeof(absolute));
+    db_open(w);
+    expect(w, "c", "k", NULL, "last");
+    assert_int_equal(fchdir(here), 0);
+    close(here);
+    db_end(w);
+}
+
 static void checks_each_option(void **state)
 {
     struct world *w = *state;
@@ -465,6 +494,7 @@ int main(int argc, char **argv)
         WORLD_TEST(one_process_at_a_time),
         WORLD_TEST(opens_read_only),
         WORLD_TEST(tells_what_is_wrong_with_a_folder),
+        WORLD_TEST(a_relative_name_stays_where_it_was),
         WORLD_TEST(checks_each_option),
         WORLD_TEST(verifies_a_folder_that_nobody_has_open),
     };
