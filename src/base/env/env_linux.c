@@ -33,7 +33,7 @@ enum {
 struct linux_file {
     struct env_file file;
     int fd;
-    bool direct;
+    bool direct, locked;
     char path[];
 };
 
@@ -160,6 +160,7 @@ static enum status file_new(const struct env_ops *ops, int fd, bool direct, cons
     f->file.ops = ops;
     f->fd = fd;
     f->direct = direct;
+    f->locked = false;
     memcpy(f->path, path, len);
     *ret = &f->file;
     return ST_OK;
@@ -202,6 +203,9 @@ static enum status linux_open(struct env *env, const char *path, unsigned flags,
 static void linux_close(struct env_file *file)
 {
     struct linux_file *f = linux_of(file);
+    struct flock none = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+    if (f->locked) /* else a forked child would keep it */
+        (void)fcntl(f->fd, F_OFD_SETLK, &none);
     /* What matters was synced before; Linux frees the descriptor even when close fails, EINTR
      * included. */
     close(f->fd);
@@ -485,7 +489,7 @@ static enum status linux_free_space(struct env *env, const char *path, uint64_t 
 
 /* The lock belongs to the open file description: it conflicts within this process too, and the
  * kernel drops it with the last descriptor, however the process ends. (A child forked without exec
- * shares it while it lives.) */
+ * shares it while it lives, unless it is closed before.) */
 static enum status linux_lock(struct env *env, const char *path, struct env_file **ret,
                               struct err *err)
 {
@@ -504,7 +508,10 @@ static enum status linux_lock(struct env *env, const char *path, struct env_file
             return err_set(err, ST_LOCKED, "lock %s: held by another process or handle", path);
         return fail(err, e, "lock", path);
     }
-    return file_new(env->ops, fd, false, path, ret, err);
+    enum status st = file_new(env->ops, fd, false, path, ret, err);
+    if (st == ST_OK)
+        linux_of(*ret)->locked = true;
+    return st;
 }
 
 static uint64_t log_clock(void *env)

@@ -294,6 +294,26 @@ static void opens_read_only(void **state)
     db_end(w);
 }
 
+/* A child that was forked while the folder was open has no part in it: closing ends the lock. */
+static void a_forked_child_does_not_keep_the_lock(void **state)
+{
+    struct world *w = *state;
+    db_open(w);
+    put(w, "c", "k", "1");
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        pause();
+        _exit(0);
+    }
+    db_close(w);
+    varve_status again = varve_open(w->folder, &w->o, &w->db);
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_int_equal(again, VARVE_OK);
+    db_end(w);
+}
+
 static void tells_what_is_wrong_with_a_folder(void **state)
 {
     struct world *w = *state;
@@ -493,6 +513,7 @@ int main(int argc, char **argv)
         WORLD_TEST(survives_kill_in_the_midst),
         WORLD_TEST(one_process_at_a_time),
         WORLD_TEST(opens_read_only),
+        WORLD_TEST(a_forked_child_does_not_keep_the_lock),
         WORLD_TEST(tells_what_is_wrong_with_a_folder),
         WORLD_TEST(a_relative_name_stays_where_it_was),
         WORLD_TEST(checks_each_option),
