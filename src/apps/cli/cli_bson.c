@@ -165,12 +165,6 @@ enum status cli_bson_binary(struct buf *out, struct bytes name, struct bytes con
     return st == ST_OK ? buf_append(out, content.data, content.len) : st;
 }
 
-enum status cli_bson_document(struct buf *out, struct bytes name, struct bytes doc)
-{
-    enum status st = head(out, CLI_BSON_DOCUMENT, name);
-    return st == ST_OK ? buf_append(out, doc.data, doc.len) : st;
-}
-
 enum status cli_bson_i64(struct buf *out, struct bytes name, int64_t v)
 {
     bool narrow = v >= INT32_MIN && v <= INT32_MAX;

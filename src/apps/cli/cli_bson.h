@@ -44,7 +44,6 @@ enum status cli_bson_begin(struct buf *out, size_t *at) WARN_UNUSED;
 enum status cli_bson_end(struct buf *out, size_t at) WARN_UNUSED;
 enum status cli_bson_str(struct buf *out, struct bytes name, struct bytes text) WARN_UNUSED;
 enum status cli_bson_binary(struct buf *out, struct bytes name, struct bytes content) WARN_UNUSED;
-enum status cli_bson_document(struct buf *out, struct bytes name, struct bytes doc) WARN_UNUSED;
 enum status cli_bson_i64(struct buf *out, struct bytes name,
                          int64_t v) WARN_UNUSED; /* narrow when it fits */
 enum status cli_bson_double(struct buf *out, struct bytes name, double v) WARN_UNUSED;

@@ -40,7 +40,7 @@ static enum status keep(struct cli_csv *csv, uint8_t byte, struct err *err)
 {
     enum status st = buf_append_u8(&csv->text, byte);
     if (st == ST_TOO_LARGE)
-        return err_set(err, st, "line %llu: the row is longer than 64 MiB",
+        return err_set(err, st, "line %llu: the row is longer than 192 MiB",
                        (unsigned long long)csv->line);
     if (st != ST_OK)
         return err_set(err, st, "no memory for line %llu", (unsigned long long)csv->line);

@@ -32,7 +32,7 @@ struct cli_csv {
 void cli_csv_init(struct cli_csv *csv, struct cli_input *in);
 void cli_csv_deinit(struct cli_csv *csv);
 /* 1: a row; 0: the end; < 0: minus a status: INVALID_ARGUMENT (malformed; may be called again),
- * TOO_LARGE (a row over 64 MiB; may be called again), NO_MEMORY, or the input's. */
+ * TOO_LARGE (a row over 192 MiB; may be called again), NO_MEMORY, or the input's. */
 int cli_csv_next(struct cli_csv *csv, struct err *err);
 struct bytes cli_csv_field(const struct cli_csv *csv, size_t i);
 

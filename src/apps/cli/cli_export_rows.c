@@ -59,7 +59,9 @@ static bool needs_wrapping(struct bytes doc)
            cli_bson_find(doc, BYTES_LIT(CLI_DOC_FIELD), &f) != 0;
 }
 
-static enum status wrap(struct cli_export_rows *r, const struct db_row *row, struct err *err)
+/* *ret_doc: the document itself is to come into a field of its own. */
+static enum status wrap(struct cli_export_rows *r, const struct db_row *row, bool *ret_doc,
+                        struct err *err)
 {
     struct bytes key = row->key, value = row->value;
     bool doc = row->type == VARVE_DOC;
@@ -80,7 +82,7 @@ static enum status wrap(struct cli_export_rows *r, const struct db_row *row, str
     if (!doc)
         st = cli_bson_key(b, BYTES_LIT(CLI_RAW_FIELD), value);
     else if (r->envelope && needs_wrapping(value))
-        st = cli_bson_document(b, BYTES_LIT(CLI_DOC_FIELD), value);
+        *ret_doc = true;
     else
         st = buf_append(b, value.data + 4, value.len - 5); /* the fields themselves */
     return st == ST_OK ? cli_bson_end(b, at) : st;
@@ -89,9 +91,22 @@ static enum status wrap(struct cli_export_rows *r, const struct db_row *row, str
 static enum status ndjson_row(struct cli_export_rows *r, const struct db_row *row, struct buf *out,
                               struct err *err)
 {
-    enum status st = wrap(r, row, err);
+    enum doc_json mode = r->canonical ? DOC_JSON_CANONICAL : DOC_JSON_RELAXED;
+    bool inner = false;
+    /* Checked before the key comes to it: the limits are those of the document alone. */
+    enum status st = row->type == VARVE_DOC ? doc_check(row->value, err) : ST_OK;
     if (st == ST_OK)
-        st = cli_json_value(out, VARVE_DOC, buf_bytes(&r->wrapped), r->canonical, err);
+        st = wrap(r, row, &inner, err);
+    if (st == ST_OK)
+        st = doc_to_json(buf_bytes(&r->wrapped), mode, false, out, err);
+    if (st == ST_OK && inner) {
+        out->len--; /* the brace: it comes behind the document */
+        st = buf_printf(out, ",\"" CLI_DOC_FIELD "\":");
+        if (st == ST_OK)
+            st = doc_to_json(row->value, mode, false, out, err);
+        if (st == ST_OK)
+            st = buf_append_u8(out, '}');
+    }
     return st == ST_OK ? buf_append_u8(out, '\n') : st;
 }
 

@@ -87,20 +87,15 @@ out:
 static enum status key_of_json(const struct buf *line, struct bytes key_field, struct buf *ret,
                                struct err *err)
 {
-    void *bson = NULL;
-    size_t len;
-    struct cli_bson_field f;
-    enum status st;
-    if (varve_json_to_bson((const char *)line->data, line->len, &bson, &len) != VARVE_OK)
-        return err_set(err, ST_INVALID_ARGUMENT, "the last line is no JSON: %s",
-                       varve_last_error());
-    struct bytes doc = BYTES(bson, len);
+    struct buf bson = BUF_INIT;
+    bool around;
+    enum status st = cli_json_line(buf_bytes(line), &bson, &around, err);
     buf_clear(ret);
-    if (cli_bson_find(doc, key_field, &f) == 1 && f.type == CLI_BSON_BINARY)
-        st = buf_append(ret, f.value.data, f.value.len);
+    if (st == ST_OK)
+        st = cli_json_key(buf_bytes(&bson), key_field, ret, err);
     else
-        st = doc_key_text(doc, key_field, ret, err);
-    varve_free(bson);
+        err_prefix(err, "the last line");
+    buf_deinit(&bson);
     return st;
 }
 

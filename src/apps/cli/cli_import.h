@@ -35,6 +35,14 @@ struct cli_rows {
 /* --format, else by the file's name (path may be NULL). CLI_OK or CLI_USAGE after its message. */
 int cli_format_arg(struct cli *c, const struct cli_args *a, const char *path, bool *ret_csv);
 
+/* A line of NDJSON as a document. Where the limits of one are passed only because the key stands
+ * beside the value, *ret_around is set: what is taken out of it is to be checked. */
+enum status cli_json_line(struct bytes line, struct buf *ret, bool *ret_around,
+                          struct err *err) WARN_UNUSED;
+/* The key in a row of NDJSON. NOT_FOUND, INVALID_ARGUMENT. */
+enum status cli_json_key(struct bytes doc, struct bytes key_field, struct buf *ret,
+                         struct err *err) WARN_UNUSED;
+
 /* CSV: reads the heading. The key's field is borrowed. */
 enum status cli_rows_open(struct cli_rows *r, const char *path, bool csv, struct bytes key_field,
                           struct err *err) WARN_UNUSED;

@@ -128,13 +128,30 @@ static bool unwrap(struct bytes doc, struct bytes key_field, struct cli_bson_fie
     return found && n == 2;
 }
 
+enum status cli_json_line(struct bytes line, struct buf *ret, bool *ret_around, struct err *err)
+{
+    struct err ignored;
+    err_init(&ignored);
+    *ret_around = false;
+    enum status st = doc_from_json(line, ret, err);
+    if (st != ST_TOO_LARGE || doc_from_json_around(line, ret, &ignored) != ST_OK)
+        return st;
+    *ret_around = true;
+    return ST_OK;
+}
+
+enum status cli_json_key(struct bytes doc, struct bytes key_field, struct buf *ret, struct err *err)
+{
+    struct cli_bson_field f;
+    if (cli_bson_find(doc, key_field, &f) == 1 && f.type == CLI_BSON_BINARY)
+        return buf_append(ret, f.value.data, f.value.len);
+    return doc_key_text(doc, key_field, ret, err);
+}
+
 static enum status json_key(const struct cli_rows *r, struct bytes doc, struct cli_row *ret,
                             struct err *err)
 {
-    struct cli_bson_field f;
-    if (cli_bson_find(doc, r->key_field, &f) == 1 && f.type == CLI_BSON_BINARY)
-        return buf_append(&ret->key, f.value.data, f.value.len);
-    enum status st = doc_key_text(doc, r->key_field, &ret->key, err);
+    enum status st = cli_json_key(doc, r->key_field, &ret->key, err);
     if (st == ST_NOT_FOUND)
         return err_set(err, ST_INVALID_ARGUMENT, "the document has no field '%.*s' for its key",
                        (int)r->key_field.len, (const char *)r->key_field.data);
@@ -146,13 +163,12 @@ static enum status json_key(const struct cli_rows *r, struct bytes doc, struct c
 static enum status json_row(const struct cli_rows *r, struct cli_row *ret, struct err *err)
 {
     struct cli_bson_field inner;
-    void *bson = NULL;
-    size_t len;
-    varve_status vst = varve_json_to_bson((const char *)r->line.data, r->line.len, &bson, &len);
-    if (vst != VARVE_OK)
-        return err_set(err, (enum status)vst, "%s", varve_last_error());
-    struct bytes doc = BYTES(bson, len);
-    enum status st = json_key(r, doc, ret, err);
+    struct buf bson = BUF_INIT;
+    bool around;
+    enum status st = cli_json_line(buf_bytes(&r->line), &bson, &around, err);
+    struct bytes doc = buf_bytes(&bson);
+    if (st == ST_OK)
+        st = json_key(r, doc, ret, err);
     ret->type = VARVE_DOC;
     if (st != ST_OK) {
         ;
@@ -164,7 +180,9 @@ static enum status json_row(const struct cli_rows *r, struct cli_row *ret, struc
     } else {
         st = buf_append(&ret->value, doc.data, doc.len);
     }
-    varve_free(bson);
+    buf_deinit(&bson);
+    if (st == ST_OK && around && ret->type == VARVE_DOC)
+        st = doc_check(buf_bytes(&ret->value), err);
     return st;
 }
 

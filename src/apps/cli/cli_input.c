@@ -108,7 +108,7 @@ int cli_input_line(struct cli_input *in, struct buf *line, bool *ret_ended, stru
         const uint8_t *lf = memchr(from, '\n', in->len - in->pos);
         size_t n = lf ? (size_t)(lf - from) : in->len - in->pos;
         if (line->len + n > CLI_LINE_MAX)
-            return -(int)err_set(err, ST_TOO_LARGE, "line %llu is longer than 64 MiB",
+            return -(int)err_set(err, ST_TOO_LARGE, "line %llu is longer than 192 MiB",
                                  (unsigned long long)in->line);
         enum status st = buf_append(line, from, n);
         if (st != ST_OK)

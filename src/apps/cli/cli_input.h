@@ -13,7 +13,7 @@
 typedef enum status (*cli_read_fn)(void *arg, void *out, size_t cap, size_t *ret_len,
                                    struct err *err);
 
-enum { CLI_LINE_MAX = 64 * 1024 * 1024 }; /* the longest line or CSV row */
+enum { CLI_LINE_MAX = 192 * 1024 * 1024 }; /* the longest line or CSV row: 16 MiB, mostly escapes */
 
 struct cli_input {
     cli_read_fn read;

@@ -19,6 +19,7 @@
 enum {
     DOC_MAX_BYTES = 16 * 1024 * 1024,
     DOC_MAX_DEPTH = 100, /* levels of nesting, the outermost document is level 1 */
+    DOC_AROUND_BYTES = 256 * 1024,
 };
 
 /* Checks BSON from outside: structure, lengths, UTF-8, depth, duplicate keys, keys without NUL.
@@ -29,6 +30,11 @@ enum status doc_check(struct bytes bson, struct err *err) WARN_UNUSED;
 /* Extended JSON v2 (canonical, relaxed or plain JSON; the outermost value must be an object) to
  * BSON. Errors: INVALID_ARGUMENT with line and column, TOO_LARGE. Appends to `out`. */
 enum status doc_from_json(struct bytes json, struct buf *out, struct err *err) WARN_UNUSED;
+
+/* The same where a value stands with its key in a document around it, as in a row of an export: such
+ * a one may be a level deeper and DOC_AROUND_BYTES larger. What is taken out of it is not checked
+ * against the limits yet. */
+enum status doc_from_json_around(struct bytes json, struct buf *out, struct err *err) WARN_UNUSED;
 
 enum doc_json { DOC_JSON_RELAXED, DOC_JSON_CANONICAL };
 /* BSON to one line of Extended JSON v2; `pretty` breaks and indents it by two spaces. */

@@ -22,8 +22,9 @@ struct open {
 
 struct reading {
     struct doc__parser p;
-    size_t depth;
-    struct open open[DOC_MAX_DEPTH + 1]; /* one more, until we know whether it is a $-form */
+    size_t depth, max_depth, max_bytes;
+    struct open open[DOC_MAX_DEPTH + 2]; /* one more, until we know whether it is a $-form; and what
+                                            may be around a document */
 };
 
 /* --- failures --- */
@@ -345,7 +346,7 @@ static const uint8_t *name_place(const uint8_t *src, const uint8_t *end, size_t 
 static bool open_value(struct reading *r, const uint8_t *src, size_t type_at, bool array,
                        bool scope)
 {
-    ASSERT(r->depth <= DOC_MAX_DEPTH);
+    ASSERT(r->depth <= r->max_depth);
     r->open[r->depth++] = (struct open){
         .src = src, .type_at = type_at, .at = r->p.out->len, .array = array, .scope = scope};
     return put_le32(&r->p, 0);
@@ -353,7 +354,7 @@ static bool open_value(struct reading *r, const uint8_t *src, size_t type_at, bo
 
 static bool check_depth(struct reading *r)
 {
-    if (r->depth <= DOC_MAX_DEPTH)
+    if (r->depth <= r->max_depth)
         return true;
     return doc__fail(&r->p, r->open[r->depth - 1].src, ST_TOO_LARGE,
                      "nested deeper than the limit of %d levels", DOC_MAX_DEPTH);
@@ -361,7 +362,7 @@ static bool check_depth(struct reading *r)
 
 static bool check_size(struct reading *r)
 {
-    if (r->p.out->len - r->p.out_start <= DOC_MAX_BYTES)
+    if (r->p.out->len - r->p.out_start <= r->max_bytes)
         return true;
     return doc__fail(&r->p, r->p.p, ST_TOO_LARGE,
                      "the document is larger than %d bytes as BSON (DOC_MAX_BYTES)", DOC_MAX_BYTES);
@@ -523,9 +524,11 @@ static bool read_all(struct reading *r)
     return true;
 }
 
-enum status doc_from_json(struct bytes json, struct buf *out, struct err *err)
+static enum status from_json(struct bytes json, bool around, struct buf *out, struct err *err)
 {
     struct reading r;
+    r.max_depth = DOC_MAX_DEPTH + (around ? 1 : 0);
+    r.max_bytes = DOC_MAX_BYTES + (around ? DOC_AROUND_BYTES : 0);
     r.p = (struct doc__parser){.base = json.data,
                                .p = json.data,
                                .end = json.data + json.len,
@@ -540,4 +543,14 @@ enum status doc_from_json(struct bytes json, struct buf *out, struct err *err)
     }
     buf_deinit(&r.p.text);
     return r.p.st;
+}
+
+enum status doc_from_json(struct bytes json, struct buf *out, struct err *err)
+{
+    return from_json(json, false, out, err);
+}
+
+enum status doc_from_json_around(struct bytes json, struct buf *out, struct err *err)
+{
+    return from_json(json, true, out, err);
 }

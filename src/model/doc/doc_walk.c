@@ -8,9 +8,9 @@
 enum {
     FEW = 48, /* fields compared pairwise by fingerprint; beyond, by an index */
     STEPS_BEFORE_INDEX = 256,
-    OFFSET_BITS = 24,
+    OFFSET_BITS = 25,
 };
-_Static_assert(DOC_MAX_BYTES <= 1 << OFFSET_BITS, "an offset fits the index");
+_Static_assert(DOC_MAX_BYTES + DOC_AROUND_BYTES <= 1 << OFFSET_BITS, "an offset fits the index");
 
 bool doc__iter_init(struct doc__iter *it, struct bytes bson)
 {
@@ -248,7 +248,7 @@ enum status doc__index_build(struct doc__index *ix, struct bytes bson, size_t co
     enum status st = ST_OK;
     struct doc__iter it;
     struct doc__el el;
-    if (bson.len > DOC_MAX_BYTES || !doc__iter_init(&it, bson))
+    if (bson.len > DOC_MAX_BYTES + DOC_AROUND_BYTES || !doc__iter_init(&it, bson))
         return ST_INVALID_ARGUMENT;
     struct doc__index made = {.base = bson.data};
     uint64_t *scratch = mem_alloc(count * sizeof(*scratch) + 1);

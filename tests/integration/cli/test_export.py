@@ -54,6 +54,33 @@ class RoundTrip(CliCase):
         self.varve("export", "p", "--key", "id", code=5)
         self.assertIn("'b'", self.err)
 
+    def test_values_at_the_limits(self):
+        """A key stands beside each: that must not make the row one that nobody may read."""
+        most = 16 * 1024 * 1024
+        self.varve("put", "l/zeros", "-", "--raw", stdin=bytes(most))  # text, but six times as long in JSON
+        self.varve("put", "l/doc", "-", stdin='{"s":"%s"}' % ("x" * (most - 13)))
+        self.varve("put", "l/wrapped", "-", stdin='{"_raw":"%s"}' % ("x" * (most - 16)))
+        self.varve("put", "l/deep", "-", stdin='{"_key":' * 100 + "1" + "}" * 100)
+        self.varve("export", "l", "out.ndjson")
+        self.varve("import", "m", "out.ndjson")
+        for key in ("zeros", "doc", "wrapped", "deep"):
+            self.varve("get", "l/" + key)
+            was = self.out
+            self.varve("get", "m/" + key)
+            self.assertTrue(self.out == was, key)
+
+    def test_rows_past_the_limits(self):
+        """The room for the key is not the value's."""
+        most = 16 * 1024 * 1024
+        too_much = ('{"_key":"a","s":"%s"}' % ("x" * (most - 12)), '{"_key":"b","_raw":"%s"}' % ("x" * (most + 1)),
+                    '{"a":' * 101 + "1" + "}" * 101, '{"_key":"c","a":' + '{"a":' * 100 + "1" + "}" * 101)
+        rows = "\n".join((*too_much, '{"_key":"z"}'))
+        self.assertIn("1 row imported", self.varve("import", "t", "-", "--on-error", "skip", stdin=rows))
+        for line in range(1, 5):
+            self.assertIn("line %d: " % line, self.err)
+        self.assertIn("line 1: document of 16777217 bytes; the limit", self.err)
+        self.assertIn("100 levels", self.err)
+
     def test_csv(self):
         docs = {"1": {"a": "x", "b": "with, comma", "c": 'q"uote'}, "2": {"a": "", "b": "line\nend"},
                 "3": {"b": "12"}, "4": {"n": 12, "f": 1.5, "t": True}, "5": {}}

@@ -339,6 +339,44 @@ static void test_doc_json_size(void **state)
     buf_deinit(&out);
 }
 
+/* What may stand around a document: one level, and some bytes, where names are still told apart. */
+static void test_doc_json_around(void **state)
+{
+    struct buf json = BUF_INIT, out = BUF_INIT;
+    struct err err;
+    (void)state;
+    for (size_t levels = DOC_MAX_DEPTH; levels < DOC_MAX_DEPTH + 3; levels++) {
+        buf_clear(&json);
+        for (size_t i = 0; i < levels; i++)
+            assert_int_equal(buf_append(&json, "{\"a\":", 5), ST_OK);
+        assert_int_equal(buf_append(&json, "1", 1), ST_OK);
+        for (size_t i = 0; i < levels; i++)
+            assert_int_equal(buf_append(&json, "}", 1), ST_OK);
+        assert_int_equal(doc_from_json_around(buf_bytes(&json), &out, &err),
+                         levels <= DOC_MAX_DEPTH + 1 ? ST_OK : ST_TOO_LARGE);
+    }
+    char *text = mem_alloc(DOC_MAX_BYTES);
+    assert_non_null(text);
+    memset(text, 'x', DOC_MAX_BYTES);
+    for (int last = 60; last >= 59; last--) { /* n0 to n59 stand before it */
+        buf_clear(&json);
+        assert_int_equal(buf_append(&json, "{\"b\":\"", 6), ST_OK);
+        assert_int_equal(buf_append(&json, text, DOC_MAX_BYTES), ST_OK);
+        assert_int_equal(buf_append(&json, "\"", 1), ST_OK);
+        for (int i = 61; i-- > 0;)
+            assert_int_equal(buf_printf(&json, ",\"n%d\":1", i ? i - 1 : last), ST_OK);
+        assert_int_equal(buf_append(&json, "}", 1), ST_OK);
+        assert_int_equal(doc_from_json(buf_bytes(&json), &out, &err), ST_TOO_LARGE);
+        enum status st = doc_from_json_around(buf_bytes(&json), &out, &err);
+        assert_int_equal(st, last == 60 ? ST_OK : ST_INVALID_ARGUMENT);
+        if (last < 60)
+            assert_non_null(strstr(err.detail, "duplicate name \"n59\""));
+    }
+    mem_free(text);
+    buf_deinit(&json);
+    buf_deinit(&out);
+}
+
 static void test_doc_json_output_maximum(void **state)
 {
     struct buf b = doc_of("{\"a\":\"0123456789\"}"), out;
@@ -580,6 +618,7 @@ int main(void)
         cmocka_unit_test(test_doc_json_errors),
         cmocka_unit_test(test_doc_json_depth),
         cmocka_unit_test(test_doc_json_size),
+        cmocka_unit_test(test_doc_json_around),
         cmocka_unit_test(test_doc_json_output_maximum),
         cmocka_unit_test(test_doc_json_wide),
         cmocka_unit_test(test_doc_json_round_trip),
