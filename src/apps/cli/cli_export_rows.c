@@ -32,20 +32,18 @@ static enum status refuse(const struct db_row *row, struct err *err, const char 
 }
 
 /* Whether a document already has the key in the key's field (1), nothing there (0), or something
- * else (-1). */
+ * else (-1). A dotted path that leads to something else is nothing: a field of that name goes before
+ * it. */
 static int key_inside(const struct cli_export_rows *r, struct bytes doc, struct bytes key)
 {
     struct cli_bson_field f;
     struct buf text = BUF_INIT;
     struct err ignored;
-    if (cli_bson_find(doc, r->key_field, &f) != 1)
-        return 0;
-    bool same = f.type == CLI_BSON_BINARY
-                    ? bytes_eq(f.value, key)
-                    : doc_key_text(doc, r->key_field, &text, &ignored) == ST_OK &&
-                          bytes_eq(buf_bytes(&text), key);
+    bool there = cli_bson_find(doc, r->key_field, &f) == 1;
+    bool same = cli_json_key(doc, r->key_field, &text, &ignored) == ST_OK &&
+                bytes_eq(buf_bytes(&text), key);
     buf_deinit(&text);
-    return same ? 1 : -1;
+    return same ? 1 : there ? -1 : 0;
 }
 
 /* ---- NDJSON ---- */

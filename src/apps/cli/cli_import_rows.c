@@ -90,15 +90,24 @@ static enum status check_limits(const struct cli_row *row, struct err *err)
 
 /* ---- NDJSON ---- */
 
-/* The document without one of its fields. */
-static enum status without(struct bytes doc, struct bytes name, struct buf *out)
+/* The document without the field at a path. An array keeps its elements: they are no fields. */
+static enum status without(struct bytes doc, struct bytes path, bool dotted, struct buf *out)
 {
     struct cli_bson_field f;
     size_t pos = 0, at;
+    const uint8_t *dot = dotted ? memchr(path.data, '.', path.len) : NULL;
+    struct bytes name = dot ? BYTES(path.data, (size_t)(dot - path.data)) : path;
     enum status st = cli_bson_begin(out, &at);
-    while (st == ST_OK && cli_bson_next(doc, &pos, &f) == 1)
-        if (!bytes_eq(f.name, name))
+    while (st == ST_OK && cli_bson_next(doc, &pos, &f) == 1) {
+        bool here = bytes_eq(f.name, name);
+        if (here && dot && f.type == CLI_BSON_DOCUMENT) {
+            st = buf_append(out, f.element.data, f.element.len - f.value.len);
+            if (st == ST_OK)
+                st = without(f.value, BYTES(dot + 1, path.len - name.len - 1), true, out);
+        } else if (!here || dot) {
             st = buf_append(out, f.element.data, f.element.len);
+        }
+    }
     return st == ST_OK ? cli_bson_end(out, at) : st;
 }
 
@@ -176,7 +185,8 @@ static enum status json_row(const struct cli_rows *r, struct cli_row *ret, struc
         ret->type = inner.type == CLI_BSON_DOCUMENT ? VARVE_DOC : VARVE_RAW;
         st = buf_append(&ret->value, inner.value.data, inner.value.len);
     } else if (r->drop_key) {
-        st = without(doc, r->key_field, &ret->value);
+        bool dotted = cli_bson_find(doc, r->key_field, &inner) == 0;
+        st = without(doc, r->key_field, dotted, &ret->value);
     } else {
         st = buf_append(&ret->value, doc.data, doc.len);
     }

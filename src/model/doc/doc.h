@@ -41,8 +41,8 @@ enum doc_json { DOC_JSON_RELAXED, DOC_JSON_CANONICAL };
 enum status doc_to_json(struct bytes bson, enum doc_json mode, bool pretty, struct buf *out,
                         struct err *err) WARN_UNUSED;
 
-/* Any single BSON value found by a dotted path ("address.zip", "tags.0"), as text for use as a key:
- * strings as they are, int32/int64 in decimal, ObjectId in hex, anything else is INVALID_ARGUMENT;
+/* Any single BSON value found by its very name, else by a dotted path ("address.zip", "tags.0"), as
+ * text for use as a key: strings as they are, int32/int64 in decimal, ObjectId in hex, anything else is INVALID_ARGUMENT;
  * NOT_FOUND when absent. */
 enum status doc_key_text(struct bytes bson, struct bytes path, struct buf *out,
                          struct err *err) WARN_UNUSED;

@@ -76,7 +76,9 @@ enum status doc_key_text(struct bytes bson, struct bytes path, struct buf *out, 
     char text[DOC__NUMBER_MAX];
     struct doc__el el = {0};
     enum status st;
-    int rc = find_path(bson, path, &el);
+    int rc = find_step(bson, false, path, &el);
+    if (rc == 0)
+        rc = find_path(bson, path, &el);
     if (rc < 0)
         return err_set(err, ST_INVALID_ARGUMENT, "malformed document around field \"%.*s\"", shown,
                        name);

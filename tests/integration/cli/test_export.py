@@ -54,6 +54,15 @@ class RoundTrip(CliCase):
         self.varve("export", "p", "--key", "id", code=5)
         self.assertIn("'b'", self.err)
 
+    def test_nested_key_field(self):
+        self.put("p/a", {"o": {"id": "a"}})
+        self.put("p/b", {"o": {"id": "not b"}})
+        self.put("p/c", {"n": 1})
+        text = self.varve("export", "p", "--key", "o.id")
+        self.assertEqual(text, '{"o":{"id":"a"}}\n{"o.id":"b","o":{"id":"not b"}}\n{"o.id":"c","n":1}\n')
+        self.varve("import", "q", "-", "--key", "o.id", stdin=text)
+        self.assertEqual(list(self.scan("q")), ["a", "b", "c"])
+
     def test_values_at_the_limits(self):
         """A key stands beside each: that must not make the row one that nobody may read."""
         most = 16 * 1024 * 1024

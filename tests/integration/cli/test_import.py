@@ -21,6 +21,9 @@ class Ndjson(CliCase):
     def test_nested_key(self):
         self.varve("import", "t", "-", "--key", "o.id", stdin='{"o":{"id":"x"}}\n')
         self.assertEqual(self.scan("t"), {"x": {"o": {"id": "x"}}})
+        self.varve("import", "u", "-", "--key", "o.id", "--drop-key",
+                   stdin='{"o":{"id":"x","n":1},"id":2}\n{"o.id":"y","o":{"id":"z"}}\n')
+        self.assertEqual(self.scan("u"), {"x": {"o": {"n": 1}, "id": 2}, "y": {"o": {"id": "z"}}})
 
     def test_bad_rows_stop(self):
         self.write("d.ndjson", '{"id":"a"}\n{"id":"b"}\nnot json\n{"id":"c"}\n')

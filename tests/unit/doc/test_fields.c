@@ -21,6 +21,7 @@ static void test_doc_key_text_finds(void **state)
         {"address.zip", "1010", NULL, ST_OK},
         {"tags.0", "a", NULL, ST_OK},
         {"tags.1.k", "7", NULL, ST_OK},
+        {"dot.ted", "itself", NULL, ST_OK},
         {"", "", NULL, ST_OK},
         {"e.", "empty", NULL, ST_OK},
         {"tags.2", NULL, "no field \"tags.2\"", ST_NOT_FOUND},
@@ -41,7 +42,7 @@ static void test_doc_key_text_finds(void **state)
         "y\",\"i\":-5,\"l\":-9223372036854775808,\"o\":{\"$oid\":\"56e1fc72e0c917e9c4714161\"},"
         "\"address\":{\"zip\":\"1010\"},\"tags\":[\"a\",{\"k\":7}],\"\":\"\",\"e\":{\"\":\"empty\"}"
         ","
-        "\"d\":1.5,\"n\":null,\"m\":{\"$minKey\":1}}");
+        "\"dot\":{\"ted\":\"path\"},\"dot.ted\":\"itself\",\"d\":1.5,\"n\":null,\"m\":{\"$minKey\":1}}");
     (void)state;
     for (size_t i = 0; i < sizeof(CASES) / sizeof(*CASES); i++) {
         struct buf out = BUF_INIT;
