@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { FILE_BUFFER = 256 * 1024 };
@@ -16,6 +17,7 @@ struct export
     struct cli *c;
     const struct cli_args *a;
     const char *path; /* NULL: standard output */
+    bool stream;      /* a pipe or a device: what went into it is gone, and cannot be taken up */
     struct cli_export_note note;
     char *note_path;
     varve_at at;
@@ -141,14 +143,15 @@ static int open_file(struct export *ex)
     ex->out = ex->c->out;
     if (!ex->path)
         return CLI_OK;
-    if (cli_export_note_write(ex->note_path, &ex->note, &e) != ST_OK)
+    if (!ex->stream && cli_export_note_write(ex->note_path, &ex->note, &e) != ST_OK)
         return cli_error(ex->c, CLI_FAILED, "%s", e.detail);
     ex->out = NULL;
     int fd = open(ex->path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0)
         return out_failed(ex, "cannot open it");
-    if (ftruncate(fd, (off_t)ex->start_at) != 0 || lseek(fd, 0, SEEK_END) < 0 ||
-        !(ex->out = fdopen(fd, "w"))) {
+    bool at_end =
+        ex->stream || (ftruncate(fd, (off_t)ex->start_at) == 0 && lseek(fd, 0, SEEK_END) >= 0);
+    if (!at_end || !(ex->out = fdopen(fd, "w"))) {
         int code = out_failed(ex, "cannot write it");
         close(fd);
         return code;
@@ -169,7 +172,7 @@ static int close_file(struct export *ex, int code)
     if (fclose(ex->out) != 0 && code == CLI_OK)
         code = out_failed(ex, "cannot write it");
     ex->out = NULL;
-    if (code == CLI_OK && unlink(ex->note_path) != 0)
+    if (code == CLI_OK && !ex->stream && unlink(ex->note_path) != 0)
         code = cli_error(ex->c, CLI_FAILED, "%s: %s", ex->note_path, strerror(errno));
     return code;
 }
@@ -262,7 +265,7 @@ static int run(struct export *ex)
         code = pass(ex, false, pass_write);
     cli_progress_end(&ex->progress);
     code = close_file(ex, code);
-    if (code > CLI_SIGNALLED && ex->path)
+    if (code > CLI_SIGNALLED && ex->path && !ex->stream)
         cli_note(ex->c, ex->a, "stopped; --resume goes on behind the last whole row");
     return code;
 }
@@ -297,13 +300,17 @@ static int begin(struct export *ex, bool *ret_nothing)
 {
     struct cli *c = ex->c;
     const struct cli_args *a = ex->a;
+    struct stat at;
     bool csv;
+    ex->stream =
+        ex->path && stat(ex->path, &at) == 0 && !S_ISREG(at.st_mode) && !S_ISDIR(at.st_mode);
     int code = cli_format_arg(c, a, ex->path, &csv);
     if (code != CLI_OK || (code = cli_at_arg(c, a, &ex->at)) != CLI_OK ||
         (code = describe(ex, csv)) != CLI_OK)
         return code;
-    if (cli_has(a, OPT_RESUME) && !ex->path)
-        return cli_usage(c, a, "--resume needs a FILE");
+    if (cli_has(a, OPT_RESUME) && (!ex->path || ex->stream))
+        return cli_usage(c, a, "--resume needs a FILE%s",
+                         ex->path ? ": a pipe cannot be taken up again" : "");
     if (cli_has(a, OPT_RESUME) && cli_has(a, OPT_AT))
         return cli_usage(c, a,
                          "--resume keeps to the moment of the earlier export; leave --at out");

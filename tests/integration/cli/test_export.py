@@ -116,6 +116,16 @@ class RoundTrip(CliCase):
         self.assertEqual(self.varve("export", "nowhere"), "")
 
 
+    def test_a_pipe_by_name(self):
+        os.mkfifo(self.path("pipe"))
+        reader = subprocess.Popen(["cat", self.path("pipe")], stdout=subprocess.PIPE)
+        self.varve("export", "t", "pipe")
+        self.assertEqual(reader.communicate(timeout=30)[0].decode(), self.varve("export", "t"))
+        self.assertFalse(os.path.exists(self.path("pipe.varve-export")))
+        self.varve("export", "t", "pipe", "--resume", code=2)
+        self.assertIn("pipe", self.err)
+
+
 class Resume(CliCase):
     ROWS = 3000
 

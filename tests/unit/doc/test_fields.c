@@ -42,7 +42,8 @@ static void test_doc_key_text_finds(void **state)
         "y\",\"i\":-5,\"l\":-9223372036854775808,\"o\":{\"$oid\":\"56e1fc72e0c917e9c4714161\"},"
         "\"address\":{\"zip\":\"1010\"},\"tags\":[\"a\",{\"k\":7}],\"\":\"\",\"e\":{\"\":\"empty\"}"
         ","
-        "\"dot\":{\"ted\":\"path\"},\"dot.ted\":\"itself\",\"d\":1.5,\"n\":null,\"m\":{\"$minKey\":1}}");
+        "\"dot\":{\"ted\":\"path\"},\"dot.ted\":\"itself\",\"d\":1.5,\"n\":null,\"m\":{\"$minKey\":"
+        "1}}");
     (void)state;
     for (size_t i = 0; i < sizeof(CASES) / sizeof(*CASES); i++) {
         struct buf out = BUF_INIT;
