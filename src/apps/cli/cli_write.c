@@ -102,7 +102,8 @@ static int put_value(struct cli *c, const struct cli_args *a, const struct cli_p
     if (type == VARVE_JSON) { /* a document that is none shall not make a folder */
         void *bson = NULL;
         size_t bson_len;
-        st = varve_json_to_bson((const char *)value->data, value->len, &bson, &bson_len);
+        const char *json = value->len ? (const char *)value->data : "";
+        st = varve_json_to_bson(json, value->len, &bson, &bson_len);
         varve_free(bson);
         if (st == VARVE_INVALID_ARGUMENT) {
             code = cli_fail_lib(c, st, "the value is not a JSON document");

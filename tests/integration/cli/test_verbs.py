@@ -77,6 +77,11 @@ class Records(CliCase):
             self.assertIn("--raw", self.err)
         self.made_no_folder()
 
+    def test_nothing_is_no_document(self):
+        for words in (("put", "t/a", ""), ("put", "t/a", "-")):
+            self.varve(*words, code=2)
+            self.assertIn("not a JSON document: line 1 column 1: the text ends", self.err)
+
     def test_conditions(self):
         v1 = self.put("users/alice", {"n": 1})
         self.varve("put", "users/alice", '{"n":2}', "--if-absent", code=1)
