@@ -223,6 +223,8 @@ int cli_vacuum(struct cli *c, const struct cli_args *a)
 {
     struct work w;
     varve_vacuum_result r = {0};
+    if (a->nargs && !*a->arg[0]) /* for a server it would be all of them */
+        return cli_usage(c, a, "the collection's name is empty; without one it is all of them");
     int code = cli_open(c, a);
     if (code != CLI_OK)
         return code;

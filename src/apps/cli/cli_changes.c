@@ -24,6 +24,8 @@ static int feed_init(struct feed *f, struct cli *c, const struct cli_args *a)
     f->o.token = cli_has(a, OPT_SINCE) ? a->value[OPT_SINCE] : "";
     f->o.o.collection = cli_has(a, OPT_COLLECTION) ? a->value[OPT_COLLECTION] : NULL;
     f->o.o.values = cli_has(a, OPT_VALUES);
+    if (f->o.o.collection && !*f->o.o.collection) /* for a server it would be all of them */
+        return cli_usage(c, a, "--collection: the name is empty");
     int code = cli_number_arg(c, a, OPT_LIMIT, &f->limit);
     if (code != CLI_OK)
         return code;

@@ -277,6 +277,13 @@ class Care(CliCase):
         self.assertEqual(self.get("users/a"), {"n": 4})
         self.varve("retention", "nowhere", code=1)
 
+    def test_an_empty_name_is_not_all_collections(self):
+        self.put("t/a", {})
+        for words in (("vacuum", ""), ("changes", "--collection", ""), ("watch", "-c", "", "--timeout", "1ms")):
+            self.varve(*words, code=2)
+            self.assertIn("empty", self.err)
+            self.assertEqual(self.out, b"")
+
     def test_verify_stats_checkpoint_compact(self):
         self.put("users/a", {"n": 1})
         self.assertIn("nothing is wrong", self.varve("verify"))
