@@ -235,6 +235,14 @@ int cli_fail_local(struct cli *c, enum status st, const struct err *e)
 
 /* ---- the folder ---- */
 
+/* Of the verbs with users and tokens only those that make the first. */
+static bool makes_folder(const struct cli_args *a)
+{
+    const char *what = a->nargs ? a->arg[0] : "";
+    bool first = strcmp(what, "add") == 0 || strcmp(what, "create") == 0;
+    return a->verb->mode == CLI_MAKES || (a->verb->mode == CLI_FOLDER && first);
+}
+
 int cli_open(struct cli *c, const struct cli_args *a)
 {
     if (c->db)
@@ -242,7 +250,7 @@ int cli_open(struct cli *c, const struct cli_args *a)
     if (c->remote)
         return cli_connect(c, a);
     bool reads = a->verb->mode == CLI_READS;
-    bool makes = a->verb->mode == CLI_MAKES || a->verb->mode == CLI_FOLDER;
+    bool makes = makes_folder(a);
     struct stat at;
     if (stat(c->data, &at) == 0 && !S_ISDIR(at.st_mode))
         return cli_error(c, CLI_FAILED, "%s is not a folder", c->data);

@@ -39,6 +39,13 @@ class Users(CliCase):
         self.varve("token", "revoke", row["id"], code=1)
         self.assertEqual([r["name"] for r in self.lines("token", "list", "--json")], ["other"])
 
+    def test_looking_for_somebody_makes_no_folder(self):
+        for words in (("user", "list"), ("token", "list"), ("user", "remove", "bob"), ("user", "grant", "bob", "read:*"),
+                      ("user", "password", "bob"), ("token", "revoke", "0123456789abcdef")):
+            self.varve(*words, stdin="a password\n", code=5)
+            self.assertIn("no database", self.err)
+            self.made_no_folder()
+
     def test_refusals(self):
         for args, stdin in ((("user", "add"), ""), (("user", "add", "a:b"), "long enough\n"), (("user", "add", "a"), "short\n"),
                             (("user", "add", "a", "owner:*"), "long enough\n"), (("user", "add", "a", "read:"), "long enough\n"),
