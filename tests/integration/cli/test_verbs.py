@@ -145,6 +145,18 @@ class Records(CliCase):
         self.varve("diff", "users/alice", "now", code=2)
         self.varve("diff", "users/alice", "nonsense", code=2)
 
+    def test_diff_at_the_limits(self):
+        """What says how two documents differ may be larger and deeper than they are."""
+        v = self.put("t/deep", {"a": 1})
+        deep = '{"x.y":' + '{"a":' * 99 + "1" + "}" * 100
+        self.varve("put", "t/deep", "-", stdin=deep)
+        self.assertEqual(self.varve("diff", "t/deep", v), "set     = %s\n" % deep)
+        v = self.put("t/long", {"\\\"\x01{": 1, "b": None})
+        long = "x\\\"}" * (4 * 1024 * 1024 - 16)
+        self.varve("put", "t/long", "-", stdin=json.dumps({"c": long, "d": [{}, "]"]}))
+        self.assertEqual(self.varve("diff", "t/long", v), 'set    c = %s\nset    d = [{},"]"]\n'
+                         'unset  \\\\"\\x01{\nunset  b\n' % json.dumps(long))
+
     def test_ttl(self):
         self.varve("put", "s/1", '{"n":1}', "--ttl", "1h")
         self.assertIn("expires", self.lines("get", "s/1", "--json")[0])
