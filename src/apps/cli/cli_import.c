@@ -67,8 +67,8 @@ static int open_rows(struct import *im)
         return code;
     const char *key = cli_has(a, OPT_KEY) ? a->value[OPT_KEY] : CLI_KEY_FIELD;
     if (cli_rows_open(&im->rows, im->path, csv, BYTES_STR(key), &e) != ST_OK)
-        return cli_error(im->c, CLI_FAILED, "%s", e.detail);
-    im->rows.in.stopped = cli_signalled;
+        return cli_signalled() ? cli_stop_code(im->c)
+                               : cli_error(im->c, CLI_FAILED, "%s", e.detail);
     im->rows.envelope = true;
     im->rows.drop_key = cli_has(a, OPT_DROP_KEY) || !cli_has(a, OPT_KEY);
     im->rows.infer = cli_has(a, OPT_INFER);

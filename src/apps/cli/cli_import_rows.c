@@ -48,6 +48,7 @@ enum status cli_rows_open(struct cli_rows *r, const char *path, bool csv, struct
     enum status st = cli_input_open(&r->in, path, err);
     if (st != ST_OK)
         return st;
+    r->in.stopped = cli_signalled;
     cli_csv_init(&r->parser, &r->in);
     st = csv ? read_heading(r, err) : ST_OK;
     if (st != ST_OK)

@@ -78,7 +78,7 @@ static int read_line(struct cli *c, struct buf *ret)
         if (ret->len == USER_PASSWORD_MAX + 1 || buf_append_u8(ret, (uint8_t)ch) != ST_OK)
             return no_memory(c);
     }
-    return CLI_OK;
+    return cli_signalled() ? cli_stop_code(c) : CLI_OK;
 }
 
 int cli_ask_secret(struct cli *c, const char *prompt, struct buf *ret)

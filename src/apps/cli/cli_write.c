@@ -16,11 +16,14 @@ static int read_all(struct cli *c, const char *path, size_t max, struct buf *ret
     enum status st = cli_input_open(&in, path, &e);
     if (st != ST_OK)
         return cli_error(c, CLI_FAILED, "%s", e.detail);
+    in.stopped = cli_signalled;
     while (st == ST_OK && ret->len < max && (got = cli_input_fill(&in, &e)) == 1) {
         size_t n = in.len < max - ret->len ? in.len : max - ret->len;
         st = buf_append(ret, in.chunk, n);
     }
     cli_input_deinit(&in);
+    if (cli_signalled()) /* what was read may be a part of it */
+        return cli_stop_code(c);
     if (got < 0)
         return cli_error(c, CLI_FAILED, "%s: %s", path, e.detail);
     return st == ST_OK ? CLI_OK : cli_error(c, CLI_FAILED, "out of memory");

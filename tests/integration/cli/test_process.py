@@ -1,9 +1,11 @@
 """How it behaves as a process: exit codes, help, completion, locks, pipes, signals."""
+import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
+import termios
 import time
 
 from cli_case import VARVE, CliCase, main
@@ -91,6 +93,13 @@ class Process(CliCase):
         self.assertIn(b"a/b", line)
         return p
 
+    def waits_for_more(self, p):
+        """Comes back when the process has read what was written to it, and waits."""
+        left = bytearray(4)
+        while fcntl.ioctl(p.stdin.fileno(), termios.FIONREAD, left) or any(left):
+            time.sleep(0.01)
+        time.sleep(0.2)
+
     def test_locked(self):
         self.put("a/b", {"n": 1})
         p = self.watcher()
@@ -110,6 +119,19 @@ class Process(CliCase):
             p.send_signal(sig)
             p.communicate(timeout=30)
             self.assertEqual(p.returncode, code)
+
+    def test_signals_end_a_wait_for_input(self):
+        for words in (("put", "a/b", "-"), ("put", "a/b", "--raw", "-"), ("put", "a/b", "--file", "/dev/stdin"),
+                      ("user", "add", "bob"), ("import", "a", "-", "--format", "csv"), ("import", "a", "-")):
+            with self.subTest(words=words):
+                p = self.start(*words, stdin=subprocess.PIPE)
+                p.stdin.write(b"long enough")
+                p.stdin.flush()
+                self.waits_for_more(p)
+                p.send_signal(signal.SIGINT)
+                self.assertEqual(p.wait(timeout=30), 130)
+                p.communicate()
+                self.assertTrue(words == ("import", "a", "-") or not os.path.exists(self.path("db")))
 
     def test_closed_pipe_is_quiet(self):
         self.write("d", "".join('{"_key":"k%06d","t":"%s"}\n' % (i, "x" * 100) for i in range(5000)))
