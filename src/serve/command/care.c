@@ -18,6 +18,22 @@ enum status command_collection_drop(const struct command_db *db, struct bytes co
 
 /* ---- snapshots ---- */
 
+/* What a read of the present sees: the newest version, and of what expires what has not by now. */
+static enum status this_moment(const struct command_db *db, struct version *ret, struct err *err)
+{
+    struct version now = version_at_ms(env_now_ms(db->env)), visible = store_visible(db->store);
+    enum status st = ST_FUTURE_TIME;
+    if (now.hlc > visible.hlc)
+        st = store_fix_moment(db->store, now, err);
+    if (st == ST_OK)
+        *ret = now;
+    if (st != ST_FUTURE_TIME)
+        return st;
+    /* Versions are ahead of the clock, or this node's clock of the leader's. */
+    *ret = version_is_none(visible) ? (struct version){1, 0} : visible;
+    return store_fix_moment(db->store, *ret, err);
+}
+
 enum status command_snapshot_create(const struct command_db *db, struct bytes name,
                                     const struct command_at *at, struct version *ret,
                                     struct err *err)
@@ -26,12 +42,8 @@ enum status command_snapshot_create(const struct command_db *db, struct bytes na
     enum status st = command__check_name(name, "snapshot", err);
     if (st == ST_OK)
         st = command_moment(db, at, &when, err);
-    if (st == ST_OK && version_is_none(when)) {
-        when = store_visible(db->store);
-        if (version_is_none(when)) /* nothing was ever written: the moment before everything */
-            when.hlc = 1;
-        st = store_fix_moment(db->store, when, err);
-    }
+    if (st == ST_OK && version_is_none(when))
+        st = this_moment(db, &when, err);
     if (st != ST_OK)
         return st;
     /* "All of a millisecond" is a millisecond's last version of any region; what is shown and kept

@@ -267,6 +267,33 @@ static void answers_of_many_keys_are_bounded(void **state)
     world_deinit(&w);
 }
 
+/* A snapshot of now shows what a read of now does, however long ago the last write was. */
+static void a_snapshot_of_now_knows_what_has_expired(void **state)
+{
+    struct world w;
+    struct version v;
+    struct buf buf = BUF_INIT;
+    struct record rec;
+    struct command_put p = put_of("a", "k", "1"), q = put_of("a", "l", "2");
+    struct command_at at = {.kind = COMMAND_AT_SNAPSHOT, .snapshot = BYTES_LIT("s")};
+    struct command_get g = {.collection = BYTES_LIT("a"), .at = &at};
+    (void)state;
+    world_init(&w, 1);
+    p.options.ttl_ms = 1000;
+    q.options.ttl_ms = 9000;
+    assert_ok(&w, command_put(&w.db, &p, &v, &w.err));
+    assert_ok(&w, command_put(&w.db, &q, &v, &w.err));
+    sim_advance_ms(w.env, 5000);
+    assert_ok(&w, command_snapshot_create(&w.db, at.snapshot, NULL, &v, &w.err));
+    sim_advance_ms(w.env, 10000);
+    g.key = BYTES_LIT("k");
+    assert_int_equal(command_get(&w.db, &g, &buf, &rec, &w.err), ST_NOT_FOUND);
+    g.key = BYTES_LIT("l");
+    assert_ok(&w, command_get(&w.db, &g, &buf, &rec, &w.err));
+    buf_deinit(&buf);
+    world_deinit(&w);
+}
+
 static void a_batch_names_its_collections(void **state)
 {
     struct world w;
@@ -354,6 +381,7 @@ int main(void)
         cmocka_unit_test(requests_outlive_their_collection),
         cmocka_unit_test(many_keys_are_of_one_moment),
         cmocka_unit_test(answers_of_many_keys_are_bounded),
+        cmocka_unit_test(a_snapshot_of_now_knows_what_has_expired),
         cmocka_unit_test(a_batch_names_its_collections),
         cmocka_unit_test(a_refused_batch_leaves_no_collection),
         cmocka_unit_test(the_table_and_the_fields),
