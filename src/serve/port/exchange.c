@@ -189,14 +189,35 @@ bool exchange_begun(const struct exchange *x)
 
 /* --- after the handler --- */
 
-static void answer_problem(struct slot *s, unsigned status, const char *title)
+/* What stands in JSON as it is; the rest of a detail is not worth memory that may be short. */
+static void plain(const char *text, char *out, size_t cap)
 {
-    char text[160];
-    struct wire_header type =
-        WIRE_HEADER(BYTES_LIT("content-type"), BYTES_LIT("application/problem+json"));
-    int n = snprintf(text, sizeof text, "{\"status\":%u,\"title\":\"%s\"}\n", status, title);
+    size_t n = 0;
+    for (; text[n] && n + 1 < cap; n++)
+        out[n] = text[n] == '"' || text[n] == '\\' || (uint8_t)text[n] < ' ' ? ' ' : text[n];
+    out[n] = '\0';
+}
+
+/* Made as the HTTP door makes its own: type and title by kind (RFC 9457). */
+static void answer_problem(struct slot *s, unsigned status, enum status kind, const char *detail)
+{
+    char text[ERR_DETAIL_MAX + REQUEST_ID_MAX + 256], said[ERR_DETAIL_MAX], slug[64];
+    struct wire_header h[3] = {
+        WIRE_HEADER(BYTES_LIT("content-type"), BYTES_LIT("application/problem+json")),
+        WIRE_HEADER(BYTES_LIT("cache-control"), BYTES_LIT("no-store")),
+        WIRE_HEADER(BYTES_LIT("retry-after"), BYTES_LIT("1"))};
+    plain(detail, said, sizeof said);
+    plain(status_text(kind), slug, sizeof slug);
+    for (char *p = slug; *p; p++)
+        if (*p == ' ' || *p == '/')
+            *p = '-';
+    int n = snprintf(text, sizeof text,
+                     "{\"type\":\"urn:varve:problem:%s\",\"title\":\"%s\",\"status\":%u,"
+                     "\"detail\":\"%s\",\"request_id\":\"%s\"}\n",
+                     slug, status_text(kind), status, said, request_id(&s->as.q));
     ASSERT(n > 0 && (size_t)n < sizeof text);
-    if (exchange_respond(&s->as.x, status, &type, 1, BYTES(text, (size_t)n)) != ST_OK)
+    if (exchange_respond(&s->as.x, status, h, status == 503 ? 3 : 2, BYTES(text, (size_t)n)) !=
+        ST_OK)
         exchange_abort(&s->as.x);
 }
 
@@ -218,7 +239,7 @@ static void end_turn(struct slot *s)
 void exchange__finish(struct slot *s)
 {
     if (!s->begun && answerable(s))
-        answer_problem(s, 500, "the request was not answered");
+        answer_problem(s, 500, ST_INTERNAL, "the request was not answered");
     else if (!s->ended)
         exchange_abort(&s->as.x);
     port__done(s);
@@ -230,13 +251,8 @@ void exchange__finish(struct slot *s)
         slot__free(s);
 }
 
-void exchange__refuse(struct slot *s, unsigned status, const char *text)
+void exchange__refuse(struct slot *s, unsigned status, enum status kind, const char *detail)
 {
-    char title[100];
-    size_t n = 0;
-    for (; text[n] && n + 1 < sizeof title; n++) /* it stands in JSON */
-        title[n] = text[n] == '"' || text[n] == '\\' || (uint8_t)text[n] < ' ' ? ' ' : text[n];
-    title[n] = '\0';
-    answer_problem(s, status, title);
+    answer_problem(s, status, kind, detail);
     exchange__finish(s);
 }

@@ -3,9 +3,16 @@
 
 #include "base/log.h"
 
-#include <stdio.h>
-
-static const char json[] = "application/problem+json";
+/* What the request says of itself; of one that was refused, what is known by then. */
+static void fill(struct exchange *x, const struct h1_conn *h1)
+{
+    struct bytes v;
+    x->method = h1_method(h1);
+    port__split_target(h1_target(h1), x);
+    x->headers = h1_headers(h1, &x->n_headers);
+    x->authority = h1_header(h1, BYTES_LIT("host"), &v) ? v : BYTES_EMPTY;
+    x->head = bytes_eq(x->method, BYTES_LIT("HEAD"));
+}
 
 static void on_headers(void *arg, struct h1_conn *h1)
 {
@@ -19,11 +26,7 @@ static void on_headers(void *arg, struct h1_conn *h1)
     struct bytes v;
     pc->turn = s;
     port__count(&pc->pr->count.http, 1);
-    x->method = h1_method(h1);
-    port__split_target(h1_target(h1), x);
-    x->headers = h1_headers(h1, &x->n_headers);
-    x->authority = h1_header(h1, BYTES_LIT("host"), &v) ? v : BYTES_EMPTY;
-    x->head = bytes_eq(x->method, BYTES_LIT("HEAD"));
+    fill(x, h1);
     if (h1_header(h1, BYTES_LIT("content-length"), &v)) {
         s->body_length = 0;
         for (size_t i = 0; i < v.len;
@@ -99,24 +102,21 @@ static void refuse(struct port_conn *pc, const struct err *err)
         body__fail(s, err->status, err->detail);
         return;
     }
-    if (s)
-        slot__free(s);
     if (status == 0) {
+        if (s)
+            slot__free(s);
         conn_finish(pc->c);
         return;
     }
-    char text[200];
-    struct wire_header type = WIRE_HEADER(BYTES_LIT("content-type"), BYTES(json, sizeof json - 1));
-    int n = snprintf(text, sizeof text, "{\"status\":%u,\"title\":\"the request was refused\"}\n",
-                     status);
-    struct bytes body = BYTES(text, (size_t)n);
-    enum status st = h1_respond(pc->h1, status, &type, 1, (int64_t)body.len);
-    if (!st)
-        st = h1_write(pc->h1, body);
-    if (!st)
-        st = h1_end(pc->h1);
-    if (st)
-        conn_finish(pc->c);
+    if (!s) { /* its head was refused */
+        s = slot__new(pc, REQUEST_HTTP1);
+        if (!s) {
+            conn_abort(pc->c, ST_NO_MEMORY);
+            return;
+        }
+        fill(&s->as.x, pc->h1);
+    }
+    exchange__refuse(s, status, err->status, err->detail);
 }
 
 static void watch_clock(struct port_conn *pc, uint64_t now)

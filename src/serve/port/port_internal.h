@@ -181,7 +181,7 @@ void port__split_target(struct bytes target, struct exchange *x);
 
 /* --- exchange.c, rpc.c --- */
 void exchange__finish(struct slot *s); /* after the handler: completes the answer */
-void exchange__refuse(struct slot *s, unsigned status, const char *text);
+void exchange__refuse(struct slot *s, unsigned status, enum status kind, const char *detail);
 void rpc__finish(struct slot *s);
 
 /* --- port.c --- */

@@ -151,7 +151,7 @@ void slot__refuse(struct slot *s, const struct err *err)
             s->grpc_code = status_grpc(err->status); /* the release resets the stream */
         rpc__finish(s);
     } else {
-        exchange__refuse(s, 503, err->detail);
+        exchange__refuse(s, 503, err->status, err->detail);
     }
 }
 
@@ -183,7 +183,7 @@ void slot__dispatch(struct slot *s)
     if (s->bytes_in >= PORT_CHARGE_MIN)
         st = charge(s, &s->charged, (size_t)s->bytes_in, &err);
     if (s->as.q.door != REQUEST_GRPC && !pc->pr->port->handlers.http)
-        exchange__refuse(s, 404, "there is only gRPC at this port");
+        exchange__refuse(s, 404, ST_NOT_FOUND, "there is only gRPC at this port");
     else if (st)
         slot__refuse(s, &err);
     else if (!join__add(s))

@@ -129,7 +129,7 @@ static void test_garbage(void **state)
     (void)state;
     struct world w;
     world_start(&w, NULL);
-    expect(&w, "PRI * HTTP/1.1\r\n\r\n", "HTTP/1.1 400", "refused");
+    expect(&w, "PRI * HTTP/1.1\r\n\r\n", "HTTP/1.1 400", "problem");
     expect(&w, "\x16\x03\x01\x02\x01garbage\r\n\r\n", "HTTP/1.1 400", "");
     expect(&w, "GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 400", "");
     expect(&w, "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
@@ -146,6 +146,65 @@ static void test_garbage(void **state)
     assert_true(strncmp(got, "HTTP/1.1 431", 12) == 0 || *got == '\0');
     free(got);
     close(fd);
+    assert_int_equal(world_stop(&w, 5000), 0);
+}
+
+/* What the parser refuses is told as by the HTTP door: docs/http.md, "What goes wrong". */
+static void refused(const struct world *w, const char *request, unsigned status, const char *kind,
+                    const char *detail, const char *id)
+{
+    char line[32], type[100], member[100], header[100];
+    int fd = dial(w);
+    say(fd, request);
+    char *got = hear_all(fd, NULL);
+    (void)snprintf(line, sizeof line, "HTTP/1.1 %u ", status);
+    (void)snprintf(type, sizeof type, "{\"type\":\"urn:varve:problem:%s\",\"title\":\"", kind);
+    (void)snprintf(member, sizeof member, "\"request_id\":\"%s", id);
+    (void)snprintf(header, sizeof header, "\r\nx-request-id: %s", id);
+    if (strncmp(got, line, strlen(line)) != 0 || !strstr(got, type) || !strstr(got, detail) ||
+        !strstr(got, member) || !strstr(got, header) || !strstr(got, "\"detail\":\"HTTP/1.1: ") ||
+        !strstr(got, "\r\ncontent-type: application/problem+json\r\n"))
+        fail_msg("to \"%.100s\" came \"%s\"", request, got);
+    free(got);
+    close(fd);
+}
+
+static void test_refusals_are_problems(void **state)
+{
+    (void)state;
+    struct world w;
+    struct world_options o = {.port = {.header_bytes = 9000, .head_timeout_ms = 50}};
+    char line[9100];
+    world_start(&w, &o);
+    refused(&w, "GET / HTTP/1.1\r\n\r\n", 400, "invalid-argument", "not one Host", "");
+    refused(&w, "\x16\x03\x01\x02\x01g\r\n\r\n", 400, "invalid-argument", "line", "");
+    refused(&w, "BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 501, "not-implemented", "", "");
+    refused(&w, "GET / HT", 408, "timed-out", "headers_timeout_ms", "");
+    refused(&w,
+            "POST /echo HTTP/1.1\r\nHost: a\r\nX-Request-Id: mine\r\nContent-Length: "
+            "99999999999\r\n\r\n",
+            413, "over-a-named-limit", "body_bytes: more than 67108864", "mine");
+    refused(&w,
+            "POST /echo HTTP/1.1\r\nHost: a\r\nX-Request-Id: mine\r\nTransfer-Encoding: "
+            "chunked\r\n\r\nzz\r\n",
+            400, "invalid-argument", "hexadecimal", "mine");
+    (void)snprintf(line, sizeof line, "GET /%08200d HTTP/1.1\r\n\r\n", 0);
+    refused(&w, line, 414, "over-a-named-limit", "request_line", "");
+    (void)snprintf(line, sizeof line, "GET / HTTP/1.1\r\nX: %09000d", 0);
+    line[9001] = '\0';
+    refused(&w, line, 431, "over-a-named-limit", "header_bytes", "");
+    int fd = dial(&w); /* to HEAD no body is sent, to a refused one neither */
+    say(fd, "HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n");
+    char *got = hear_all(fd, NULL);
+    assert_memory_equal(got, "HTTP/1.1 413 ", 13);
+    assert_string_equal(got + strlen(got) - 4, "\r\n\r\n");
+    free(got);
+    close(fd);
+    world_until(&w.done, 9);
+    struct buf m = BUF_INIT;
+    assert_int_equal(metrics_print(w.metrics, &m), ST_OK);
+    assert_non_null(strstr(buf_cstr(&m), "varve_http_requests_total{code=\"413\"} 2"));
+    buf_deinit(&m);
     assert_int_equal(world_stop(&w, 5000), 0);
 }
 
@@ -382,6 +441,7 @@ int main(void)
         cmocka_unit_test(test_head_has_no_body),
         cmocka_unit_test(test_pipelining_and_halves),
         cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_refusals_are_problems),
         cmocka_unit_test(test_bodies),
         cmocka_unit_test(test_stream_and_break_off),
         cmocka_unit_test(test_slow_reader),
