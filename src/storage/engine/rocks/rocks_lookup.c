@@ -237,6 +237,7 @@ static enum status batch_rows(struct lookup *l, struct bytes *ret, size_t *ret_n
     give_back(l);
     if (l->n_helpers)
         env_cond_broadcast(&l->work);
+    ASSERT(l->next < l->n || l->answered < l->begun);
     struct slot *s = &l->slots[l->answered % SLOTS];
     while (l->begun == l->answered || !s->done) {
         if (!get_next(l))
@@ -253,9 +254,11 @@ static enum status lookup_rows(struct engine_lookup *base, struct bytes *ret, si
                                struct err *err)
 {
     struct lookup *l = (struct lookup *)base;
-    ASSERT(l->next < l->n || l->answered < l->begun);
-    if (!l->empty)
-        return l->walk ? walk_rows(l, ret, ret_n, err) : batch_rows(l, ret, ret_n, err);
+    if (!l->empty && !l->walk)
+        return batch_rows(l, ret, ret_n, err);
+    ASSERT(l->next < l->n);
+    if (l->walk)
+        return walk_rows(l, ret, ret_n, err);
     *ret_n = l->n - l->next < ENGINE_LOOKUP_MAX ? l->n - l->next : ENGINE_LOOKUP_MAX;
     memset(ret, 0, *ret_n * sizeof(*ret));
     l->next += *ret_n;
