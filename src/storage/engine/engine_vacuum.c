@@ -367,13 +367,13 @@ static bool still_wanted(void *arg, uint64_t done, uint64_t total)
     return !v->q->progress || v->q->progress(v->q->arg, 0, v->view->rows[ENGINE_PAST]);
 }
 
-/* Whether an earlier vacuum was cut, and what it left is still there. */
+/* Whether an earlier vacuum was cut, and what it left is still there: yes, when that is not known. */
 static enum status find_cut(struct vacuum *v, bool *ret, struct err *err)
 {
     struct engine_verify pass = {.range = v->range, .progress = still_wanted, .arg = v};
-    bool sound = true;
+    bool sound = !(v->before.flags & ENGINE_MARK_CUT);
     enum status st = ST_OK;
-    if (v->before.flags & ENGINE_MARK_CUT)
+    if (!sound)
         st = engine_view_sound(v->view, &pass, &sound, err);
     *ret = !sound;
     return st;

@@ -98,6 +98,35 @@ static void cut_vacuum(void **state)
     }
 }
 
+static bool stop(void *arg, uint64_t done, uint64_t estimate)
+{
+    (void)arg, (void)done, (void)estimate;
+    return false;
+}
+
+/* The one that is to finish what was cut is stopped before it knows: the mark goes on saying so. */
+static void cut_vacuum_stopped_in_its_next(void **state)
+{
+    (void)state;
+    enum { MANY = 4000 };
+    char dir[TEMP_DIR_MAX];
+    struct engine_snapshot *held;
+    struct engine_vacuum_result r;
+    struct err err;
+    struct engine *e = begin(dir, env_linux(), &held);
+    must(drain(e, "b", VERSIONS + 1, MANY, &err), &err);
+    engine_rocks_test_fail_step(e, 2);
+    assert_int_equal(vacuum(e, "a", MANY, &err), ST_IO_ERROR);
+    engine_rocks_test_fail_step(e, 0);
+    struct engine_vacuum q = {
+        .in = {BYTES_LIT("a"), BYTES_EMPTY}, .horizon = {MANY, 0}, .progress = stop};
+    assert_int_equal(e->ops->vacuum(e, RANGE, &q, &r, &err), ST_CANCELLED);
+    clean(e);
+    must(vacuum(e, "a", MANY, &err), &err);
+    clean(e);
+    end(e, held, dir);
+}
+
 /* ---- a drain that was linked in whole, yet could not be noted ---- */
 
 static struct env_ops ops;
@@ -171,6 +200,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cut_vacuum),
+        cmocka_unit_test(cut_vacuum_stopped_in_its_next),
         cmocka_unit_test(unnoted_drain),
         cmocka_unit_test(closed),
     };
