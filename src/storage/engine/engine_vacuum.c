@@ -409,11 +409,12 @@ static enum status vacuum_interval(struct vacuum *v, struct err *err)
     }
     if (st == ST_OK || st == ST_CANCELLED) {
         struct err late;
-        enum status end = batch_commit(v, st == ST_OK ? err : &late);
+        err_init(&late);
+        enum status end = batch_commit(v, &late);
         if (end == ST_OK && !cut)
-            end = set_cut(v, false, st == ST_OK ? err : &late);
-        if (st == ST_OK)
-            st = end;
+            end = set_cut(v, false, &late);
+        if (end != ST_OK)
+            st = err_set(err, end, "%s", late.detail);
     }
     engine_cursor_close(c);
     buf_deinit(&lower);

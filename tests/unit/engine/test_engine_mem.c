@@ -4,6 +4,8 @@
 #include "support/cmocka.h"
 #include "unit/engine/suite_engine.h"
 
+#include <stdio.h>
+
 const struct backend suite_backend = {"mem", 30, engine_mem_open, engine_mem_test_raw, NULL};
 
 static enum status drain_one(struct engine *e, uint64_t index, struct err *err)
@@ -203,6 +205,44 @@ static void the_first_format_is_read(void **state)
     sim_env_free(env);
 }
 
+static bool stop_and_fail(void *arg, uint64_t done, uint64_t estimate)
+{
+    (void)done, (void)estimate;
+    sim_set_faults(arg, &(struct sim_faults){.fail_after_ops = 1});
+    return false;
+}
+
+/* A vacuum that is stopped keeps what it has removed by then; if that cannot be written, it says so. */
+static void a_stopped_vacuum_names_a_failed_commit(void **state)
+{
+    (void)state;
+    enum { ROWS = 2000 };
+    struct env *env = sim_env_new(&(struct sim_options){.seed = 1});
+    struct engine *e;
+    struct engine_vacuum_result ret;
+    struct err err;
+    assert_int_equal(engine_mem_open(env, "/e", NULL, &e, &err), ST_OK);
+    struct table *t = table_new();
+    for (uint64_t i = 1; i <= ROWS; i++) {
+        char key[16];
+        int len = snprintf(key, sizeof(key), "%u", (unsigned)i % (ROWS / 4));
+        struct record r = {.version = {i, 0},
+                           .kind = RECORD_PUT,
+                           .writer = BYTES_EMPTY,
+                           .value = BYTES_LIT("value")};
+        assert_int_equal(table_put(t, BYTES(key, (size_t)len), &r, NULL), ST_OK);
+    }
+    struct engine_mark mark = {.index = ROWS, .term = 1, .version = {ROWS, 0}};
+    assert_int_equal(e->ops->drain(e, 1, t, &mark, &err), ST_OK);
+    table_unref(t);
+    struct engine_vacuum q = {.horizon = {ROWS, 0}, .progress = stop_and_fail, .arg = env};
+    assert_int_equal(e->ops->vacuum(e, 1, &q, &ret, &err), ST_IO_ERROR);
+    assert_null(strstr(err.detail, "stopped"));
+    sim_set_faults(env, &(struct sim_faults){0});
+    e->ops->close(e);
+    sim_env_free(env);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -222,6 +262,7 @@ int main(void)
         cmocka_unit_test(acknowledged_changes_stay),
         cmocka_unit_test(a_flipped_bit_of_any_file_is_named),
         cmocka_unit_test(the_first_format_is_read),
+        cmocka_unit_test(a_stopped_vacuum_names_a_failed_commit),
     };
     return cmocka_run_group_tests_name("engine_mem", tests, suite_setup, NULL);
 }
