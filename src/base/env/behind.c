@@ -136,14 +136,17 @@ static void aside_main(void *arg)
     env_event_set(&a->done);
 }
 
+/* A hurry lasts to the end of the work, and what it raised is raised again and again: a thread may have
+ * looked before the hurry came and step behind the others only now, or begin as the child of one that
+ * had not been raised yet. */
 static void wait_for(struct aside *a)
 {
-    bool may_come = a->behind && a->hurry;
-    while (!env_wait(&a->done, may_come ? ASK_NS : UINT64_MAX))
-        if (hurries(a->hurry)) {
+    bool may_come = a->behind && a->hurry, came = false;
+    while (!env_wait(&a->done, may_come ? ASK_NS : UINT64_MAX)) {
+        came = came || hurries(a->hurry);
+        if (came)
             raise_all(&a->family);
-            may_come = false;
-        }
+    }
 }
 
 static void run(struct aside *a, const char *name)

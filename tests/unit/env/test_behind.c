@@ -90,6 +90,37 @@ static void test_it_is_raised_in_a_hurry(void **state)
     assert_int_equal(s.policy, SCHED_OTHER);
 }
 
+static bool comes_back(struct seen *s)
+{
+    struct env *env = env_linux();
+    uint64_t until = env_mono_ns(env) + UINT64_C(20000000000);
+    while (sched_getscheduler(0) != SCHED_OTHER && env_mono_ns(env) < until)
+        sched_yield();
+    s->policy = sched_getscheduler(0);
+    return s->policy == SCHED_OTHER;
+}
+
+/* As when the hurry comes between the look at it and the step behind the others. */
+static void lowered_late(void *arg)
+{
+    struct seen *s = arg;
+    const struct sched_param none = {0};
+    atomic_store(&s->hurry, true);
+    if (comes_back(s) && sched_setscheduler(0, SCHED_IDLE, &none) == 0)
+        (void)comes_back(s);
+}
+
+static void test_it_is_raised_though_it_steps_back_late(void **state)
+{
+    (void)state;
+    struct seen s = {0};
+    env_run_behind("behind", NULL, look, &s);
+    if (s.policy != SCHED_IDLE)
+        return;
+    env_run_behind("behind", &s.hurry, lowered_late, &s);
+    assert_int_equal(s.policy, SCHED_OTHER);
+}
+
 /* ---- on a fiber ---- */
 
 struct round {
@@ -137,6 +168,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_it_gives_way_and_so_do_its_threads),
         cmocka_unit_test(test_it_is_raised_in_a_hurry),
+        cmocka_unit_test(test_it_is_raised_though_it_steps_back_late),
         cmocka_unit_test(test_a_fiber_is_parked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
