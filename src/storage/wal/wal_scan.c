@@ -245,6 +245,10 @@ static enum status scan_segment(struct wal__scan *s, size_t i, bool *ret_ended, 
             continue;
         }
         st = s->on_rot(s->arg, seg, &flaw, err);
+        if (st == ST_OK && open_end && off >= limit) { /* a mark behind all that there is */
+            *ret_ended = true;
+            break;
+        }
         if (st == ST_OK)
             st = resync(s, i, found, &g, &off, limit, err);
         if (st != ST_OK)

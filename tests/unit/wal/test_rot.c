@@ -388,6 +388,52 @@ static void a_segment_whose_header_never_arrived_is_missed(void **state)
     assert_true(missed > 20);
 }
 
+static void not_without_end(void *arg, const struct wal_finding *f)
+{
+    size_t *n = arg;
+    if (++*n > 100)
+        fail_msg("%s offset %lu: %s, again and again", f->file, (unsigned long)f->offset, f->text);
+}
+
+/* Checksums can be right and the mark nowhere: behind the end of the newest segment. */
+static void a_mark_behind_its_segment(void **state)
+{
+    (void)state;
+    static const uint64_t beyond[] = {0, 8, WAL_GROUP_HEADER, 1 << 20, UINT64_MAX / 2, UINT64_MAX};
+    for (size_t i = 0; i < sizeof beyond / sizeof *beyond; i++) {
+        struct env *env = sim_env_new(&(struct sim_options){.seed = 3});
+        struct test_rng r;
+        struct model m;
+        struct place places[64];
+        struct wal_seg_header h;
+        uint8_t head[WAL_SEG_HEADER];
+        char path[32];
+        struct env_file *f;
+        size_t got, n_found = 0;
+        struct wal *w = NULL;
+        model_init(&m);
+        test_rng_init(&r, 3);
+        make_log(env, &m, &r, 40);
+        size_t n = live_places(env, places);
+        snprintf(path, sizeof path, "/log/%08u.seg", places[n - 1].slot);
+        assert_int_equal(env_open(env, path, ENV_READ | ENV_WRITE, &f, NULL), ST_OK);
+        assert_int_equal(env_pread(f, 0, head, sizeof head, &got, NULL), ST_OK);
+        assert_int_equal(wal__seg_decode(head, &h), WAL_HEAD_OK);
+        uint64_t offset = beyond[i] > UINT64_MAX - h.bytes ? beyond[i] : h.bytes + beyond[i];
+        h.mark = (struct wal_pos){h.epoch, offset};
+        wal__seg_encode(&h, head);
+        assert_int_equal(env_pwrite(f, 0, head, sizeof head, NULL), ST_OK);
+        assert_int_equal(env_sync(f, NULL), ST_OK);
+        env_close(f);
+        assert_int_equal(wal_verify(env, "/log", not_without_end, NULL, &n_found, NULL),
+                         ST_CORRUPT);
+        assert_true(n_found > 0);
+        assert_int_equal(wal_open(env, "/log", &small, NULL, NULL, &w, NULL), ST_CORRUPT);
+        model_deinit(&m);
+        sim_env_free(env);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -397,6 +443,7 @@ int main(void)
         cmocka_unit_test(a_segment_copied_beside_is_noticed),
         cmocka_unit_test(one_rotten_payload_names_its_range),
         cmocka_unit_test(a_segment_whose_header_never_arrived_is_missed),
+        cmocka_unit_test(a_mark_behind_its_segment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
