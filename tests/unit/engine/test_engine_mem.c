@@ -177,6 +177,35 @@ static void a_flipped_bit_of_any_file_is_named(void **state)
     }
 }
 
+/* What lies behind a change that is missing is not passed over in silence; of the last one nobody knows. */
+static void a_missing_change_is_noticed(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"/e/mem.1", "/e/mem.2", "/e/mem.3"};
+    const struct engine_options read_only = {.read_only = true};
+    for (uint64_t f = 0; f < 3; f++) {
+        struct env *env = sim_env_new(&(struct sim_options){.seed = 1});
+        struct engine *e;
+        struct err err;
+        enum status wanted = f == 2 ? ST_OK : ST_CORRUPT;
+        assert_int_equal(engine_mem_open(env, "/e", NULL, &e, &err), ST_OK);
+        for (uint64_t i = 1; i <= 4; i++)
+            assert_int_equal(drain_one(e, i, &err), ST_OK);
+        assert_int_equal(e->ops->verify(e, 1, NULL, NULL, NULL, &err), ST_OK);
+        assert_int_equal(env_unlink(env, files[f], &err), ST_OK);
+        assert_int_equal(e->ops->verify(e, 1, NULL, NULL, NULL, &err), wanted);
+        e->ops->close(e);
+        assert_int_equal(engine_mem_open(env, "/e", &read_only, &e, &err), wanted);
+        if (wanted == ST_OK) {
+            assert_int_equal(mark_of(e), 3);
+            e->ops->close(e);
+        } else {
+            assert_non_null(strstr(err.detail, files[f]));
+        }
+        sim_env_free(env);
+    }
+}
+
 /* As it was before there were changes: no id behind the format. */
 static void the_first_format_is_read(void **state)
 {
@@ -261,6 +290,7 @@ int main(void)
         cmocka_unit_test(changes_lie_beside_the_whole),
         cmocka_unit_test(acknowledged_changes_stay),
         cmocka_unit_test(a_flipped_bit_of_any_file_is_named),
+        cmocka_unit_test(a_missing_change_is_noticed),
         cmocka_unit_test(the_first_format_is_read),
         cmocka_unit_test(a_stopped_vacuum_names_a_failed_commit),
     };

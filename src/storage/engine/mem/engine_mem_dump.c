@@ -230,29 +230,104 @@ static enum status load_file(struct env *env, const char *path, struct mem_file_
     return st;
 }
 
+/* NOT_FOUND: it is not there. */
+static enum status read_id(struct env *env, const char *path, struct mem_file_id *ret,
+                           struct err *err)
+{
+    struct buf content = BUF_INIT;
+    enum status st = env_read_file(env, path, SIZE_MAX / 4, &content, err);
+    struct reader r = reader_of(buf_bytes(&content));
+    if (st == ST_OK)
+        st = load_head(path, buf_bytes(&content), &r, ret, err);
+    buf_deinit(&content);
+    return st;
+}
+
+static bool change_of_name(const char *name, uint32_t *ret)
+{
+    char again[sizeof("mem.4294967295")];
+    unsigned change;
+    if (sscanf(name, "mem.%u", &change) != 1)
+        return false;
+    (void)snprintf(again, sizeof(again), "mem.%u", change);
+    *ret = change;
+    return strcmp(name, again) == 0;
+}
+
+/* Whether there are changes of the epoch above `change`. */
+static enum status later_changes(struct env *env, const char *dir, struct mem_file_id change,
+                                 bool *ret, struct err *err)
+{
+    struct buf names = BUF_INIT;
+    enum status st = env_list(env, dir, &names, err);
+    *ret = false;
+    for (size_t at = 0; st == ST_OK && !*ret && at < names.len;) {
+        const char *name = (const char *)names.data + at;
+        uint32_t n;
+        at += strlen(name) + 1;
+        if (!change_of_name(name, &n) || n <= change.change)
+            continue;
+        struct mem_file_id id = {0};
+        char *path = change_path(dir, n);
+        st = path ? read_id(env, path, &id, err) : err_set(err, ST_NO_MEMORY, "%s: a name", dir);
+        mem_free(path);
+        *ret = st == ST_OK && id.epoch == change.epoch && id.change == n;
+        st = st == ST_NOT_FOUND ? ST_OK : st; /* forgotten meanwhile */
+    }
+    buf_deinit(&names);
+    return st;
+}
+
+/* The next change; ret->change stays as it is when there is none. One that is missing below others is
+ * lost, unless it came, or the epoch went, while this looked: a verify runs beside drains. */
+static enum status load_next(struct env *env, const char *path, const char *dir,
+                             struct mem_file_id *ret, struct engine_snapshot *s, size_t *ret_bytes,
+                             struct err *err)
+{
+    struct mem_file_id next = {ret->epoch, ret->change + 1}, now = {0};
+    bool later = false;
+    char *beside = change_path(dir, next.change);
+    if (!beside)
+        return err_set(err, ST_NO_MEMORY, "%s: a change's name", dir);
+    enum status st = load_file(env, beside, &next, s, ret_bytes, err);
+    if (st == ST_NOT_FOUND) {
+        st = later_changes(env, dir, next, &later, err);
+        if (st == ST_OK && later)
+            st = load_file(env, beside, &next, s, ret_bytes, err);
+        else if (st == ST_OK)
+            next = *ret;
+    }
+    if (st == ST_NOT_FOUND) {
+        next = *ret;
+        st = read_id(env, path, &now, err);
+        if (st == ST_OK && now.epoch == ret->epoch)
+            st = corrupt(beside, 0, "missing, and later changes are there", err);
+    }
+    mem_free(beside);
+    if (st == ST_OK)
+        *ret = next;
+    return st;
+}
+
 enum status mem__load(struct env *env, const char *path, const char *dir, struct engine_snapshot *s,
                       struct mem_files *ret, struct err *err)
 {
     struct mem_files files = {0};
     struct mem_file_id id = {0};
+    uint32_t change;
     enum status st = load_file(env, path, &id, s, &files.whole_bytes, err);
     if (st != ST_OK)
         return st;
-    while (st == ST_OK) {
-        struct mem_file_id next = {id.epoch, id.change + 1};
-        char *beside = change_path(dir, next.change);
+    do {
         size_t bytes = 0;
         struct err own;
         err_init(&own);
-        st = beside ? load_file(env, beside, &next, s, &bytes, &own)
-                    : err_set(&own, ST_NO_MEMORY, "%s: a change's name", dir);
-        mem_free(beside);
-        if (st == ST_OK)
-            id = next;
-        else if (st != ST_NOT_FOUND)
+        change = id.change;
+        st = load_next(env, path, dir, &id, s, &bytes, &own);
+        if (st != ST_OK)
             return err_set(err, st, "%s", own.detail);
         files.change_bytes += bytes;
-    }
+    } while (id.change != change);
     files.last = id;
     *ret = files;
     return ST_OK;
