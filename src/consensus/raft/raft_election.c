@@ -84,7 +84,9 @@ static void ask_votes(struct raft *r, uint8_t type, uint64_t term)
     for (size_t i = 0; i < r->n_peers; i++) {
         struct raft__peer *p = &r->peers[i];
         p->vote = 0;
-        if (p->replica == r->id || !raft__votes(p->flags))
+        /* Learners are asked before a vote, too: what they answer counts for nothing, but one of them may
+         * lead by now, and sleep. */
+        if (p->replica == r->id || (type == RAFT_MSG_VOTE && !raft__votes(p->flags)))
             continue;
         /* What a pre-vote claims binds nobody; a vote waits for term, vote and log. */
         struct raft_msg *m = raft__send(r, type, p->replica, p->store, type == RAFT_MSG_VOTE);

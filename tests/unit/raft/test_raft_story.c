@@ -370,6 +370,40 @@ static void a_sleeping_leader_hears_of_who_may_not_campaign(void **state)
     end();
 }
 
+/* Who was away while leading went over to one that it knows as a learner asks that one too. */
+static void a_sleeping_leader_hears_of_who_knows_it_as_a_learner(void **state)
+{
+    (void)state;
+    begin(3, 3, NULL);
+    struct node *l = group_elect(c);
+    uint64_t index, one[] = {1}, two[] = {2}, both[] = {1, 2}, rest[] = {2, 3}, three[] = {3};
+    struct raft_conf old = conf_of(c, one, 1, rest, 2), between = conf_of(c, both, 2, three, 1),
+                     now = conf_of(c, two, 1, three, 1);
+    if (l != at(1)) {
+        assert_int_equal(raft_transfer(l->r, 1), ST_OK);
+        group_run(c, 100);
+    }
+    assert_int_equal(raft_change(at(1)->r, &old, true, &index, NULL), ST_OK);
+    group_run(c, 300);
+    everyone_has(index);
+    node_crash(at(3), 0);
+    group_run(c, 200);
+    assert_int_equal(raft_change(at(1)->r, &between, true, &index, NULL), ST_OK);
+    group_run(c, 200);
+    assert_int_equal(raft_transfer(at(1)->r, 2), ST_OK);
+    group_run(c, 100);
+    assert_ptr_equal(group_leader(c), at(2));
+    assert_int_equal(raft_change(at(2)->r, &now, true, &index, NULL), ST_OK);
+    group_run(c, 100);
+    node_crash(at(1), 0);
+    group_run(c, 600);
+    assert_true(status_of(at(2)).asleep);
+    node_restart(at(3));
+    group_run(c, 500);
+    assert_true(status_of(at(3)).applied >= index);
+    end();
+}
+
 static void a_restarted_leaders_store_wakes_its_followers(void **state)
 {
     (void)state;
@@ -546,6 +580,7 @@ int main(void)
         cmocka_unit_test(proposals_are_held_back),
         cmocka_unit_test(idle_groups_sleep_and_one_beat_keeps_them),
         cmocka_unit_test(a_sleeping_leader_hears_of_who_may_not_campaign),
+        cmocka_unit_test(a_sleeping_leader_hears_of_who_knows_it_as_a_learner),
         cmocka_unit_test(a_restarted_leaders_store_wakes_its_followers),
         cmocka_unit_test(slow_peers_are_pipelined_within_limits),
         cmocka_unit_test(the_only_voter_goes_on_without_an_election),
