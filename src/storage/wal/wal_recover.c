@@ -4,6 +4,8 @@
 #include "base/hash.h"
 #include <stdlib.h>
 
+enum { SPARE_LOOK_BYTES = 1 << 20 }; /* of each, at every opening */
+
 static enum status read_header(struct wal__seg *s, const char *path, enum wal_head *ret,
                                struct err *err)
 {
@@ -135,14 +137,16 @@ enum status wal__load_check(const char *dir, const struct wal__load *l, uint64_t
         missing, l->live.v[0]->slot);
 }
 
+/* Up to `limit`. */
 static enum status check_hidden(struct wal__window *win, const char *dir, const struct wal__seg *s,
-                                uint64_t newest, const char *header, struct err *err)
+                                uint64_t newest, uint64_t limit, const char *header,
+                                struct err *err)
 {
     struct wal_group_header g;
     uint64_t off;
     enum status st =
-        wal__find_group(win, s->file, NULL, newest, WAL_SEG_PAGE, s->h.bytes, &off, &g, err);
-    if (st == ST_OK && off < s->h.bytes)
+        wal__find_group(win, s->file, NULL, newest, WAL_SEG_PAGE, limit, &off, &g, err);
+    if (st == ST_OK && off < limit)
         st = err_set(err, ST_CORRUPT,
                      "log %s/%08u.seg, offset 0, range 0: the header %s, groups of epoch %llu lie "
                      "behind it",
@@ -150,32 +154,36 @@ static enum status check_hidden(struct wal__window *win, const char *dir, const 
     return st;
 }
 
-/* Where a spare's first group is of a newer epoch than the log, its header may have been written and
- * never have arrived. Only then is it worth reading. */
-static enum status begins_newer(const struct wal__seg *s, uint64_t newest, bool *ret,
-                                struct err *err)
+/* A spare whose first group is of a newer epoch than the log is worth reading to its end: its header may
+ * have been written and never have arrived. The group may not have arrived either, so the beginning of
+ * every spare is read for others. */
+static enum status spare_limit(const struct wal__seg *s, uint64_t newest, uint64_t *ret,
+                               struct err *err)
 {
     uint8_t first[WAL_GROUP_HEADER];
     struct wal_group_header g;
     size_t got;
     enum status st = env_pread(s->file, WAL_SEG_PAGE, first, sizeof first, &got, err);
-    *ret = st == ST_OK && got == sizeof first && wal__group_decode(first, &g) && g.epoch > newest &&
-           g.offset == WAL_SEG_PAGE;
+    bool newer = st == ST_OK && got == sizeof first && wal__group_decode(first, &g) &&
+                 g.epoch > newest && g.offset == WAL_SEG_PAGE;
+    *ret = newer || s->h.bytes < SPARE_LOOK_BYTES ? s->h.bytes : SPARE_LOOK_BYTES;
     return st;
 }
 
 enum status wal__load_check_hidden(const char *dir, const struct wal__load *l, struct err *err)
 {
-    uint64_t newest = l->live.n ? l->live.v[l->live.n - 1]->h.epoch : 0;
+    uint64_t newest = l->live.n ? l->live.v[l->live.n - 1]->h.epoch : 0, limit;
     struct wal__window win = {0};
     enum status st = ST_OK;
-    for (size_t i = 0; st == ST_OK && i < l->bad.n; i++)
-        st = check_hidden(&win, dir, l->bad.v[i], newest, "is damaged", err);
+    for (size_t i = 0; st == ST_OK && i < l->bad.n; i++) {
+        const struct wal__seg *s = l->bad.v[i];
+        st = check_hidden(&win, dir, s, newest, s->h.bytes, "is damaged", err);
+    }
     for (size_t i = 0; st == ST_OK && i < l->spare.n; i++) {
-        bool newer;
-        st = begins_newer(l->spare.v[i], newest, &newer, err);
-        if (st == ST_OK && newer)
-            st = check_hidden(&win, dir, l->spare.v[i], newest, "calls it a spare", err);
+        const struct wal__seg *s = l->spare.v[i];
+        st = spare_limit(s, newest, &limit, err);
+        if (st == ST_OK)
+            st = check_hidden(&win, dir, s, newest, limit, "calls it a spare", err);
     }
     wal__window_deinit(&win);
     return st;

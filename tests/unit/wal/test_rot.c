@@ -388,6 +388,64 @@ static void a_segment_whose_header_never_arrived_is_missed(void **state)
     assert_true(missed > 20);
 }
 
+/* A group of the segment that says that something in the segment was synced. */
+static bool vouches(const uint8_t *bytes, size_t len, uint64_t epoch)
+{
+    struct wal_group_header g;
+    for (size_t at = WAL_SEG_PAGE; at + WAL_GROUP_HEADER <= len; at += WAL_ALIGN)
+        if (wal__group_decode(bytes + at, &g) && g.epoch == epoch && g.offset == at &&
+            g.mark.epoch == epoch)
+            return true;
+    return false;
+}
+
+/* Nor its first group: the others tell. */
+static void a_segment_without_header_and_first_group_is_missed(void **state)
+{
+    (void)state;
+    static uint8_t bytes[1 << 20];
+    unsigned missed = 0;
+    uint64_t seed;
+    FOR_EACH_SEED(seed, 60)
+    {
+        struct test_rng r;
+        struct env *env = sim_env_new(&(struct sim_options){.seed = seed});
+        struct model m;
+        struct place places[64];
+        model_init(&m);
+        test_rng_init(&r, seed);
+        make_log(env, &m, &r, 20 + (int)test_rng_below(&r, 60));
+        size_t n = live_places(env, places), got;
+        const struct place *p = &places[n - 1];
+        char path[64];
+        struct wal_seg_header h;
+        struct env_file *f;
+        struct err err;
+        struct wal *w = NULL;
+        err_init(&err);
+        snprintf(path, sizeof path, "/log/%08u.seg", p->slot);
+        assert_int_equal(env_open(env, path, ENV_READ | ENV_WRITE, &f, NULL), ST_OK);
+        assert_int_equal(env_pread(f, 0, bytes, sizeof bytes, &got, NULL), ST_OK);
+        assert_int_equal(wal__seg_decode(bytes, &h), WAL_HEAD_OK);
+        wal__seg_encode(&(struct wal_seg_header){.slot = p->slot, .bytes = p->bytes}, bytes);
+        memset(bytes + WAL_SEG_PAGE, 0, WAL_GROUP_HEADER);
+        assert_int_equal(env_pwrite(f, 0, bytes, WAL_SEG_PAGE + WAL_GROUP_HEADER, NULL), ST_OK);
+        assert_int_equal(env_sync(f, NULL), ST_OK);
+        env_close(f);
+        enum status st = wal_open(env, "/log", &small, NULL, NULL, &w, &err);
+        if (vouches(bytes, got, h.epoch) && n > 1) {
+            assert_int_equal(st, ST_CORRUPT);
+            assert_non_null(strstr(err.detail, path));
+            missed++;
+        } else if (st == ST_OK) {
+            assert_int_equal(wal_close(w, NULL), ST_OK);
+        }
+        model_deinit(&m);
+        sim_env_free(env);
+    }
+    assert_true(missed > 20);
+}
+
 static void not_without_end(void *arg, const struct wal_finding *f)
 {
     size_t *n = arg;
@@ -443,6 +501,7 @@ int main(void)
         cmocka_unit_test(a_segment_copied_beside_is_noticed),
         cmocka_unit_test(one_rotten_payload_names_its_range),
         cmocka_unit_test(a_segment_whose_header_never_arrived_is_missed),
+        cmocka_unit_test(a_segment_without_header_and_first_group_is_missed),
         cmocka_unit_test(a_mark_behind_its_segment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
