@@ -375,6 +375,13 @@ static enum status start_member(struct recovery *rc, struct err *err)
     if (!rc->has_hard && applied) { /* it was alone before, and led in its last term */
         i.hard = (struct raft_hard_state){s->range.term, c->o.replica, applied};
     }
+    if (rc->has_hard && i.hard.term < s->persisted.term) {
+        /* What a killed process had not synced was replayed and drained, and then a power cut took it from
+         * the log. Whatever vote was told of had been synced, so none was given in that term; and none is
+         * from now on, should the disk have lied. */
+        i.hard.term = s->persisted.term;
+        i.hard.vote = c->o.replica;
+    }
     enum status st = check_fresh(rc, err);
     if (st == ST_OK)
         st = cluster_file_write(s, err);
