@@ -3,6 +3,26 @@
 
 #include "base/log.h"
 
+/* "http://host/path" (RFC 9112, 3.2.2): its authority counts, whatever Host says. What is no such
+ * target stays as it is, and is refused as a path. */
+static void take_absolute(struct exchange *x)
+{
+    static const char *const schemes[] = {"http://", "https://"};
+    for (size_t i = 0; i < 2; i++) {
+        size_t n = strlen(schemes[i]);
+        if (x->path.len <= n || !wire_eq_nocase(BYTES(x->path.data, n), BYTES_STR(schemes[i])))
+            continue;
+        struct bytes rest = BYTES(x->path.data + n, x->path.len - n);
+        const uint8_t *slash = memchr(rest.data, '/', rest.len);
+        struct bytes who = BYTES(rest.data, slash ? (size_t)(slash - rest.data) : rest.len);
+        if (who.len == 0 || memchr(who.data, '@', who.len))
+            return;
+        x->authority = who;
+        x->path = slash ? BYTES(slash, rest.len - who.len) : BYTES_LIT("/");
+        return;
+    }
+}
+
 /* What the request says of itself; of one that was refused, what is known by then. */
 static void fill(struct exchange *x, const struct h1_conn *h1)
 {
@@ -11,6 +31,7 @@ static void fill(struct exchange *x, const struct h1_conn *h1)
     port__split_target(h1_target(h1), x);
     x->headers = h1_headers(h1, &x->n_headers);
     x->authority = h1_header(h1, BYTES_LIT("host"), &v) ? v : BYTES_EMPTY;
+    take_absolute(x);
     x->head = bytes_eq(x->method, BYTES_LIT("HEAD"));
 }
 

@@ -87,6 +87,32 @@ static void test_a_port_without_http(void **state)
     assert_int_equal(world_stop(&w, 5000), 0);
 }
 
+/* RFC 9112, 3.2.2. */
+static void test_absolute_targets(void **state)
+{
+    (void)state;
+    static const char *const refused_paths[] = {"http:///headers", "http://u@b/headers",
+                                                "ftp://b/headers", "http:/headers"};
+    struct world w;
+    char request[200];
+    world_start(&w, NULL);
+    expect(&w,
+           "GET http://b:7/headers?a=http://c/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+           "HTTP/1.1 200", "GET|/headers|a=http://c/|b:7|");
+    expect(&w, "GET HTTPS://[::1]/headers HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+           "HTTP/1.1 200", "GET|/headers||[::1]|");
+    expect(&w, "GET http://b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "HTTP/1.1 404",
+           "no such path");
+    for (size_t i = 0; i < sizeof refused_paths / sizeof refused_paths[0]; i++) {
+        (void)snprintf(request, sizeof request,
+                       "GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", refused_paths[i]);
+        expect(&w, request, "HTTP/1.1 4", "");
+    }
+    /* Host is still to be there, once. */
+    expect(&w, "GET http://b/headers HTTP/1.1\r\n\r\n", "HTTP/1.1 400", "Host");
+    assert_int_equal(world_stop(&w, 5000), 0);
+}
+
 static void test_head_has_no_body(void **state)
 {
     (void)state;
@@ -438,6 +464,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_a_port_without_http),
+        cmocka_unit_test(test_absolute_targets),
         cmocka_unit_test(test_head_has_no_body),
         cmocka_unit_test(test_pipelining_and_halves),
         cmocka_unit_test(test_garbage),
