@@ -87,7 +87,7 @@ enum grpc_next {
     GRPC_WAIT,    /* nothing yet */
     GRPC_MESSAGE, /* *ret is one */
     GRPC_END,     /* no more will come */
-    GRPC_FAILED,  /* err says why: TOO_LARGE, CORRUPT, OVERLOADED (budget), CANCELLED, NO_MEMORY */
+    GRPC_FAILED,  /* err says why: TOO_LARGE, INTERNAL, OVERLOADED (budget), CANCELLED, NO_MEMORY */
 };
 /* The next message, lent until the next grpc_next or grpc_deinit. */
 enum grpc_next grpc_next(struct grpc_call *call, struct bytes *ret, struct err *err) WARN_UNUSED;

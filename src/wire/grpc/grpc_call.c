@@ -85,7 +85,7 @@ void grpc_on_end(struct grpc_call *call)
     call->peer_ended = true;
     if (grpc_decoder_between(&call->decoder) || call->failure.status != ST_OK)
         return;
-    err_set(&err, ST_CORRUPT, "the stream ended in the middle of a message");
+    err_set(&err, ST_INTERNAL, "the stream ended in the middle of a message");
     grpc__fail(call, &err);
 }
 

@@ -59,7 +59,7 @@ enum status grpc_base64_encode(struct bytes in, struct buf *out) WARN_UNUSED;
 enum status grpc_base64_decode(struct bytes in, struct buf *out) WARN_UNUSED;
 
 void grpc_prefix(uint8_t out[GRPC_PREFIX], bool compressed, uint32_t len);
-/* Append to `out`. inflate: TOO_LARGE past `max` (stops there, so a bomb costs `max`), CORRUPT,
+/* Append to `out`. inflate: TOO_LARGE past `max` (stops there, so a bomb costs `max`), INTERNAL,
  * NO_MEMORY. */
 enum status grpc_gzip(struct bytes in, struct buf *out) WARN_UNUSED;
 enum status grpc_gunzip(struct bytes in, size_t max, struct buf *out, struct err *err) WARN_UNUSED;
@@ -86,12 +86,12 @@ void grpc_decoder_init(struct grpc_decoder *d, size_t message_max, struct wire_b
  * must outlive the decoder. */
 void grpc_decoder_lend(struct grpc_decoder *d, void *room, size_t size);
 void grpc_decoder_deinit(struct grpc_decoder *d); /* takes a zeroed one */
-/* Takes all of `in`. Errors: TOO_LARGE (message_max), OVERLOADED (budget), CORRUPT (flag),
+/* Takes all of `in`. Errors: TOO_LARGE (message_max), OVERLOADED (budget), INTERNAL (flag),
  * NO_MEMORY: the stream cannot go on, complete messages before it can still be taken. */
 enum status grpc_decoder_feed(struct grpc_decoder *d, struct bytes in, struct err *err) WARN_UNUSED;
 /* The next complete message, inflated, lent until the next call of this or deinit; *ret_any false:
  * none is there. *ret_owed: how many received bytes may now be given back to the peer's window.
- * Errors: TOO_LARGE, CORRUPT, OVERLOADED, NO_MEMORY. */
+ * Errors: TOO_LARGE, INTERNAL, OVERLOADED, NO_MEMORY. */
 enum status grpc_decoder_next(struct grpc_decoder *d, bool *ret_any, struct bytes *ret,
                               size_t *ret_owed, struct err *err) WARN_UNUSED;
 /* After feed and next: how many bytes of the message being put together may be given back: all, so

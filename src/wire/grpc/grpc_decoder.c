@@ -130,9 +130,10 @@ static enum status begin(struct grpc_decoder *d, struct err *err)
     const uint8_t *p = d->prefix;
     size_t len = (size_t)p[1] << 24 | (size_t)p[2] << 16 | (size_t)p[3] << 8 | p[4];
     if (p[0] > COMPRESSED)
-        return err_set(err, ST_CORRUPT, "a message's first byte is %u", p[0]);
+        return err_set(err, ST_INTERNAL, "a message's first byte is %u", p[0]);
     if (p[0] == COMPRESSED && d->encoding == GRPC_IDENTITY)
-        return err_set(err, ST_CORRUPT, "a message is compressed, but grpc-encoding names nothing");
+        return err_set(err, ST_INTERNAL,
+                       "a message is compressed, but grpc-encoding names nothing");
     if (len > d->message_max)
         return err_set(err, ST_TOO_LARGE, "a message of %zu bytes is over the limit of %zu", len,
                        d->message_max);

@@ -103,12 +103,12 @@ static enum status inflate_all(z_stream *z, size_t max, struct buf *out, struct 
             return err_set(err, ST_TOO_LARGE, "a gzip message inflates to more than %zu bytes",
                            max);
         if (rc == Z_STREAM_END)
-            return z->avail_in ? err_set(err, ST_CORRUPT, "bytes follow the end of a gzip message")
+            return z->avail_in ? err_set(err, ST_INTERNAL, "bytes follow the end of a gzip message")
                                : ST_OK;
         if (rc == Z_MEM_ERROR)
             return ST_NO_MEMORY;
         if (rc != Z_OK || (z->avail_in == 0 && z->avail_out))
-            return err_set(err, ST_CORRUPT, "gzip message: %s",
+            return err_set(err, ST_INTERNAL, "gzip message: %s",
                            z->msg ? z->msg : "it ends too early");
     }
 }

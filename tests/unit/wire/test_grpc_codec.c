@@ -99,10 +99,10 @@ static void bad_frames_are_refused(void **state)
     struct grpc_decoder d;
     struct err err;
     grpc_decoder_init(&d, 10, NULL);
-    assert_int_equal(feed(&d, "\2\0\0\0\1", 5, &err), ST_CORRUPT);
+    assert_int_equal(feed(&d, "\2\0\0\0\1", 5, &err), ST_INTERNAL);
     grpc_decoder_deinit(&d);
     grpc_decoder_init(&d, 10, NULL);
-    assert_int_equal(feed(&d, "\1\0\0\0\1", 5, &err), ST_CORRUPT); /* nothing said how */
+    assert_int_equal(feed(&d, "\1\0\0\0\1", 5, &err), ST_INTERNAL); /* nothing said how */
     grpc_decoder_deinit(&d);
     grpc_decoder_init(&d, 10, NULL);
     assert_int_equal(feed(&d, "\0\0\0\0\n", 5, &err), ST_OK);
@@ -189,11 +189,11 @@ static void gzip_stops_at_the_limit_exactly(void **state)
     assert_memory_equal(out.data + 4, data, sizeof data);
     for (size_t cut = 0; cut < packed.len; cut++) {
         buf_clear(&out);
-        assert_int_equal(grpc_gunzip(BYTES(packed.data, cut), 10000, &out, &err), ST_CORRUPT);
+        assert_int_equal(grpc_gunzip(BYTES(packed.data, cut), 10000, &out, &err), ST_INTERNAL);
         assert_int_equal(out.len, 0);
     }
     assert_int_equal(buf_append_u8(&packed, 0), ST_OK);
-    assert_int_equal(grpc_gunzip(buf_bytes(&packed), 10000, &out, &err), ST_CORRUPT);
+    assert_int_equal(grpc_gunzip(buf_bytes(&packed), 10000, &out, &err), ST_INTERNAL);
     buf_clear(&packed);
     assert_int_equal(grpc_gzip(BYTES_EMPTY, &packed), ST_OK);
     assert_int_equal(grpc_gunzip(buf_bytes(&packed), 0, &out, &err), ST_OK);
