@@ -9,6 +9,9 @@ enum status command_changes(const struct command_db *db, const struct command_ch
     enum status st = ST_OK;
     if (o->collection.len > 0)
         st = command__check_collection(db, o->collection, "options.collection", err);
+    /* Of what a door reaches by name all the same, there is no feed either. */
+    if (st == ST_OK && !db->system && bytes_has_prefix(o->collection, BYTES_LIT(COMMAND_SYSTEM)))
+        st = command__refuse_system("options.collection", err);
     if (st == ST_OK && o->prefix.len > 0 && o->collection.len == 0)
         st = err_set(err, ST_INVALID_ARGUMENT, "options.prefix: it needs options.collection");
     if (st == ST_OK && o->prefix.len > 0 && !o->prefix.data)

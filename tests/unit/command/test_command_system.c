@@ -142,6 +142,15 @@ static void the_places_of_imports_are_reached_by_name(void **state)
     assert_true(bytes_eq(rec.value, BYTES_LIT("place")));
     assert_ok(w, command_collections_page(&w->db, &page, collect, &names, &end, &buf, &w->err));
     assert_int_equal(names.n, 1); /* "open" */
+    struct command_changes changes = {.options.collection = name};
+    struct command_watch *watch = NULL;
+    assert_int_equal(
+        command_changes_page(&w->db, &changes, &page, true, collect, &names, &end, &buf, &w->err),
+        ST_PERMISSION_DENIED);
+    assert_int_equal(command_watch_open(&w->db, &changes, &watch, &w->err), ST_PERMISSION_DENIED);
+    w->db.system = true; /* with the folder in hand */
+    assert_ok(w, command_changes_page(&w->db, &changes, &page, true, collect, &names, &end, &buf,
+                                      &w->err));
     buf_deinit(&buf);
 }
 
