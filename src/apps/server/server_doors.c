@@ -111,6 +111,8 @@ static enum status make_http(struct server_doors *d, struct err *err)
         .work = s->work,
         .cors_origins = d->origins,
         .max_body_bytes = s->now.body,
+        .address = s->address,
+        .version = VARVE_VERSION,
         .ready = http_ready,
         .ready_arg = s,
         .topology = {s->cluster ? cluster__topology : NULL, s},

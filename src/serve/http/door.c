@@ -11,6 +11,10 @@ enum status http_door_new(const struct http_door_options *o, struct http_door **
         return err_set(err, ST_NO_MEMORY, "no memory for the HTTP door");
     d->o = *o;
     d->gate = (struct gate){.security = o->gate, .work = o->work};
+    if (!d->o.address)
+        d->o.address = "";
+    if (!d->o.version)
+        d->o.version = "";
     if (!d->o.heartbeat_ms)
         d->o.heartbeat_ms = HTTP_HEARTBEAT_MS;
     if (!d->o.max_body_bytes)

@@ -37,6 +37,8 @@ struct http_door_options {
     bool (*ready)(void *arg, struct err *err); /* of /readyz; NULL: yes */
     void *ready_arg;
     struct topology_source topology;
+    const char *address; /* host:port that the topology tells; NULL: "" */
+    const char *version; /* of the program; NULL: "" */
     /* Appends more metrics (Prometheus text) than the store's. May be NULL. */
     enum status (*metrics)(void *arg, struct buf *out);
     void *metrics_arg;

@@ -52,8 +52,11 @@ static void alone(struct http_call *c, struct topology *ret)
     ret->n = 1;
     ret->commit = role.commit;
     ret->applied = role.applied;
-    ret->nodes[0] =
-        (struct topology_node){.id = 1, .leader = true, .reachable = true, .answering = true};
+    struct topology_node *only = &ret->nodes[0];
+    only->id = 1;
+    only->answering = only->reachable = only->leader = true;
+    (void)snprintf(only->address, sizeof only->address, "%s", c->door->o.address);
+    (void)snprintf(only->version, sizeof only->version, "%s", c->door->o.version);
 }
 
 enum status http_topology(struct http_call *c)

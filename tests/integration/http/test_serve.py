@@ -92,6 +92,10 @@ class Serve(unittest.TestCase):
         check_prometheus(self, text.decode())
         self.assertEqual(self.request("GET", "/metrics", headers=alice)[0], 403)
         self.assertEqual(self.request("POST", "/v1/admin/checkpoint", headers=basic("root:the admin's own"))[0], 200)
+        alone, = json.loads(self.request("GET", "/v1/admin/topology", headers=basic("root:the admin's own"))[1])["nodes"]
+        version = subprocess.run([VARVE, "--version"], capture_output=True, check=True).stdout.decode()
+        self.assertEqual(alone["address"], "127.0.0.1:%d" % self.port)
+        self.assertIn(alone["version"] or "none", version)
         schema = Schema(json.loads(self.request("GET", "/openapi.json")[1]))
         self.assertEqual(schema.errors(history, {"$ref": "#/components/schemas/HistoryPage"}), [])
         self.stop()
