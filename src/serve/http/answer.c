@@ -401,12 +401,17 @@ enum status http_problem_json(const struct http_call *c, enum status st, unsigne
     return out_st == ST_OK ? json_put(out, "}\n") : out_st;
 }
 
-/* A part of the path; one of a body is told with its place there, as in "writes[0]". */
-static bool of_path(const struct http_call *c)
+/* A part of the path, the query or the headers; one of a body is told with its place there, as in
+ * "writes[0]". */
+static bool of_head(const struct http_call *c)
 {
+    static const char *const names[] = {"collection",      "key", "name", "x-varve-writer",
+                                        "idempotency-key", "ttl"};
     struct bytes field = public_field(command_field(&c->err));
-    return bytes_eq(field, BYTES_LIT("collection")) || bytes_eq(field, BYTES_LIT("key")) ||
-           bytes_eq(field, BYTES_LIT("name"));
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (bytes_eq(field, BYTES_STR(names[i])))
+            return true;
+    return false;
 }
 
 static unsigned code_of(const struct http_call *c, enum status st)
@@ -415,7 +420,7 @@ static unsigned code_of(const struct http_call *c, enum status st)
         return c->http_status;
     if (st == ST_CLOSED) /* the server stops */
         return 503;
-    if (st == ST_TOO_LARGE && c->route && (!c->route->body || of_path(c))) /* 413 is of bodies */
+    if (st == ST_TOO_LARGE && c->route && (!c->route->body || of_head(c))) /* 413 is of bodies */
         return 400;
     return (unsigned)status_http(st);
 }

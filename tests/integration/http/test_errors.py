@@ -48,6 +48,12 @@ class Errors(HttpCase):
         self.problem("PUT", "/v1/" + "n" * 121 + "/k", 400, body={}, field="collection")
         self.problem("PUT", "/v1/collections/" + "n" * 121 + "/retention", 400, body={}, field="collection")
         self.problem("GET", "/v1/c/k", 400, headers={"If-Match": "*"}, field="if-match")
+        for name in ("X-Varve-Writer", "Idempotency-Key"):
+            self.problem("PUT", "/v1/c/k", 400, body={}, headers={name: "n" * 1000}, field=name.lower())
+            self.problem("DELETE", "/v1/c/k", 400, headers={name: "n" * 1000}, field=name.lower())
+        self.problem("POST", "/v1/batch", 400, body={"writes": [{"collection": "c", "key": "k", "value": {}}]},
+                     headers={"Idempotency-Key": "n" * 1000}, field="idempotency-key")
+        self.problem("PUT", "/v1/c/k?ttl=2000000w", 400, body={}, field="ttl")
 
     def test_a_condition_without_a_tag_is_none_that_holds(self):
         version = self.put("cond/k", {"n": 1})

@@ -73,7 +73,7 @@ class Records(HttpCase):
         self.assertEqual(self.put("once/k", {"n": 1}, headers=once), v1)
         self.problem("PUT", "/v1/once/k", 400, body={"n": 2}, headers=once, field="idempotency-key")
         self.problem("PUT", "/v1/once/k", 400, body={"n": 2}, headers={"Idempotency-Key": "%"}, field="idempotency-key")
-        self.problem("PUT", "/v1/once/k", 413, body={"n": 2}, headers={"Idempotency-Key": "x" * 129}, field="idempotency-key")
+        self.problem("PUT", "/v1/once/k", 400, body={"n": 2}, headers={"Idempotency-Key": "x" * 129}, field="idempotency-key")
         batch = {"writes": [{"collection": "once", "key": "b", "value": {"n": 1}}]}
         first = self.call("POST", "/v1/batch", body=batch, headers={"Idempotency-Key": "b"}).json()["version"]
         self.assertEqual(self.call("POST", "/v1/batch", body=batch, headers={"Idempotency-Key": "b"}).json()["version"], first)
