@@ -1,10 +1,15 @@
 /* A table that was spilled to a file: what is wrong with the file, the disk or memory is noticed. */
 #include "base/alloc.h"
+#include "storage/table/table_spill.h"
 #include "support/tempdir.h"
 #include "unit/table/check_table.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* A disk on which a byte at `rot_at` of what is written changes on the way, or all writes fail. */
 static uint64_t rot_at;
@@ -108,6 +113,45 @@ static void test_table_spill_faults(void **state)
     table_unref(t);
 }
 
+/* The file of a table, short of its second half, is what a disk is that cannot give it back. */
+static __attribute__((noreturn)) void get_of_lost(const struct table *t)
+{
+    struct rlimit no_core = {0, 0};
+    struct record rec;
+    setrlimit(RLIMIT_CORE, &no_core);
+    signal(SIGBUS, SIG_DFL);
+    for (uint64_t n = 0; n < table_count(t); n++) {
+        const struct table_entry *e = table_entry_nth(t, n);
+        (void)table_get(t, table_entry_key(e), VERSION_MAX, &rec);
+    }
+    _exit(4); /* it was answered something */
+}
+
+static void test_table_spill_lost(void **state)
+{
+    (void)state;
+    char dir[TEMP_DIR_MAX], path[TEMP_DIR_MAX + 16];
+    struct table *t = check_filled(NULL, 0), *spilled = NULL;
+    struct err err;
+    int how = 0;
+    err_init(&err);
+    assert_true(temp_dir_make(dir, "table"));
+    snprintf(path, sizeof(path), "%s/spilled", dir);
+    assert_int_equal(table_spill(t, env_linux(), path, &spilled, &err), ST_OK);
+    assert_int_equal(env_truncate(spilled->spill->file, spilled->spill->bytes / 2, &err), ST_OK);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        get_of_lost(spilled);
+    assert_int_equal(waitpid(pid, &how, 0), pid);
+    assert_true(WIFSIGNALED(how));
+    assert_int_equal(WTERMSIG(how), SIGBUS);
+    assert_int_equal(whole(spilled), ST_CORRUPT); /* a drain is told */
+    table_unref(spilled);
+    table_unref(t);
+    assert_true(temp_dir_remove(dir));
+}
+
 /* Each allocation fails in turn; values that lay in blobs, and a key of many versions. */
 static void test_table_spill_no_memory(void **state)
 {
@@ -164,6 +208,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table_spill_faults),
+        cmocka_unit_test(test_table_spill_lost),
         cmocka_unit_test(test_table_spill_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
