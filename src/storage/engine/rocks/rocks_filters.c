@@ -1,7 +1,8 @@
-/* rocks_filters.c - the filters and indexes of the sorted files, against their checksums.
+/* rocks_filters.c - the filters, indexes and properties of the sorted files, against their checksums.
  *
  * A walk over all rows never reads a filter, and a get that finds one broken goes on without it. The index
- * of an open file it may find in memory, whatever became of the file since. So verify reads them itself.
+ * of an open file it may find in memory, whatever became of the file since; and its properties, without
+ * which it cannot be opened again. So verify reads them itself.
  * What it knows of a file (BlockBasedTable, format version 5):
  *     end of file: checksum type (1) | handle of the meta index, handle of the index, zeros (40) |
  *                  version (4) | magic (8)
@@ -10,7 +11,9 @@
  *                  | restarts (4 each) | their count (4)
  *     filter:      "fullfilter." names it whole, "partitionedfilter." an index of its parts:
  *                  (0, length of key: varints | key | handle) ... | restarts, their count as above
- * Properties are left out: linking a file in changes them without their checksum. */
+ *     properties:  entries like those of the meta index, with values. Linking a file in writes its number
+ *                  into that of GLOBAL_SEQNO, where zeros were, and leaves the checksum as it was; only an
+ *                  open holds that number against the manifest */
 #include "base/alloc.h"
 #include "storage/engine/rocks/rocks_internal.h"
 
@@ -31,6 +34,7 @@ enum {
     NAME_MAX_BYTES = 128,
 };
 #define LAST_BYTE_PRIME 0x6b9083d9u
+#define GLOBAL_SEQNO    "global_seqno" /* what the name ends in */
 
 struct handle {
     uint64_t offset, size;
@@ -41,6 +45,7 @@ struct filter_check {
     struct env_file *file;
     char path[ROCKS_DIR_MAX + 300];
     uint64_t size;
+    bool linked; /* the block that is read may be one of properties */
 };
 
 static bool take_varint(struct bytes *in, uint64_t *ret)
@@ -68,6 +73,22 @@ static uint32_t le32(const uint8_t *p)
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
+static bool sum_holds(const uint8_t *block, size_t size)
+{
+    const uint8_t *type = block + size;
+    return ((uint32_t)XXH3_64bits(block, size) ^ *type * LAST_BYTE_PRIME) == le32(type + 1);
+}
+
+static bool sum_held_before_linking(uint8_t *block, size_t size)
+{
+    size_t name = sizeof(GLOBAL_SEQNO) - 1;
+    uint8_t *at = memmem(block, size, GLOBAL_SEQNO, name);
+    if (!at || size - (size_t)(at - block) < name + 8)
+        return false;
+    memset(at + name, 0, 8);
+    return sum_holds(block, size);
+}
+
 /* Reads a block; what does not fit its checksum is reported, and then *ret is empty. */
 static enum status read_block(struct filter_check *c, struct handle h, const char *what,
                               struct buf *ret, struct err *err)
@@ -85,9 +106,8 @@ static enum status read_block(struct filter_check *c, struct handle h, const cha
     st = env_pread(c->file, h.offset, ret->data, want, &got, err);
     if (st != ST_OK)
         return st;
-    const uint8_t *type = ret->data + h.size;
-    uint32_t sum = (uint32_t)XXH3_64bits(ret->data, (size_t)h.size) ^ *type * LAST_BYTE_PRIME;
-    if (got == want && sum == le32(type + 1))
+    if (got == want && (sum_holds(ret->data, (size_t)h.size) ||
+                        (c->linked && sum_held_before_linking(ret->data, (size_t)h.size))))
         ret->len = (size_t)h.size;
     else
         engine_verify_finding(c->q, c->path, h.offset, "%s: the checksum does not hold", what);
@@ -161,6 +181,11 @@ static enum status check_filters(struct filter_check *c, struct buf *index, stru
             st = read_block(c, h, "filter", &block, err);
         else if (strncmp(name, "partitionedfilter.", 18) == 0)
             st = check_parts(c, h, err);
+        else if (strcmp(name, "rocksdb.properties") == 0) {
+            c->linked = true;
+            st = read_block(c, h, "properties", &block, err);
+            c->linked = false;
+        }
     }
     buf_deinit(&block);
     return st;
