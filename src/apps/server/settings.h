@@ -29,7 +29,7 @@
       "serve other addresses than loopback without TLS and authentication")                        \
     X(auth, "auth", BOOL, "false", NULL, false, "clients must say who they are")                   \
     X(drain, "drain", DURATION, "30s", NULL, true,                                                 \
-      "how long requests may take to finish when the server stops")                                \
+      "how long requests may take to finish when the server stops; 0: not")                        \
     X(tls_cert, "tls.cert", TEXT, "", NULL, false, "certificate and its chain, PEM; turns TLS on") \
     X(tls_key, "tls.key", TEXT, "", NULL, false, "its private key, PEM")                           \
     X(tls_client_ca, "tls.client_ca", TEXT, "", NULL, false,                                       \
@@ -49,7 +49,7 @@
     X(sync_interval, "store.sync_interval", DURATION, "1s", NULL, false,                           \
       "between syncs under interval")                                                              \
     X(checkpoint, "store.checkpoint_interval", DURATION, "5m", NULL, false, "between checkpoints") \
-    X(cache, "store.cache", SIZE, "64MiB", NULL, false, "memory for hot records")                  \
+    X(cache, "store.cache", SIZE, "64MiB", NULL, false, "memory for hot records; 0: none")         \
     X(block_cache, "store.block_cache", SIZE, "0B", NULL, false,                                   \
       "memory for the engine's blocks; 0: the engine's choice")                                    \
     X(table, "store.table", SIZE, "128MiB", NULL, false, "writes gathered before a checkpoint")    \

@@ -27,7 +27,8 @@ struct setting {
 extern const struct setting settings__table[SETTING_COUNT];
 
 enum { SETTING_NAME_MAX = 48 };
-size_t settings__find(const char *name); /* SETTING_COUNT: none */
+#define SETTINGS_INTERVAL_MAX (UINT64_C(49) * 24 * 60 * 60 * 1000) /* ms, within 32 bits */
+size_t settings__find(const char *name);                           /* SETTING_COUNT: none */
 enum status settings__unknown(const char *name, struct err *err);
 void settings__flag(const char *name, char out[SETTING_NAME_MAX]); /* "tls-cert" */
 enum status settings__check_cluster(const struct settings *s, struct err *err);

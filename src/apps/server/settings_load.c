@@ -193,6 +193,32 @@ static enum status check_listen(const struct settings *s, struct err *err)
     return n ? ST_OK : err_set(err, ST_INVALID_ARGUMENT, "listen: there is no address");
 }
 
+/* For what lies below, 0 is the default there and milliseconds are 32 bits: nobody who wrote either
+ * meant that. Where 0 means something the help says so, and it is not here. */
+static enum status check_numbers(const struct settings *s, struct err *err)
+{
+    static const enum setting_id positive[] = {
+        SETTING_sync_interval, SETTING_checkpoint,   SETTING_table,        SETTING_log_bytes,
+        SETTING_header,        SETTING_body,         SETTING_message,      SETTING_conn_bytes,
+        SETTING_request_bytes, SETTING_output_bytes, SETTING_http_timeout, SETTING_head_timeout,
+        SETTING_body_timeout,  SETTING_idle_timeout, SETTING_send_timeout,
+    };
+    static const enum setting_id narrow[] = {SETTING_sync_interval, SETTING_checkpoint,
+                                             SETTING_head_timeout,  SETTING_body_timeout,
+                                             SETTING_idle_timeout,  SETTING_keepalive};
+    for (size_t i = 0; i < sizeof positive / sizeof positive[0]; i++) {
+        const struct setting *d = &settings__table[positive[i]];
+        if (*settings__number(s, d) == 0)
+            return err_set(err, ST_INVALID_ARGUMENT, "%s: it is 0, and must be more", d->name);
+    }
+    for (size_t i = 0; i < sizeof narrow / sizeof narrow[0]; i++) {
+        const struct setting *d = &settings__table[narrow[i]];
+        if (*settings__number(s, d) > SETTINGS_INTERVAL_MAX)
+            return err_set(err, ST_INVALID_ARGUMENT, "%s: it is over 49 days", d->name);
+    }
+    return ST_OK;
+}
+
 enum status settings_check(const struct settings *s, struct err *err)
 {
     if (!*s->data)
@@ -209,6 +235,8 @@ enum status settings_check(const struct settings *s, struct err *err)
                        "run: at most 64 reactors, 256 workers and 64 care threads");
     if (s->message > UINT32_MAX || s->header > UINT32_MAX / 8)
         return err_set(err, ST_INVALID_ARGUMENT, "limit: message and header are below 4 GiB");
-    enum status st = settings__check_cluster(s, err);
+    enum status st = check_numbers(s, err);
+    if (!st)
+        st = settings__check_cluster(s, err);
     return st ? st : check_listen(s, err);
 }

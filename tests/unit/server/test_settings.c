@@ -202,6 +202,14 @@ static void test_what_does_not_fit(void **state)
         {{{"tls.client", "required"}}, ST_INVALID_ARGUMENT, "tls.cert"},
         {{{"data", ""}}, ST_INVALID_ARGUMENT, "data"},
         {{{"run.reactors", "65"}}, ST_INVALID_ARGUMENT, "64 reactors"},
+        {{{"store.checkpoint_interval", "1200h"}},
+         ST_INVALID_ARGUMENT,
+         "store.checkpoint_interval"},
+        {{{"timeout.idle", "50d"}}, ST_INVALID_ARGUMENT, "timeout.idle: it is over 49 days"},
+        {{{"timeout.idle", "0"}}, ST_INVALID_ARGUMENT, "timeout.idle: it is 0"},
+        {{{"timeout.http", "0s"}}, ST_INVALID_ARGUMENT, "timeout.http: it is 0"},
+        {{{"store.table", "0B"}}, ST_INVALID_ARGUMENT, "store.table: it is 0"},
+        {{{"limit.body", "0"}}, ST_INVALID_ARGUMENT, "limit.body: it is 0"},
     };
     struct err err;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -216,6 +224,11 @@ static void test_what_does_not_fit(void **state)
         settings_deinit(&s);
     }
     struct settings s = fresh();
+    static const char *const zeros[] = {"drain", "log.slow", "store.cache", "store.block_cache",
+                                        "timeout.keepalive"};
+    for (size_t i = 0; i < sizeof zeros / sizeof zeros[0]; i++) /* their help says what 0 is */
+        assert_int_equal(settings_set(&s, zeros[i], "0", SETTING_FLAG, &err), ST_OK);
+    assert_int_equal(settings_check(&s, &err), ST_OK);
     assert_int_equal(settings_set(&s, "listen", "0.0.0.0:1", SETTING_FLAG, &err), ST_OK);
     assert_int_equal(settings_set(&s, "auth", "true", SETTING_FLAG, &err), ST_OK);
     assert_int_equal(settings_set(&s, "tls.cert", "c", SETTING_FLAG, &err), ST_OK);
