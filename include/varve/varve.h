@@ -234,8 +234,8 @@ typedef struct varve_scan_options {
 } varve_scan_options;
 
 /* Iterates over rows; which accessors make sense is told at each opener. Belongs to one thread at a
- * time and keeps the moment it was opened at, however long it lives; close it soon, it holds memory
- * and disk space. */
+ * time and keeps the moment it was opened at (those of varve_changes apart), however long it lives;
+ * close it soon, it holds memory and disk space. */
 typedef struct varve_iter varve_iter;
 /* 1: there is a row; 0: the end; < 0: minus a varve_status. Rows' bytes live until the next call.
  * */
@@ -401,7 +401,9 @@ typedef struct varve_changes_options {
  * from the beginning; "now" = from here on. Ends at the newest write. BELOW_HORIZON when retention
  * has removed changes behind the token; INVALID_ARGUMENT for a token that is none, or of a write
  * that this folder has not seen. Rows: collection, key, version, parent, is_delete, value on
- * request, token. The token may be asked for before the first row too: the place it began. */
+ * request, token. The token may be asked for before the first row too: the place it began. Such an
+ * iterator does not hold its moment: next answers BELOW_HORIZON where a vacuum has removed meanwhile
+ * what it had not come to. */
 VARVE_API varve_status varve_changes(varve *db, const char *token, const varve_changes_options *o,
                                      varve_iter **ret) VARVE_WARN_UNUSED;
 
