@@ -439,12 +439,22 @@ static int unknown_verb(struct cli *c, const char *name)
     return cli_usage(c, NULL, "there is no verb '%s'", name);
 }
 
+/* What was printed is out; or why it is not, when nothing else went wrong. */
+static int end_output(struct cli *c, int code)
+{
+    if (!c->out_failed && (fflush(c->out) != 0 || ferror(c->out))) {
+        c->out_failed = true;
+        c->out_errno = errno;
+    }
+    return code == CLI_OK && cli_stopped(c) ? cli_stop_code(c) : code;
+}
+
 static int run_verb(struct cli *c, struct cli_args *a)
 {
     const struct cli_verb *v = a->verb;
     if (cli_has(a, OPT_HELP)) {
         cli_help_verb(c->out, v);
-        return CLI_OK;
+        return end_output(c, CLI_OK);
     }
     if (c->shell && (cli_has(a, OPT_DATA) || cli_has(a, OPT_SERVER) || cli_has(a, OPT_PROFILE)))
         return cli_usage(c, a, "the shell stays with what it was started for");
@@ -457,12 +467,7 @@ static int run_verb(struct cli *c, struct cli_args *a)
     int code = c->shell ? CLI_OK : cli_place(c, a);
     if (code == CLI_OK)
         code = v->fn(c, a);
-    if (!c->out_failed && fflush(c->out) != 0) {
-        c->out_failed = true;
-        c->out_errno = errno;
-    }
-    if (code == CLI_OK && cli_stopped(c))
-        code = cli_stop_code(c);
+    code = end_output(c, code);
     if (c->shell)
         return code;
     int closing = cli_close(c);
@@ -477,8 +482,10 @@ int cli_run(struct cli *c, int argc, char **argv)
     err_init(&e);
     cli_args_init(&a);
     cli_opts common = CLI_OPTS_COMMON | CLI_OPTS_LOGIN;
-    if (argc > 0 && strcmp(argv[0], "--version") == 0)
-        return fprintf(c->out, "varve %s\n", varve_version_string()) < 0 ? CLI_FAILED : CLI_OK;
+    if (argc > 0 && strcmp(argv[0], "--version") == 0) {
+        (void)fprintf(c->out, "varve %s\n", varve_version_string());
+        return end_output(c, CLI_OK);
+    }
     enum status st = cli_args_parse(&a, common, "varve", argc, argv, true, &used, &e);
     if (st == ST_OK && used < argc) {
         a.verb = cli_verb_find(argv[used]);
@@ -499,7 +506,7 @@ int cli_run(struct cli *c, int argc, char **argv)
     else if (a.verb)
         code = run_verb(c, &a);
     else if (cli_has(&a, OPT_HELP))
-        code = cli_help(c, &a);
+        code = end_output(c, cli_help(c, &a));
     else
         code = cli_usage(c, NULL, "a verb is missing, as in 'varve get users/alice'");
 out:

@@ -148,10 +148,12 @@ class Process(CliCase):
         if not os.path.exists("/dev/full"):
             self.skipTest("no /dev/full")
         self.put("a/b", {"n": 1})
-        with open("/dev/full", "wb") as full:
-            p = subprocess.run([VARVE, "get", "a/b"], stdout=full, stderr=subprocess.PIPE, env=self.env, cwd=self.dir)
-        self.assertEqual(p.returncode, 5)
-        self.assertIn(b"cannot write", p.stderr)
+        for words in ("get a/b", "help", "help get", "get --help", "--help", "--version"):
+            with self.subTest(words), open("/dev/full", "wb") as full:
+                p = subprocess.run([VARVE, *words.split()], stdout=full, stderr=subprocess.PIPE, env=self.env,
+                                   cwd=self.dir)
+                self.assertEqual(p.returncode, 5)
+                self.assertIn(b"cannot write", p.stderr)
 
     def test_closed_streams_are_no_files_of_the_folder(self):
         self.put("a/b", {"n": 1})
