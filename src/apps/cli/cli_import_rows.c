@@ -205,6 +205,16 @@ static bool only_blanks(const struct buf *b)
     return true;
 }
 
+/* A byte order mark before the first line says nothing of UTF-8. */
+static void skip_mark(struct cli_rows *r)
+{
+    static const uint8_t mark[3] = {0xef, 0xbb, 0xbf};
+    if (r->line.len < sizeof mark || memcmp(r->line.data, mark, sizeof mark) != 0)
+        return;
+    r->line.len -= sizeof mark;
+    memmove(r->line.data, r->line.data + sizeof mark, r->line.len);
+}
+
 static int next_json(struct cli_rows *r, struct cli_row *ret, struct err *err)
 {
     bool ended;
@@ -214,6 +224,8 @@ static int next_json(struct cli_rows *r, struct cli_row *ret, struct err *err)
         got = cli_input_line(&r->in, &r->line, &ended, err);
         if (got <= 0)
             return got == -(int)ST_TOO_LARGE ? -(int)ST_IO_ERROR : got;
+        if (ret->line == 1)
+            skip_mark(r);
     } while (only_blanks(&r->line));
     enum status st = json_row(r, ret, err);
     return st == ST_OK ? 1 : -(int)bad(ret, st, err);

@@ -142,6 +142,8 @@ class Csv(CliCase):
 
     def test_mark_and_heading_only(self):
         self.varve("import", "p", "-", "--format", "csv", "--key", "id", stdin=b"\xef\xbb\xbfid,a\n1,x\n")
+        self.varve("import", "b", "-", "--key", "id", stdin=b'\xef\xbb\xbf{"id":"1","a":"x"}\n{"id":"2"}\n')
+        self.assertEqual(sorted(self.scan("b")), ["1", "2"])
         self.assertEqual(self.scan("p"), {"1": {"id": "1", "a": "x"}})
         self.assertIn("0 rows", self.varve("import", "q", "-", "--format", "csv", "--key", "id", stdin="id,a\n"))
 
