@@ -1,5 +1,7 @@
 #include "serve/gate/gate.h"
 
+#include <stdlib.h>
+
 /* Without the port: a limit on failures by connection would be none. */
 static struct security_peer peer_of(struct request *q)
 {
@@ -38,6 +40,13 @@ static enum status let_everyone_in(struct login *l, void **ret_who)
     return st;
 }
 
+/* "too many failed logins: wait 3000 ms"; a full pool says nothing of the kind. */
+static uint64_t wait_told(const struct err *err)
+{
+    const char *p = strstr(err->detail, "wait ");
+    return p ? strtoull(p + 5, NULL, 10) : 0;
+}
+
 enum status gate_open(void *arg, struct request *q, void **ret_who, struct err *err)
 {
     struct gate *g = arg;
@@ -52,6 +61,8 @@ enum status gate_open(void *arg, struct request *q, void **ret_who, struct err *
         if (st == ST_OK)
             st = l.st;
     }
+    if (st == ST_OVERLOADED)
+        q->retry_ms = wait_told(err);
     if (st != ST_OK)
         return st;
     struct bytes name = security_principal_name(l.who);

@@ -19,8 +19,9 @@ struct gate {
     struct work *work;
 };
 
-/* Once a request. Sets q->user. *ret_who goes to the others and to gate_close. UNAUTHENTICATED,
- * OVERLOADED, those of work_run and of security_gate_open. `arg` is the struct gate. */
+/* Once a request. Sets q->user, and q->retry_ms where failed logins are to be waited out. *ret_who goes
+ * to the others and to gate_close. UNAUTHENTICATED, OVERLOADED, those of work_run and of
+ * security_gate_open. `arg` is the struct gate. */
 enum status gate_open(void *arg, struct request *q, void **ret_who, struct err *err) WARN_UNUSED;
 enum status gate_check(void *arg, void *who, struct request *q, enum command_verb verb,
                        struct bytes collection, struct err *err) WARN_UNUSED;

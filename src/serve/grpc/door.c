@@ -6,8 +6,6 @@
 #include "base/env/fiber.h"
 #include "serve/grpc/kv.h"
 
-#include <stdlib.h>
-
 enum { CHARGED_FROM = 64 * 1024 };
 
 static const struct service *const services[] = {
@@ -45,10 +43,6 @@ static enum status open_gate(struct call *c)
     if (!c->method->gated || !g->open)
         return ST_OK;
     enum status st = g->open(g->arg, call_request(c), &c->who, &c->err);
-    if (st == ST_OVERLOADED) { /* "... wait 3000 ms" */
-        const char *p = strstr(c->err.detail, "wait ");
-        c->wait_ms = p ? (unsigned)strtoul(p + 5, NULL, 10) : 0;
-    }
     if (st == ST_OK && g->writer) {
         struct bytes writer = g->writer(g->arg, c->who);
         if (writer.len)

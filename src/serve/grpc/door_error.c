@@ -109,8 +109,10 @@ static enum status add_precondition(struct details *d, const struct call *c)
     return add(d, TYPE_URL "google.rpc.PreconditionFailure", &failure.base);
 }
 
-static unsigned retry_ms(enum status st)
+static uint64_t retry_ms(struct call *c, enum status st)
 {
+    if (call_request(c)->retry_ms)
+        return call_request(c)->retry_ms;
     switch ((int)st) {
     case ST_DISK_FULL:
         return 5000; /* somebody must make room */
@@ -131,11 +133,11 @@ static bool worth_repeating(const struct call *c, enum status st)
     return st == ST_CLOSED || (status_retryable(st) && !(st == ST_TIMED_OUT && writes));
 }
 
-static enum status add_retry(struct details *d, unsigned ms)
+static enum status add_retry(struct details *d, uint64_t ms)
 {
     Google__Rpc__RetryInfo retry = GOOGLE__RPC__RETRY_INFO__INIT;
     Google__Protobuf__Duration delay = GOOGLE__PROTOBUF__DURATION__INIT;
-    delay.seconds = ms / 1000;
+    delay.seconds = (int64_t)(ms / 1000);
     delay.nanos = (int32_t)(ms % 1000) * NS_PER_MS;
     retry.retry_delay = &delay;
     return add(d, TYPE_URL "google.rpc.RetryInfo", &retry.base);
@@ -153,7 +155,7 @@ enum status door__details(struct call *c, enum status st, int code, struct bytes
     if (done == ST_OK && st == ST_PRECONDITION_FAILED)
         done = add_precondition(&d, c);
     if (done == ST_OK && worth_repeating(c, st))
-        done = add_retry(&d, c->wait_ms ? c->wait_ms : retry_ms(st));
+        done = add_retry(&d, retry_ms(c, st));
     status.code = code;
     status.message = pb_text(message, d.arena);
     status.details = d.list;

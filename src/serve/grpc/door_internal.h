@@ -48,7 +48,6 @@ struct call {
     const char *subject;    /* "operations[3].precondition"; of the arena */
     int present;            /* DOOR_PRESENT_... */
     struct version version; /* what is there, when DOOR_PRESENT_VERSION */
-    unsigned wait_ms;       /* before it is worth sending again; 0: as for others that end so */
 };
 
 typedef enum status (*method_fn)(struct call *c, const void *request);

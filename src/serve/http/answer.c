@@ -443,7 +443,7 @@ static void problem_headers(struct http_call *c, enum status st, unsigned code)
                     BYTES_LIT("Basic realm=\"varve\", charset=\"UTF-8\", Bearer realm=\"varve\""));
     }
     if (status_retryable(st) || st == ST_CLOSED || code == 503) {
-        uint64_t s = c->wait_ms ? (c->wait_ms + 999) / 1000 : 1;
+        uint64_t wait = c->x->req.retry_ms, s = wait ? (wait + 999) / 1000 : 1;
         int k = snprintf(text, sizeof text, "%" PRIu64, s);
         call_header(c, "retry-after", BYTES(text, (size_t)k));
     }

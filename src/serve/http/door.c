@@ -78,11 +78,6 @@ static enum status open_gate(struct http_call *c)
     if (c->route->verb < 0)
         return ST_OK;
     enum status st = gate_open(&c->door->gate, &c->x->req, &c->who, &c->err);
-    if (st == ST_OVERLOADED) { /* "... wait 3000 ms" */
-        const char *p = strstr(c->err.detail, "wait ");
-        for (p = p ? p + 5 : ""; *p >= '0' && *p <= '9'; p++)
-            c->wait_ms = c->wait_ms * 10 + (uint64_t)(*p - '0');
-    }
     if (st != ST_OK)
         return st;
     struct bytes writer = gate_writer(&c->door->gate, c->who);

@@ -175,7 +175,6 @@ struct http_call {
     unsigned allow;         /* of 405 */
     struct version present; /* 412: the version that is there */
     bool know_present;
-    uint64_t wait_ms; /* Retry-After; 0: a second where it is retryable */
     size_t n_headers;
     struct wire_header headers[HTTP_HEADERS_MAX];
 };

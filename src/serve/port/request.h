@@ -36,6 +36,8 @@ struct request {
     const char *route; /* "GET /v1/{collection}/{key}", "varve.v1.KV/Get" */
     const char *user;  /* whom the gate let in */
     const char *note;  /* what went wrong, where the code alone does not say */
+    /* How long to wait before it is worth sending again; 0: as for others that end so. */
+    uint64_t retry_ms;
 };
 
 /* OK: go on. CANCELLED: nobody waits for the answer any more. TIMED_OUT: the deadline has passed.

@@ -1,5 +1,6 @@
 """Who may do what: passwords, tokens, roles, the limit of failures, and what is told to whom."""
 import base64
+import re
 import unittest
 
 from http_case import HttpCase
@@ -69,7 +70,8 @@ class Security(HttpCase):
             statuses.add(a.status)
             if a.status == 429:
                 self.check("GET", "/v1/app-a", a)
-                self.assertGreaterEqual(int(a.header("retry-after")), 1)
+                wait_ms = int(re.search(r"wait (\d+) ms", a.json()["detail"])[1])
+                self.assertEqual(int(a.header("retry-after")), -(-wait_ms // 1000))
                 break
         self.assertEqual(statuses, {401, 429})
 
