@@ -24,8 +24,6 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is met as a failed write, so that the folder is
                                  closed properly */
     int code = cli_run(&c, argc - 1, argv + 1);
-    if (fflush(c.out) != 0 && code == CLI_OK)
-        code = CLI_FAILED;
     cli_deinit(&c);
     return code;
 }

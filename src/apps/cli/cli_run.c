@@ -442,10 +442,11 @@ static int unknown_verb(struct cli *c, const char *name)
 /* What was printed is out; or why it is not, when nothing else went wrong. */
 static int end_output(struct cli *c, int code)
 {
-    if (!c->out_failed && (fflush(c->out) != 0 || ferror(c->out))) {
+    if ((fflush(c->out) != 0 || ferror(c->out)) && !c->out_failed) {
         c->out_failed = true;
         c->out_errno = errno;
     }
+    clearerr(c->out); /* the shell's next line may do better */
     return code == CLI_OK && cli_stopped(c) ? cli_stop_code(c) : code;
 }
 

@@ -1,6 +1,7 @@
 """The shell from a pipe and on a terminal."""
 import os
 import pty
+import resource
 import select
 import subprocess
 import time
@@ -46,6 +47,26 @@ class Piped(CliCase):
     def test_many_commands_on_one_handle(self):
         self.varve("shell", stdin="".join("put t/%d {\"n\":%d} -q --sync off\n" % (i, i) for i in range(300)))
         self.assertEqual(len(self.scan("t")), 300)
+
+    def test_what_cannot_be_written_is_told_of_its_line_alone(self):
+        """The file that takes the output is at its limit for one line of three."""
+        with open(self.path("out"), "wb") as out:
+            p = subprocess.Popen([VARVE, "shell", "-q"], cwd=self.dir, env=self.env, stdin=subprocess.PIPE, stdout=out,
+                                 stderr=subprocess.PIPE, restore_signals=False)  # SIGXFSZ stays ignored
+        p.stdin.write(b"help get\n")
+        p.stdin.flush()
+        until = time.time() + 60
+        while b"Examples" not in self.read("out") and time.time() < until:
+            time.sleep(0.01)
+        soft, hard = resource.prlimit(p.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+        p.stdin.write(b"help put\n")
+        p.stdin.flush()
+        self.assertIn(b"cannot write the output: File too large", p.stderr.readline())
+        resource.prlimit(p.pid, resource.RLIMIT_FSIZE, (soft, hard))
+        rest = p.communicate(b"help scan\n", timeout=60)[1]
+        self.assertEqual(rest, b"")
+        self.assertIn(b"varve scan", self.read("out"))
+        self.assertEqual(p.returncode, 5)
 
 
 class Terminal(CliCase):
