@@ -376,12 +376,9 @@ enum status http_problem_json(const struct http_call *c, enum status st, unsigne
 {
     const char *title = reason(code) ? reason(code) : status_text(st);
     struct bytes field = c->field ? BYTES_STR(c->field) : public_field(command_field(&c->err));
-    char slug[64];
+    char slug[EXCHANGE_SLUG];
     uint64_t limit;
-    snprintf(slug, sizeof slug, "%s", title);
-    for (char *p = slug; *p; p++)
-        if (*p == ' ' || *p == '/')
-            *p = '-';
+    exchange_problem_slug(title, slug);
     enum status out_st =
         buf_printf(out, "{\"type\":\"urn:varve:problem:%s\",\"title\":\"%s\",\"status\":%u", slug,
                    title, code);

@@ -189,6 +189,14 @@ bool exchange_begun(const struct exchange *x)
 
 /* --- after the handler --- */
 
+void exchange_problem_slug(const char *title, char out[EXCHANGE_SLUG])
+{
+    (void)snprintf(out, EXCHANGE_SLUG, "%s", title);
+    for (char *p = out; *p; p++)
+        if (*p == ' ' || *p == '/')
+            *p = '-';
+}
+
 /* What stands in JSON as it is; the rest of a detail is not worth memory that may be short. */
 static void plain(const char *text, char *out, size_t cap)
 {
@@ -201,16 +209,13 @@ static void plain(const char *text, char *out, size_t cap)
 /* Made as the HTTP door makes its own: type and title by kind (RFC 9457). */
 static void answer_problem(struct slot *s, unsigned status, enum status kind, const char *detail)
 {
-    char text[ERR_DETAIL_MAX + REQUEST_ID_MAX + 256], said[ERR_DETAIL_MAX], slug[64];
+    char text[ERR_DETAIL_MAX + REQUEST_ID_MAX + 256], said[ERR_DETAIL_MAX], slug[EXCHANGE_SLUG];
     struct wire_header h[3] = {
         WIRE_HEADER(BYTES_LIT("content-type"), BYTES_LIT("application/problem+json")),
         WIRE_HEADER(BYTES_LIT("cache-control"), BYTES_LIT("no-store")),
         WIRE_HEADER(BYTES_LIT("retry-after"), BYTES_LIT("1"))};
     plain(detail, said, sizeof said);
-    plain(status_text(kind), slug, sizeof slug);
-    for (char *p = slug; *p; p++)
-        if (*p == ' ' || *p == '/')
-            *p = '-';
+    exchange_problem_slug(status_text(kind), slug);
     int n = snprintf(text, sizeof text,
                      "{\"type\":\"urn:varve:problem:%s\",\"title\":\"%s\",\"status\":%u,"
                      "\"detail\":\"%s\",\"request_id\":\"%s\"}\n",

@@ -44,6 +44,11 @@ enum status exchange_body(struct exchange *x, size_t max, struct bytes *ret,
  * are taken the peer is held back. Errors as exchange_body. */
 enum status exchange_read(struct exchange *x, struct bytes *ret, struct err *err) WARN_UNUSED;
 
+/* What a problem's type ends in (RFC 9457, "urn:varve:problem:..."), of its title: "not found" becomes
+ * "not-found". */
+enum { EXCHANGE_SLUG = 64 };
+void exchange_problem_slug(const char *title, char out[EXCHANGE_SLUG]);
+
 /* --- the answer. Errors: CLOSED (the peer is gone, or the answer has ended), TIMED_OUT,
  * INVALID_ARGUMENT (a header; twice), OVERLOADED (memory), NO_MEMORY. --- */
 
