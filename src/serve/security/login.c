@@ -164,12 +164,17 @@ static enum status by_token(struct login *l, struct bytes text, struct err *err)
     return let_in(l, rec.version, BYTES(name, (size_t)n), &t.grants, err);
 }
 
-/* The value of CN where the subject begins or ends with it, as issuers write it; without escapes. */
+/* The value of the first CN, the most particular as RFC 2253 writes subjects; without escapes. A comma
+ * that is escaped is of a value: nothing begins behind it. */
 static struct bytes common_name(struct bytes subject)
 {
+    bool begins = true;
     for (size_t i = 0; i + 3 <= subject.len; i++) {
-        if ((i > 0 && subject.data[i - 1] != ',') || memcmp(subject.data + i, "CN=", 3) != 0)
+        if (!begins || memcmp(subject.data + i, "CN=", 3) != 0) {
+            begins = subject.data[i] == ',';
+            i += subject.data[i] == '\\'; /* and what it escapes */
             continue;
+        }
         const uint8_t *from = subject.data + i + 3;
         size_t n = 0;
         while (from + n < subject.data + subject.len && from[n] != ',' && from[n] != '+')

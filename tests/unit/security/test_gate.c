@@ -255,6 +255,12 @@ static void certificates(void **state)
     assert_fails(f, try(f, BYTES_EMPTY), ST_UNAUTHENTICATED, "not valid");
     f->peer.certificate = BYTES_LIT("O=CN=svc");
     assert_fails(f, try(f, BYTES_EMPTY), ST_UNAUTHENTICATED, "not valid");
+    f->peer.certificate = BYTES_LIT("O=x\\,CN=svc"); /* one attribute with a comma in it */
+    assert_fails(f, try(f, BYTES_EMPTY), ST_UNAUTHENTICATED, "not valid");
+    f->peer.certificate = BYTES_LIT("O=x\\,CN=svc,CN=dora"); /* whoever has this is dora */
+    assert_fails(f, try(f, BYTES_EMPTY), ST_UNAUTHENTICATED, "not valid");
+    f->peer.certificate = BYTES_LIT("O=x\\\\,CN=svc"); /* the backslash is escaped, not the comma */
+    assert_ok(f, try(f, BYTES_EMPTY));
     f->peer.certificate = BYTES_LIT("CN=sv\\63,O=Acme");
     assert_fails(f, try(f, BYTES_EMPTY), ST_UNAUTHENTICATED, "not valid");
     add_user(f, "O=Acme", NULL, true, "write:*");
