@@ -135,6 +135,21 @@ class Errors(HttpCase):
         self.assertEqual(a.status, 204)
         self.assertIsNone(a.header("access-control-allow-methods"))
 
+    def test_pages_of_other_sites_change_nothing(self):
+        """A POST without a body asks no leave of CORS: a browser just sends it, and says whose page it is."""
+        version = self.put("site/k", {"n": 1})
+        self.put("site/k", {"n": 2})
+        host = "127.0.0.1:%d" % self.port
+        for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1:1"},
+                        {"Origin": "http://" + host, "Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}):
+            self.problem("POST", "/v1/site/k/restore?at=" + version, 403, detail="http.cors", headers=headers)
+            self.problem("POST", "/v1/admin/vacuum", 403, headers=headers)
+            self.call("GET", "/v1/site/k", headers=headers)
+        self.assertEqual(self.call("GET", "/v1/site/k").json(), {"n": 2})
+        for headers in ({"Origin": "http://" + host}, {"Origin": "https://proxy.example", "Sec-Fetch-Site": "same-origin"},
+                        {"Sec-Fetch-Site": "none"}):
+            self.call("POST", "/v1/admin/checkpoint", headers=headers)
+
     def test_half_a_request_and_garbage_harm_nobody(self):
         for bytes_ in (b"PUT /v1/c/k HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf", b"\x00\x01\x02", b"GET /v1/c"):
             s = socket.create_connection(("127.0.0.1", self.port), 10)
@@ -210,6 +225,8 @@ class Cors(HttpCase):
         a = self.call("GET", "/livez", headers={"Origin": "https://evil.example"})
         self.assertIsNone(a.header("access-control-allow-origin"))
         self.assertEqual(a.header("vary"), "origin")
+        self.call("POST", "/v1/admin/checkpoint", headers={"Origin": "https://app.example", "Sec-Fetch-Site": "cross-site"})
+        self.problem("POST", "/v1/admin/checkpoint", 403, headers={"Origin": "https://evil.example"})
 
 
 if __name__ == "__main__":

@@ -292,6 +292,15 @@ static void failures_have_to_wait(void **state)
     assert_non_null(strstr(f->audit, "login_limited"));
 }
 
+static void a_clock_put_back_keeps_nobody_out(void **state)
+{
+    struct fixture *f = *state;
+    add_user(f, "emil", "emil's password", false, "read:*");
+    assert_fails(f, try(f, basic("emil:guess")), ST_UNAUTHENTICATED, "not valid");
+    sim_set_wall_ms(f->env, env_now_ms(f->env) - 3600000);
+    assert_ok(f, try(f, basic("emil:emil's password")));
+}
+
 static void without_authentication_all_may(void **state)
 {
     struct fixture *f = *state;
@@ -357,6 +366,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(tokens, setup, teardown),
         cmocka_unit_test_setup_teardown(certificates, setup, teardown),
         cmocka_unit_test_setup_teardown(failures_have_to_wait, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_clock_put_back_keeps_nobody_out, setup, teardown),
         cmocka_unit_test_setup_teardown(without_authentication_all_may, setup, teardown),
         cmocka_unit_test_setup_teardown(memory_fails_on_the_way, setup, teardown),
     };
