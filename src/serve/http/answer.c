@@ -502,6 +502,31 @@ void http_cors(struct http_call *c)
                 BYTES_LIT("etag, x-request-id, x-varve-writer, x-varve-expires, retry-after"));
 }
 
+/* "https://app.example:8443" is of the host that the request names. Whether a proxy before us speaks TLS
+ * is not known here, so the scheme does not count. */
+static bool origin_is_ours(const struct http_call *c, struct bytes origin)
+{
+    const uint8_t *p = memmem(origin.data, origin.len, "://", 3);
+    return p && wire_eq_nocase(BYTES(p + 3, origin.len - (size_t)(p + 3 - origin.data)),
+                               c->x->authority);
+}
+
+enum status http_check_site(struct http_call *c)
+{
+    struct bytes origin, site;
+    bool from_page = request_header(&c->x->req, BYTES_LIT("origin"), &origin);
+    if (c->route->method == METHOD_GET || (from_page && origin_allowed(c, origin)))
+        return ST_OK;
+    if (request_header(&c->x->req, BYTES_LIT("sec-fetch-site"), &site)) {
+        if (bytes_eq(site, BYTES_LIT("same-origin")) || bytes_eq(site, BYTES_LIT("none")))
+            return ST_OK;
+    } else if (!from_page || origin_is_ours(c, origin)) {
+        return ST_OK;
+    }
+    return err_set(&c->err, ST_PERMISSION_DENIED,
+                   "a page of another site may change nothing unless http.cors lists its origin");
+}
+
 enum status http_preflight(struct http_call *c)
 {
     struct bytes origin;

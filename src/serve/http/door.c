@@ -114,6 +114,8 @@ static enum status run(struct http_call *c)
     if (st == ST_OK && !c->route)
         return http_preflight(c);
     if (st == ST_OK)
+        st = http_check_site(c);
+    if (st == ST_OK)
         st = open_gate(c);
     if (st == ST_OK)
         st = http_query_parse(c->x->query, c->route->params, call_arena(c), &c->query, &c->err);
