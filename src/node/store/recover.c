@@ -372,8 +372,12 @@ static enum status start_member(struct recovery *rc, struct err *err)
         i.compacted = rc->first;
         i.compacted_term = term_at(rc, rc->first);
     }
-    if (!rc->has_hard && applied) { /* it was alone before, and led in its last term */
-        i.hard = (struct raft_hard_state){s->range.term, c->o.replica, applied};
+    if (!rc->has_hard && (applied || rc->first != 0)) {
+        /* It was alone before, and led in its last term. All of its log may lie above what is applied: it
+         * has been a cluster's node before, which died before it had anything to tell the log. */
+        uint64_t last = rc->first != 0 ? term_at(rc, rc->last) : 0;
+        i.hard = (struct raft_hard_state){last > s->range.term ? last : s->range.term, c->o.replica,
+                                          applied};
     }
     if (rc->has_hard && i.hard.term < s->persisted.term) {
         /* What a killed process had not synced was replayed and drained, and then a power cut took it from

@@ -743,6 +743,35 @@ static void test_data_is_brought_along_by_the_first(void **state)
     }
 }
 
+/* Its log was never drained, and it dies before it has told the log anything of the cluster. */
+static void test_data_is_brought_along_by_one_that_dies_at_once(void **state)
+{
+    (void)state;
+    struct err err;
+    struct collection *c;
+    err_init(&err);
+    cw_init_on(&w, 5, 3, 1);
+    struct cw_node *n = &w.node[1];
+    n->o.cluster = NULL;
+    assert_int_equal(store_open(n->env, "/db", &n->o, &n->s, &err), ST_OK);
+    assert_int_equal(store_collection_open(n->s, BYTES_LIT("old"), BYTES_EMPTY, &c, &err), ST_OK);
+    w.collection = collection_id(c);
+    struct ask a = {.n = n, .key = "k"};
+    put(&a);
+    assert_int_equal(a.st, ST_OK);
+    cut_off(1, true);
+    for (int i = 0; i < 3; i++) {
+        cw_crash(&w, 1, i ? SIM_CRASH_PROCESS_ONLY : SIM_CRASH_POWER, 10);
+        cw_run(&w, 500);
+        assert_non_null(n->s);
+    }
+    cut_off(1, false);
+    cw_until(&w, cw_converged, 20000, "all have it");
+    for (uint64_t id = 1; id <= 3; id++)
+        assert_int_equal(get_at(id, 'k', VERSION_NONE), ST_OK);
+    cw_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -760,6 +789,7 @@ int main(void)
         cmocka_unit_test(test_a_place_is_good_at_a_node_that_is_behind),
         cmocka_unit_test(test_a_folder_is_one_node_of_one_cluster),
         cmocka_unit_test(test_data_is_brought_along_by_the_first),
+        cmocka_unit_test(test_data_is_brought_along_by_one_that_dies_at_once),
         cmocka_unit_test(test_random_clusters),
     };
     log_configure(LOG_OFF, LOG_HUMAN);
