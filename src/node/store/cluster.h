@@ -193,6 +193,10 @@ enum status cluster_forward(struct store *s, struct proposal *p) WARN_UNUSED;
 void cluster_tell(struct store *s, struct proposal *p); /* answers another node's */
 void cluster_item(void *arg, uint64_t from, uint64_t incarnation, uint8_t kind, struct bytes body);
 bool remote_is_of_term(const struct proposal *p, uint64_t term); /* was sent to its leader */
+/* The collections that it is for, by a leader that has applied all of before. false: the one of that
+ * name (borrowed) is not there, and so one that was dropped meanwhile. */
+bool remote_find_collections(struct store *s, struct proposal *p,
+                             struct bytes *ret_gone) WARN_UNUSED;
 void remote_free(struct proposal *p);
 
 #endif

@@ -17,8 +17,10 @@ struct remote {
     struct store_write w;
     uint64_t from, incarnation, number, term;
     struct store_require *requires;
-    struct collection **collections;
-    uint8_t *bytes; /* what keys borrow from */
+    struct forward_collection *named; /* the collections, as that node calls them */
+    size_t n_named;
+    struct collection **collections; /* and here; remote_find_collections */
+    uint8_t *bytes;                  /* what keys and names borrow from */
 };
 
 void remote_free(struct proposal *p)
@@ -26,6 +28,7 @@ void remote_free(struct proposal *p)
     struct remote *m = p->remote;
     blob_unref(m->w.entry);
     mem_free(m->requires);
+    mem_free(m->named);
     mem_free(m->collections);
     mem_free(m->bytes);
     mem_free(m);
@@ -141,25 +144,33 @@ static bool see(struct cluster_peer *peer, uint64_t number)
     return first || PLANTED(FORWARD_TAKEN_TWICE);
 }
 
-/* A collection that is not there (any more) is one that was dropped meanwhile. */
-static enum status take_collections(struct store *s, struct remote *m, struct forward *f)
+static enum status take_names(struct remote *m, struct forward *f)
 {
     size_t n = (size_t)f->n_collections;
-    if (n && !(m->collections = mem_alloc(n * sizeof(struct collection *))))
+    if (n && (!(m->named = mem_alloc(n * sizeof *m->named)) ||
+              !(m->collections = mem_alloc(n * sizeof(struct collection *)))))
         return ST_NO_MEMORY;
-    for (size_t i = 0; i < n; i++) {
-        struct forward_collection fc;
-        if (!forward_collection_next(f, &fc))
+    for (; m->n_named < n; m->n_named++)
+        if (!forward_collection_next(f, &m->named[m->n_named]))
             return ST_INVALID_ARGUMENT;
-        struct collection *col = store__collection_by_id(s, fc.id);
-        if (!col || !bytes_eq(BYTES(col->name, col->name_len), fc.name))
-            return err_set(&m->p.err, ST_CANCELLED, "collection %.*s was dropped meanwhile",
-                           (int)fc.name.len, (const char *)fc.name.data);
+    return ST_OK;
+}
+
+bool remote_find_collections(struct store *s, struct proposal *p, struct bytes *ret_gone)
+{
+    struct remote *m = p->remote;
+    m->w.n_collections = 0;
+    for (size_t i = 0; i < m->n_named; i++) {
+        struct collection *col = store__collection_by_id(s, m->named[i].id);
+        if (!col || !bytes_eq(BYTES(col->name, col->name_len), m->named[i].name)) {
+            *ret_gone = m->named[i].name;
+            return false;
+        }
         m->collections[i] = col;
     }
     m->w.collections = m->collections;
-    m->w.n_collections = n;
-    return ST_OK;
+    m->w.n_collections = m->n_named;
+    return true;
 }
 
 static enum status take_rest(struct remote *m, struct forward *f)
@@ -224,7 +235,7 @@ static void on_forward(struct store *s, struct cluster_peer *peer, struct bytes 
         st = err_set(&m->p.err, ST_UNAVAILABLE, "node %llu does not lead",
                      (unsigned long long)c->o.node);
     if (st == ST_OK)
-        st = take_collections(s, m, &f);
+        st = take_names(m, &f);
     if (st == ST_OK)
         st = take_rest(m, &f);
     if (st == ST_OK) {

@@ -267,6 +267,15 @@ static enum status check_moment(struct store *s, struct proposal *p, uint64_t no
     return future ? store__in_future(p->at_least, now_ms, &p->err) : ST_OK;
 }
 
+/* It waits for a read that shows whether this still leads. */
+static void refuse(struct store *s, struct proposal *p, enum status st)
+{
+    p->refused = st;
+    p->read = 0;
+    list_remove(&p->node);
+    list_push_back(&s->cluster->refused, &p->node);
+}
+
 /* false: nothing more can be taken now. */
 static bool take(struct store *s, struct view *v, struct proposal *p)
 {
@@ -276,6 +285,8 @@ static bool take(struct store *s, struct view *v, struct proposal *p)
         cluster_lost(s, p);
         return true;
     }
+    struct bytes gone = BYTES_EMPTY;
+    bool there = !p->remote || remote_find_collections(s, p, &gone);
     if (latched(s, p))
         return true; /* it stays where it is */
     enum request_seen seen = store__request_seen(v, NULL, p, now_ms);
@@ -288,14 +299,14 @@ static bool take(struct store *s, struct view *v, struct proposal *p)
         return true;
     }
     enum status st = check_moment(s, p, now_ms);
+    if (st == ST_OK && !there)
+        st = err_set(&p->err, ST_CANCELLED, "collection %.*s was dropped meanwhile", (int)gone.len,
+                     (const char *)gone.data);
     if (st == ST_OK && (p->w->n_requires || p->w->n_collections) &&
         !(PLANTED(FORWARDED_UNCHECKED) && p->remote))
         st = store__check_requires(v, NULL, p, now_ms);
     if (st == ST_PRECONDITION_FAILED || st == ST_CANCELLED) {
-        p->refused = st;
-        p->read = 0;
-        list_remove(&p->node);
-        list_push_back(&c->refused, &p->node);
+        refuse(s, p, st);
         return true;
     }
     if (st != ST_OK) {

@@ -772,6 +772,66 @@ static void test_data_is_brought_along_by_one_that_dies_at_once(void **state)
     cw_deinit(&w);
 }
 
+static void make_new(void *arg)
+{
+    struct ask *a = arg;
+    struct collection *c;
+    a->st = store_collection_open(a->n->s, BYTES_STR(a->key), BYTES_EMPTY, &c, &a->err);
+}
+
+/* As the verbs do: with the collection that it is for. */
+static void put_into(void *arg)
+{
+    struct ask *a = arg;
+    struct collection *c;
+    struct store_write sw = {.collections = &c, .n_collections = 1};
+    uint8_t key[] = {0, 0, 0, 0, 'k'};
+    struct entry_op op = {
+        .key = BYTES(key, sizeof key), .kind = RECORD_PUT, .value = BYTES_LIT("value")};
+    assert_int_equal(store_collection_find(a->n->s, BYTES_STR(a->key), &c, &a->err), ST_OK);
+    for (int i = 0; i < 4; i++)
+        key[i] = (uint8_t)(collection_id(c) >> (24 - 8 * i));
+    assert_int_equal(entry_encode(&op, 1, BYTES_EMPTY, &sw.entry, &a->err), ST_OK);
+    a->st = store_propose(a->n->s, &sw, &a->err);
+    blob_unref(sw.entry);
+}
+
+static struct store_role role_at(uint64_t node)
+{
+    struct store_role r;
+    store_role(w.node[node].s, &r);
+    return r;
+}
+
+/* Who leads next has the collection in its log and not applied yet: it is not one that was dropped. */
+static void test_a_new_leader_knows_the_collections_of_before(void **state)
+{
+    (void)state;
+    uint64_t seed;
+    unsigned behind = 0;
+    FOR_EACH_SEED(seed, 40)
+    {
+        cw_init(&w, seed, 3);
+        w.delay_ms = 1;
+        cw_until(&w, cw_has_leader, 5000, "a leader");
+        cw_collection(&w);
+        cw_run(&w, 200);
+        uint64_t leader = cw_leader(&w), at = leader % 3 + 1, other = at % 3 + 1;
+        assert_int_equal(ask(make_new, at, "new", VERSION_NONE).st, ST_OK);
+        bool late = role_at(other).applied < role_at(at).applied;
+        cw_crash(&w, leader, SIM_CRASH_POWER, 100000);
+        while (role_at(at).leader == leader)
+            cw_step(&w, 1);
+        struct ask a = ask(put_into, at, "new", VERSION_NONE);
+        if (a.st != ST_OK)
+            fail_msg("seed %llu: %s: %s", (unsigned long long)seed, status_name(a.st),
+                     a.err.detail);
+        behind += late && cw_leader(&w) == other;
+        cw_deinit(&w);
+    }
+    assert_true(behind > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -790,6 +850,7 @@ int main(void)
         cmocka_unit_test(test_a_folder_is_one_node_of_one_cluster),
         cmocka_unit_test(test_data_is_brought_along_by_the_first),
         cmocka_unit_test(test_data_is_brought_along_by_one_that_dies_at_once),
+        cmocka_unit_test(test_a_new_leader_knows_the_collections_of_before),
         cmocka_unit_test(test_random_clusters),
     };
     log_configure(LOG_OFF, LOG_HUMAN);
