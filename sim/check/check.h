@@ -54,7 +54,8 @@ enum status check_linear(const struct history *h, const struct check_options *o,
 enum status check_serial(const struct history *h, struct check_report *r) WARN_UNUSED;
 /* REGISTER: what one client sees of a key through strong reads and its own writes never goes back. */
 enum status check_session(const struct history *h, struct check_report *r) WARN_UNUSED;
-/* REGISTER: a read as of t is what the key's history holds at t, whenever it was asked. */
+/* REGISTER: a read as of t is what the key's history holds at t, whenever it was asked; a weak read
+ * shows what the key held at some time. */
 enum status check_past(const struct history *h, struct check_report *r) WARN_UNUSED;
 /* REGISTER: the final rows hold every acknowledged write once, and nothing that nobody wrote. */
 enum status check_final(const struct history *h, struct check_report *r) WARN_UNUSED;

@@ -1,4 +1,4 @@
-/* check_past.c - reads as of a moment against the recorded history of their keys. */
+/* check_past.c - reads as of a moment, and weak reads, against the recorded history of their keys. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,6 +123,23 @@ static enum status check_read(struct past *p, const struct history_op *op,
                                                            : ST_OK;
 }
 
+/* A weak read may show something old, but nothing that the key never held. */
+static enum status check_weak(struct past *p, const struct history_op *op,
+                              const struct history_step *s)
+{
+    size_t i = check__rows_before(p->rows, p->n, s->key_id, s->version);
+    bool there = i < p->n && p->rows[i].key == s->key_id && p->rows[i].version == s->version;
+    if (!s->found || s->version == 0 || (there && p->rows[i].value == s->value_id))
+        return ST_OK;
+    /* Of a version that nobody was told the final rows alone know, and none below their horizon. */
+    if (!there && (!p->complete || s->version < p->horizon))
+        return ST_OK;
+    uint32_t ids[2] = {op->id, there && p->rows[i].op != NONE ? p->rows[i].op : op->id};
+    return check__tell(p->r, p->h, "past", there ? "wrong value" : "phantom", ids, 2,
+                       "A weak read showed %s @%" PRIu64 " with something that it never held.",
+                       check__text(s->key).s, s->version);
+}
+
 enum status check_past(const struct history *h, struct check_report *r)
 {
     struct past p = {.h = h, .r = r};
@@ -131,11 +148,13 @@ enum status check_past(const struct history *h, struct check_report *r)
     history_rows(h, &unused, &p.complete, &p.horizon);
     enum status st = check__rows(h, &p.rows, &p.n);
     for (size_t i = 0; i < n && st == ST_OK; i++) {
-        if (ops[i].family != HISTORY_REGISTER || ops[i].outcome != HISTORY_OK || ops[i].at == 0)
+        if (ops[i].family != HISTORY_REGISTER || ops[i].outcome != HISTORY_OK ||
+            (ops[i].at == 0 && !ops[i].weak))
             continue;
         for (uint32_t j = 0; j < ops[i].n && st == ST_OK; j++)
             if (ops[i].steps[j].verb == HISTORY_GET)
-                st = check_read(&p, &ops[i], &ops[i].steps[j]);
+                st = ops[i].at ? check_read(&p, &ops[i], &ops[i].steps[j])
+                               : check_weak(&p, &ops[i], &ops[i].steps[j]);
     }
     mem_free(p.rows);
     return st;

@@ -455,6 +455,39 @@ static void the_past_without_final_rows(void **state)
     expect("past", "another past");
 }
 
+static void weak_read(struct history_step s)
+{
+    struct history_call weak = {.client = 2, .weak = true, .steps = &s, .n = 1};
+    uint32_t op;
+    assert_int_equal(history_invoke(h, ++now, &weak, &op), ST_OK);
+    end(op, HISTORY_OK, &s, 1);
+}
+
+static void a_weak_read_of_another_value(void **state)
+{
+    (void)state;
+    ONE(1, HISTORY_REGISTER, put("x", "a", 1));
+    ONE(1, HISTORY_REGISTER, put("x", "b", 5));
+    weak_read(got("x", "a", 1)); /* it is old, and may be */
+    weak_read(got("x", "", 0));
+    expect_nothing();
+    weak_read(got("x", "a", 5));
+    expect("past", "wrong value");
+}
+
+static void a_weak_read_of_what_nobody_wrote(void **state)
+{
+    (void)state;
+    ONE(1, HISTORY_REGISTER, put("x", "a", 5));
+    weak_read(got("x", "z", 7));
+    expect_nothing(); /* a write without an answer may have put it there */
+    struct history_row row = {
+        .verb = HISTORY_PUT, .version = 5, .key = BYTES_LIT("x"), .value = BYTES_LIT("a")};
+    assert_int_equal(history_final(h, &row), ST_OK);
+    history_final_done(h, 0);
+    expect("past", "phantom");
+}
+
 static void below_the_horizon_rows_may_be_gone(void **state)
 {
     (void)state;
@@ -541,6 +574,8 @@ int main(void)
         TEST(an_element_that_was_seen_and_is_gone),
         TEST(an_element_that_nobody_added),
         TEST(the_past_without_final_rows),
+        TEST(a_weak_read_of_another_value),
+        TEST(a_weak_read_of_what_nobody_wrote),
         TEST(below_the_horizon_rows_may_be_gone),
         TEST(a_wiped_disk_promises_nothing),
         TEST(a_term_that_is_forgotten),
