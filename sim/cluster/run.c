@@ -189,6 +189,26 @@ static void stop_clients(struct run *r)
         run_fail(r, "an operation has no end: a client waits for more than %d ms", PROGRESS_MS);
 }
 
+/* Whoever follows the changes comes to their end, too: what was shown is judged, and who is shown
+ * nothing would be right for ever. */
+static void phase_watchers(struct run *r)
+{
+    uint64_t last = 0, horizon, until = run_now(r) + PROGRESS_MS * MS;
+    size_t n;
+    bool complete;
+    unsigned behind = 0;
+    const struct history_row *rows = history_rows(r->history, &n, &complete, &horizon);
+    for (size_t i = 0; i < n; i++)
+        last = rows[i].version > last ? rows[i].version : last;
+    while (!watchers_reached(r, last, &behind) && run_now(r) < until && !run_failed(r))
+        pass(r, run_now(r) + SLICE_MS * MS);
+    if (!watchers_reached(r, last, &behind))
+        run_fail(r, "watcher %u did not come to the last change within %d ms of quiet", behind,
+                 PROGRESS_MS);
+    r->stop_watchers = true;
+    pass(r, run_now(r) + 1000 * MS);
+}
+
 static void sum_up(struct run_result *res)
 {
     for (unsigned f = 0; f < FAULT_KINDS; f++)
@@ -245,10 +265,8 @@ void run_whole(const struct plan *p, const struct run_options *o, struct run_res
     if (!run_failed(&r))
         stop_clients(&r);
     bool same = !run_failed(&r) && judge_replicas(&r);
-    if (same) {
-        r.stop_watchers = true;
-        pass(&r, run_now(&r) + 1000 * MS);
-    }
+    if (same)
+        phase_watchers(&r);
     if (!run_failed(&r))
         judge_history(&r);
     verdict(&r);

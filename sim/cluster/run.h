@@ -159,6 +159,8 @@ void watchers_start(struct run *r);
 void watchers_free(struct run *r);
 void watchers_node_died(struct run *r, const struct node *n);
 bool watchers_at(const struct node *n);
+/* Whether all have come to this version; else the first that has not. */
+bool watchers_reached(const struct run *r, uint64_t version, unsigned *ret_behind);
 
 /* --- keeper.c: plan.keeper --- */
 void keeper_start(struct run *r);

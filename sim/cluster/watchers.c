@@ -22,6 +22,7 @@ struct watcher {
     bool door, by_http; /* it comes through the node's door */
     char token[TOKEN_MAX];
     size_t token_len;
+    uint64_t reached; /* it was told everything up to this version, or was shown a change of it */
 };
 
 static void plan_hop(struct watcher *w, uint64_t ns)
@@ -34,6 +35,8 @@ static void record(struct watcher *w, const struct history_watch *what)
     struct history_watch h = *what;
     h.watcher = w->number;
     h.node = w->node->id;
+    if (h.kind != HISTORY_WATCH_OPEN && h.version > w->reached)
+        w->reached = h.version;
     struct sim_heap *heap = sim_heap_enter(NULL); /* the history is no process's */
     enum status st = history_watch(w->run->history, run_now(w->run), &h);
     sim_heap_enter(heap);
@@ -239,6 +242,23 @@ void watchers_node_died(struct run *r, const struct node *n)
             plan_hop(w, 50 * MS);
         }
     }
+}
+
+/* Who follows everything and fell behind what a vacuum removed of another collection is refused for
+ * good, and has to begin anew. */
+static bool may_be_refused(const struct watcher *w)
+{
+    return w->all && (w->run->plan.keeper || w->run->plan.doors);
+}
+
+bool watchers_reached(const struct run *r, uint64_t version, unsigned *ret_behind)
+{
+    for (unsigned i = 0; r->watchers && i < r->plan.watchers; i++)
+        if (r->watchers[i].reached < version && !may_be_refused(&r->watchers[i])) {
+            *ret_behind = i;
+            return false;
+        }
+    return true;
 }
 
 bool watchers_at(const struct node *n)
