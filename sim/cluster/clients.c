@@ -49,6 +49,14 @@ static void op_clear(struct client *c)
         c->door->empty = false;
 }
 
+static bool writes(const struct client *c)
+{
+    bool any = false;
+    for (size_t i = 0; i < c->n; i++)
+        any |= c->steps[i].verb != HISTORY_GET && c->steps[i].verb != HISTORY_CHECK;
+    return any;
+}
+
 static void tell(struct client *c, const char *what)
 {
     struct run *r = c->run;
@@ -117,6 +125,7 @@ void op_outcome(struct client *c, enum history_outcome outcome)
     if (outcome == HISTORY_OK || outcome == HISTORY_UNMET) {
         r->result->operations++;
         c->done_ns = run_now(r);
+        c->wrote_ns = outcome == HISTORY_OK && writes(c) ? c->done_ns : c->wrote_ns;
     } else if (outcome == HISTORY_FAILED) {
         r->result->operations += c->beaten; /* that is an answer too */
         r->result->failed += !c->beaten;
@@ -451,6 +460,6 @@ unsigned clients_active_since(const struct run *r, uint64_t ns)
 {
     unsigned n = 0;
     for (unsigned i = 0; i < r->plan.clients; i++)
-        n += r->clients[i].done_ns > ns;
+        n += r->clients[i].done_ns > ns && r->clients[i].wrote_ns > ns;
     return n;
 }

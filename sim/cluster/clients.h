@@ -26,6 +26,7 @@ struct client {
     struct dice dice;
     struct sim_event hop;
     uint64_t done_ns;  /* when its last operation was answered */
+    uint64_t wrote_ns; /* when it was last told that something is written */
     uint64_t serial;   /* of the values it makes */
     uint64_t *seen;    /* versions of register keys as last seen, by key */
     struct door *door; /* NULL: its fiber runs on the node; else it goes through doors (door.h) */

@@ -164,7 +164,8 @@ static void phase_busy(struct run *r)
         pass(r, run_now(r) + SLICE_MS * MS);
 }
 
-/* Every client gets an answer, in bounded time. */
+/* Every client gets answers, and one of them to a write, in bounded time: what was written before can
+ * be read where nothing can be written any more. */
 static void phase_progress(struct run *r)
 {
     uint64_t since = run_now(r), until = since + PROGRESS_MS * MS;
@@ -172,10 +173,11 @@ static void phase_progress(struct run *r)
         pass(r, run_now(r) + SLICE_MS * MS);
     unsigned active = clients_active_since(r, since);
     if (active < r->plan.clients)
-        run_fail(r, "no progress: %u of %u clients were answered within %d ms of health", active,
-                 r->plan.clients, PROGRESS_MS);
+        run_fail(r,
+                 "no progress: %u of %u clients were answered, and wrote, within %d ms of health",
+                 active, r->plan.clients, PROGRESS_MS);
     else
-        run_say(r, "world", "every client was answered within %llu ms",
+        run_say(r, "world", "every client was answered, and wrote, within %llu ms",
                 (unsigned long long)(run_now(r) - since) / MS);
 }
 

@@ -151,7 +151,7 @@ void clients_free(struct run *r);
 void clients_node_died(struct run *r, const struct node *n);
 bool clients_idle(const struct run *r);
 bool clients_at(const struct node *n); /* some are in a call there */
-/* How many have completed an operation since `ns`. */
+/* How many were answered since `ns`, and wrote something. */
 unsigned clients_active_since(const struct run *r, uint64_t ns);
 
 /* --- watchers.c --- */
