@@ -322,7 +322,7 @@ void door_grpc_history(struct client *c, struct history_step *s, struct version 
 {
     struct call k = {0};
     struct err err;
-    bool all, seen = false;
+    bool all = false, seen = false;
     const char *key = c->memory[s - c->steps].key;
     const Varve__V1__HistoryResponse *m;
     uint64_t shown = 0;
@@ -338,7 +338,7 @@ void door_grpc_history(struct client *c, struct history_step *s, struct version 
                 seen = true;
                 shown = m->records[r]->deleted ? 0 : m->records[r]->version->hlc;
             }
-    if (seen && shown != (s->found ? s->version : 0))
+    if ((seen || all) && shown != (s->found ? s->version : 0))
         run_fail(c->run,
                  "%s: the history through its door shows %s at %llx, a get of the same "
                  "moment %llx",

@@ -406,19 +406,20 @@ void door_http_history(struct client *c, struct history_step *s, struct version 
     struct bytes json = buf_bytes(&t.ask.body);
     if (st == ST_INVALID_ARGUMENT)
         run_fail(c->run, "a history is refused: %s", err.detail);
+    uint64_t shown = 0;
     while (st == ST_OK && (text = member(json, "version", &from)).len) {
         uint64_t version = version_at(c, text);
         if (version > at.hlc)
             continue;
         struct bytes kind = member(json, "kind", &from);
-        uint64_t shown = bytes_eq(kind, BYTES_LIT("put")) ? version : 0;
-        if (shown != (s->found ? s->version : 0))
-            run_fail(c->run,
-                     "%s: the history through its door shows %s at %llx, a get of the same "
-                     "moment %llx",
-                     node_name(c->node), c->memory[s - c->steps].key, (unsigned long long)shown,
-                     (unsigned long long)(s->found ? s->version : 0));
+        shown = bytes_eq(kind, BYTES_LIT("put")) ? version : 0;
         break;
     }
+    if (st == ST_OK && shown != (s->found ? s->version : 0))
+        run_fail(c->run,
+                 "%s: the history through its door shows %s at %llx, a get of the same "
+                 "moment %llx",
+                 node_name(c->node), c->memory[s - c->steps].key, (unsigned long long)shown,
+                 (unsigned long long)(s->found ? s->version : 0));
     talk_over(&t);
 }
