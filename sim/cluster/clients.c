@@ -112,6 +112,36 @@ static enum history_outcome outcome_of(enum status st)
     }
 }
 
+/* Whether the trouble of this run may bring such an answer. What is refused for any other reason never
+ * happened, so no history shows that there was no reason. */
+static bool explained(const struct client *c, enum status st)
+{
+    const struct plan *p = &c->run->plan;
+    switch ((int)st) {
+    case ST_OK:
+    case ST_PRECONDITION_FAILED:
+    case ST_UNKNOWN_OUTCOME:
+    case ST_UNAVAILABLE:
+    case ST_OVERLOADED:
+    case ST_TIMED_OUT:
+    case ST_CANCELLED:
+    case ST_CLOSED: /* the node stops */
+        return true;
+    case ST_FUTURE_TIME: /* of a moment that another node's clock had */
+        return p->every_ms[FAULT_CLOCK_JUMP] || p->every_ms[FAULT_DRIFT];
+    case ST_NOT_FOUND: /* only where there was nothing to delete */
+        return c->beaten;
+    case ST_IO_ERROR: /* a door's client has no answer */
+        return c->door || plan_disks_fail(p);
+    case ST_POISONED:
+    case ST_DISK_FULL:
+    case ST_CORRUPT:
+        return plan_disks_fail(p);
+    default:
+        return false;
+    }
+}
+
 void op_outcome(struct client *c, enum history_outcome outcome)
 {
     struct run *r = c->run;
@@ -137,8 +167,11 @@ void op_outcome(struct client *c, enum history_outcome outcome)
     op_clear(c);
 }
 
-void op_done(struct client *c, enum status st)
+void op_done(struct client *c, enum status st, const struct err *err)
 {
+    if (!explained(c, st))
+        run_fail(c->run, "%s answers a client %s, which nothing explains: %s", node_name(c->node),
+                 status_name(st), err->detail);
     op_outcome(c, outcome_of(st));
 }
 

@@ -45,8 +45,8 @@ struct client {
 struct history_step *op_step(struct client *c, enum history_verb verb, char letter, uint64_t key);
 void op_value(struct client *c, struct history_step *s, const void *data, size_t len); /* copies */
 void op_invoke(struct client *c);
-/* Records the answer. A status says which outcome. */
-void op_done(struct client *c, enum status st);
+/* Records the answer. A status says which outcome; `err` tells why, where it is a failure. */
+void op_done(struct client *c, enum status st, const struct err *err);
 void op_outcome(struct client *c, enum history_outcome outcome);
 
 /* The collection of the client's work on its node; makes it when it is not there. */

@@ -147,6 +147,8 @@ static void live(void *node)
     while (!n->closing) {
         uint64_t ms = store_tick(n->store);
         if (ms == UINT64_MAX && is_poisoned(n->store)) {
+            if (!plan_disks_fail(&n->run->plan))
+                run_fail(n->run, "%s is poisoned, though no disk fails", node_name(n));
             node_die_soon(n, "is poisoned");
             return;
         }
@@ -166,18 +168,6 @@ static void sleep_ms(uint64_t ms)
     struct env_event never;
     env_event_init(&never);
     (void)env_wait(&never, ms * MS);
-}
-
-/* Whether a fault of this run may keep it from being closed well. */
-static bool disks_fail(const struct plan *p)
-{
-    static const enum plan_fault of[] = {FAULT_WRITE_ERROR, FAULT_SYNC_ERROR, FAULT_READ_ERROR,
-                                         FAULT_DISK_FULL,   FAULT_ROT,        FAULT_MISDIRECT,
-                                         FAULT_STALE_READ};
-    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
-        if (p->every_ms[of[i]])
-            return true;
-    return false;
 }
 
 static void let_go(struct node *n)
@@ -215,7 +205,7 @@ static void stop(void *node)
     struct store *s = n->store;
     n->store = NULL;
     st = store_close(s, &err);
-    if (st != ST_OK && !disks_fail(&n->run->plan))
+    if (st != ST_OK && !plan_disks_fail(&n->run->plan))
         run_fail(n->run, "%s does not close well: %s: %s", node_name(n), status_name(st),
                  err.detail);
     node_die_soon(n, st ? "closed its folder badly" : "closed its folder");

@@ -39,6 +39,17 @@ static const struct {
 };
 _Static_assert(sizeof kinds / sizeof *kinds == FAULT_KINDS, "every kind has its chance");
 
+bool plan_disks_fail(const struct plan *p)
+{
+    static const enum plan_fault of[] = {FAULT_WRITE_ERROR, FAULT_SYNC_ERROR, FAULT_READ_ERROR,
+                                         FAULT_DISK_FULL,   FAULT_ROT,        FAULT_MISDIRECT,
+                                         FAULT_STALE_READ};
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+        if (p->every_ms[of[i]])
+            return true;
+    return false;
+}
+
 void plan_nodes(struct plan *p, unsigned nodes)
 {
     p->nodes = nodes;

@@ -77,6 +77,8 @@ struct plan {
 void plan_draw(struct plan *p, uint64_t seed);
 /* Another size; what makes no sense in it is left out. */
 void plan_nodes(struct plan *p, unsigned nodes);
+/* Whether some fault of it may make a disk answer with an error, or with what is wrong. */
+bool plan_disks_fail(const struct plan *p);
 /* Narrows a plan down: "quiet", "kills", "partitions", ... false: no such scenario. */
 bool plan_scenario(struct plan *p, const char *name);
 /* The names, each ended by a newline. */

@@ -60,7 +60,7 @@ static void reg_get(struct client *c, bool weak)
         st = work_get(c, col, s, VERSION_NONE, &err);
     if (!st)
         saw(c, s, s->found ? s->version : 0);
-    op_done(c, st);
+    op_done(c, st, &err);
 }
 
 /* Several keys as of one moment. */
@@ -81,7 +81,7 @@ static void reg_snapshot(struct client *c)
         st = work_get(c, col, &c->steps[i], at, &err);
     if (!st)
         work_look_again(c, col, at);
-    op_done(c, st);
+    op_done(c, st, &err);
 }
 
 static void reg_past(struct client *c)
@@ -103,17 +103,17 @@ static void reg_past(struct client *c)
         st = store_fix_moment(c->node->store, at, &err);
     if (!st)
         st = work_get(c, col, s, at, &err);
-    op_done(c, st);
+    op_done(c, st, &err);
 }
 
 /* A write that met another's is as if it had never been asked. */
-static void done_or_beaten(struct client *c, enum status st)
+static void done_or_beaten(struct client *c, enum status st, const struct err *err)
 {
     c->beaten = st == ST_PRECONDITION_FAILED;
     if (c->beaten)
         op_outcome(c, HISTORY_FAILED);
     else
-        op_done(c, st);
+        op_done(c, st, err);
 }
 
 static void reg_write(struct client *c, size_t n)
@@ -161,7 +161,7 @@ static void reg_write(struct client *c, size_t n)
             saw(c, &c->steps[i], c->steps[i].verb == HISTORY_PUT ? version : 0);
         }
     if (st == ST_PRECONDITION_FAILED && present == WORK_NOT_TOLD) {
-        done_or_beaten(c, st);
+        done_or_beaten(c, st, &err);
         return;
     }
     if (st == ST_PRECONDITION_FAILED) {
@@ -171,9 +171,9 @@ static void reg_write(struct client *c, size_t n)
         s->version = present;
         saw(c, s, present);
     }
-    if (st == ST_NOT_FOUND) /* a door's delete of what is not there writes nothing */
-        c->beaten = true;
-    op_done(c, st);
+    if (st == ST_NOT_FOUND && c->n == 1 && c->steps[0].verb == HISTORY_DELETE)
+        c->beaten = true; /* a door's delete of what is not there writes nothing */
+    op_done(c, st, &err);
 }
 
 void work_register(struct client *c)
@@ -282,7 +282,7 @@ static void append_some(struct client *c, size_t keys, char letter, uint64_t fir
         st = work_propose(c, col, w, reads, &version, &failed, &present, &err);
     for (size_t i = 0; i < BATCH_MAX; i++)
         mem_free(grown[i]);
-    done_or_beaten(c, st);
+    done_or_beaten(c, st, &err);
 }
 
 static void read_some(struct client *c, size_t keys, char letter, uint64_t first, uint64_t of)
@@ -293,7 +293,8 @@ static void read_some(struct client *c, size_t keys, char letter, uint64_t first
     for (size_t i = 0; i < keys; i++)
         op_step(c, HISTORY_GET, letter, first * of + (first + i) % of);
     op_invoke(c);
-    op_done(c, read_all(c, &col, &err));
+    enum status st = read_all(c, &col, &err);
+    op_done(c, st, &err);
 }
 
 void work_list(struct client *c)
@@ -342,7 +343,7 @@ void work_set(struct client *c)
     if (!st)
         st = work_propose(c, col, &w, 1, &version, &failed, &present, &err);
     mem_free(grown);
-    done_or_beaten(c, st);
+    done_or_beaten(c, st, &err);
 }
 
 /* --- numbers: counters, and accounts whose sum stays --- */
@@ -396,12 +397,14 @@ void work_counter(struct client *c)
     if (dice_one_in(&c->dice, 3)) {
         op_step(c, HISTORY_GET, 'n', key);
         op_invoke(c);
-        op_done(c, read_numbers(c, &err));
+        enum status st = read_numbers(c, &err);
+        op_done(c, st, &err);
         return;
     }
     op_step(c, HISTORY_ADD, 'n', key)->number = (int64_t)(1 + dice_below(&c->dice, 9));
     op_invoke(c);
-    done_or_beaten(c, add_all(c, &err));
+    enum status st = add_all(c, &err);
+    done_or_beaten(c, st, &err);
 }
 
 /* Accounts begin at nothing and may be overdrawn: the sum of all is nothing, always. */
@@ -413,7 +416,8 @@ void work_bank(struct client *c)
         for (uint64_t i = 0; i < ACCOUNTS; i++)
             op_step(c, HISTORY_GET, 'a', i);
         op_invoke(c);
-        op_done(c, read_numbers(c, &err));
+        enum status st = read_numbers(c, &err);
+        op_done(c, st, &err);
         return;
     }
     uint64_t from = dice_below(&c->dice, ACCOUNTS);
@@ -422,5 +426,6 @@ void work_bank(struct client *c)
     op_step(c, HISTORY_ADD, 'a', from)->number = -amount;
     op_step(c, HISTORY_ADD, 'a', to)->number = amount;
     op_invoke(c);
-    done_or_beaten(c, add_all(c, &err));
+    enum status st = add_all(c, &err);
+    done_or_beaten(c, st, &err);
 }
