@@ -72,7 +72,8 @@ struct load_settings {
     enum load_choice choice;
     double theta;         /* of Zipf's law, in (0, 1) */
     uint64_t keys;        /* there are, numbered from 0 */
-    uint64_t first_new;   /* number of the first inserted key; 0: keys */
+    uint64_t first_new;   /* number of the first inserted key; 0: keys, and of
+                             LOAD_LATEST no other */
     bool fill;            /* with a mix of batches: writes every key once, then ends */
     size_t value_bytes;   /* LOAD_VALUE_MIN .. LOAD_VALUE_MAX */
     uint32_t batch;       /* keys of a batch */

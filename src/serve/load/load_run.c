@@ -51,7 +51,7 @@ static enum status check(const struct load_settings *s, struct err *err)
         if (s->mix->percent[k] && !(p->kinds & 1u << k))
             return err_set(err, ST_INVALID_ARGUMENT, "mix %s: %s has no %s", s->mix->name, p->name,
                            load_kind_name((enum load_kind)k));
-    if (s->choice == LOAD_LATEST && s->first_new > s->keys)
+    if (s->choice == LOAD_LATEST && s->first_new && s->first_new != s->keys)
         return err_set(
             err, ST_INVALID_ARGUMENT,
             "first-new: the latest keys are asked for, so new ones follow the %llu there are",

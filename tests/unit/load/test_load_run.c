@@ -205,8 +205,8 @@ static void test_settings_are_checked(void **state)
     struct err err;
     (void)state;
     const struct load_settings good = settings(&w, "get");
-    struct load_settings bad[14];
-    for (size_t i = 0; i < 14; i++)
+    struct load_settings bad[15];
+    for (size_t i = 0; i < 15; i++)
         bad[i] = good;
     bad[0].connections = 0;
     bad[1].connections = LOAD_CONNECTIONS_MAX + 1;
@@ -223,7 +223,9 @@ static void test_settings_are_checked(void **state)
     bad[12].fill = true; /* not with gets */
     bad[13].choice = LOAD_LATEST;
     bad[13].first_new = good.keys + 1;
-    for (size_t i = 0; i < 14; i++)
+    bad[14].choice = LOAD_LATEST;
+    bad[14].first_new = good.keys - 1;
+    for (size_t i = 0; i < 15; i++)
         assert_int_equal(load_run(&bad[i], result, &err), ST_INVALID_ARGUMENT);
 }
 
