@@ -42,6 +42,12 @@ static double per_s(uint64_t n, const struct load_result *r)
     return r->elapsed_ns ? (double)n * 1e9 / (double)r->elapsed_ns : 0;
 }
 
+/* What a server refuses at once is no rate that it reaches. */
+static uint64_t went_well(const struct load_result *r)
+{
+    return r->done - r->failed;
+}
+
 static double cpu_us(const struct bench *b, const struct load_result *r)
 {
     if (!b->before.known || !b->after.known || r->done == 0)
@@ -140,7 +146,7 @@ enum status bench_report(const struct bench *b, const struct load_result *r, str
     char done[CLI_NUMBER_TEXT_MAX], rows[CLI_NUMBER_TEXT_MAX], rate[CLI_NUMBER_TEXT_MAX];
     cli_count_format(r->done, done);
     cli_count_format(r->rows, rows);
-    cli_count_format((uint64_t)per_s(r->done, r), rate);
+    cli_count_format((uint64_t)per_s(went_well(r), r), rate);
     enum status st = print_settings(b, out);
     if (st == ST_OK)
         st = buf_printf(out, "rate: %s/s (%s requests, %s rows in %.2f s; %.0f rows/s)\n", rate,
@@ -225,7 +231,7 @@ enum status bench_report_json(const struct bench *b, const struct load_result *r
                         (unsigned long long)r->elapsed_ns, (unsigned long long)r->done,
                         (unsigned long long)r->rows, (unsigned long long)r->failed,
                         (unsigned long long)r->unsent, (unsigned long long)r->late_ns,
-                        per_s(r->done, r), per_s(r->rows, r), (unsigned long long)r->bytes_in,
+                        per_s(went_well(r), r), per_s(r->rows, r), (unsigned long long)r->bytes_in,
                         (unsigned long long)r->bytes_out, r->cut ? "true" : "false");
     for (int k = 0; st == ST_OK && k < LOAD_KINDS; k++) {
         if (!r->kind[k].count)

@@ -143,6 +143,7 @@ class Bench(unittest.TestCase):
         r = self.small(s, "get", code=5)
         self.assertEqual((r["requests"], r["failed"]), (300, 300))
         self.assertEqual([(e["kind"], e["count"]) for e in r["errors"]], [("NOT_FOUND", 300)])
+        self.assertEqual((r["rate"], r["latency_ns"]["all"]["count"]), (0, 0))
         r = self.small(s, "get", "--protocol", "http", code=5)
         self.assertEqual([(e["kind"], e["count"]) for e in r["errors"]], [("HTTP 404", 300)])
         self.bench(None, "get", code=5)  # nobody listens
