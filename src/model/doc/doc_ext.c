@@ -191,11 +191,30 @@ static bool read_double(struct doc__parser *p, uint8_t *ret_type)
     return put_u64(p, bits);
 }
 
+/* libbson reads an exponent by sscanf, which passes over spaces and wraps around where an int ends. */
+static bool exponent_fits(struct bytes text)
+{
+    enum { DIGITS_MAX = 6 };
+    size_t at = 0;
+    while (at < text.len && (text.data[at] | 0x20) != 'e')
+        at++;
+    if (at++ == text.len)
+        return true;
+    at += at < text.len && (text.data[at] == '+' || text.data[at] == '-');
+    while (at < text.len && text.data[at] == '0')
+        at++;
+    if (text.len > at + DIGITS_MAX)
+        return false;
+    while (at < text.len && text.data[at] >= '0' && text.data[at] <= '9')
+        at++;
+    return at >= text.len;
+}
+
 /* libbson takes what it cannot read for NaN, so a NaN counts only when the text says so. */
 static bool read_decimal(struct doc__parser *p, uint8_t *ret_type)
 {
-    static const char WHAT[] =
-        "$numberDecimal must be a string with a decimal of at most 34 digits";
+    static const char WHAT[] = "$numberDecimal must be a string with a decimal of at most 34 "
+                               "digits, and 6 of its exponent";
     enum { NAN_BITS_SHIFT = 58, NAN_BITS = 0x1f };
     const uint8_t *at = place(p);
     bson_decimal128_t d;
@@ -205,7 +224,8 @@ static bool read_decimal(struct doc__parser *p, uint8_t *ret_type)
     const char *text = buf_cstr(&p->text);
     if (!text)
         return doc__no_room(p, ST_NO_MEMORY);
-    if (strlen(text) != p->text.len || p->text.len > 512 || !bson_decimal128_from_string(text, &d))
+    if (strlen(text) != p->text.len || p->text.len > 512 || !exponent_fits(buf_bytes(&p->text)) ||
+        !bson_decimal128_from_string(text, &d))
         return bad(p, at, WHAT);
     bool nan = (d.high >> NAN_BITS_SHIFT & NAN_BITS) == NAN_BITS;
     if (nan && strcasecmp(text + (text[0] == '-' || text[0] == '+'), "nan") != 0)
