@@ -149,9 +149,9 @@ void doc__sides_free(struct doc__sides *s);
 /* --- doc_number.c --- */
 
 enum { DOC__NUMBER_MAX = 40 }; /* longest number as text, with the NUL */
-/* The shortest text that reads back as the same double; always with a point or an exponent. "NaN",
- * "Infinity",
- * "-Infinity" for the others. Independent of the locale. Returns the length. */
+/* A text that reads back as the same double: rounded to 15 digits, else to 16, else to 17 (powers of
+ * two and subnormal numbers may have a shorter one); always with a point or an exponent. "NaN",
+ * "Infinity", "-Infinity" for the others. Independent of the locale. Returns the length. */
 size_t doc__double_text(double v, char ret[DOC__NUMBER_MAX]);
 enum { DOC__DECIMAL_MAX = 48 };
 size_t doc__decimal_text(const uint8_t *le, char ret[DOC__DECIMAL_MAX]);
