@@ -14,9 +14,9 @@
  * Promises: refuses what two parsers could read differently: Content-Length beside
  *           Transfer-Encoding, several or malformed Content-Lengths, a coding other than chunked,
  *           folded lines, bare CR or LF, space before a colon, NUL, chunk extensions, malformed
- *           chunk sizes, no or several Hosts. Memory is bounded by struct h1_options. Events are
- *           called only from h1_recv and h1_output_done; they may call anything but these and
- *           h1_conn_free.
+ *           chunk sizes, no, several or malformed Hosts. Memory is bounded by struct h1_options.
+ *           Events are called only from h1_recv and h1_output_done; they may call anything but
+ *           these and h1_conn_free.
  * Never:    touches a socket or a clock; blocks; guesses. After an error a connection is over.
  * Threads:  one owner.
  */

@@ -292,12 +292,28 @@ enum status h1__body_begin(struct h1_conn *c)
     return ST_OK;
 }
 
+/* The letters of uri-host [":" port] (RFC 9110, 7.2). It may be empty, where the target has no
+ * authority. */
+static bool is_host(struct bytes v)
+{
+    static const char others[] = "-._~%!$&'()*+,;=[]:";
+    for (size_t i = 0; i < v.len; i++) {
+        const uint8_t b = v.data[i], low = b | 0x20;
+        bool alnum = (low >= 'a' && low <= 'z') || (b >= '0' && b <= '9');
+        if (!alnum && (!b || !strchr(others, b)))
+            return false;
+    }
+    return true;
+}
+
 static enum status check_request(struct h1_conn *c)
 {
     struct bytes host, expect;
     size_t hosts = count(c, BYTES_LIT("host"), &host);
     if (hosts > 1 || (hosts == 0 && c->minor == 1))
         return bad(c, "not one Host");
+    if (hosts && !is_host(host))
+        return bad(c, "a byte that no Host may have");
     if (bytes_eq(c->method, BYTES_LIT("CONNECT")))
         return h1__refuse(c, ST_UNIMPLEMENTED, 501, "CONNECT is not served");
     c->is_head = bytes_eq(c->method, BYTES_LIT("HEAD"));

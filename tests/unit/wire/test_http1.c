@@ -98,6 +98,8 @@ static const struct good goods[] = {
      "POST /k 2 [0123456789]"},
     {"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * 1 []"},
     {"GET http://a/b HTTP/1.1\r\nHost: a\r\n\r\n", "GET http://a/b 1 []"},
+    {"GET / HTTP/1.1\r\nHost: [fe80::1%25lo]:7878\r\n\r\n", "GET / 1 []"},
+    {"GET / HTTP/1.1\r\nHost:\r\n\r\n", "GET / 1 []"},
     {"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
      "GET / 1 []GET /2 1 []"},
     {"PUT /k HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhiDELETE /k HTTP/1.1\r\nHost: "
@@ -186,6 +188,10 @@ static const struct wrong wrongs[] = {
     {400, "GET / HTTP/1.1\r\n\r\n"},
     {400, "GET / HTTP/1.1\r\nHost: a\r\nhOst: b\r\n\r\n"},
     {400, "GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n"},
+    {400, "GET / HTTP/1.1\r\nHost: a b\r\n\r\n"},
+    {400, "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"},
+    {400, "GET / HTTP/1.1\r\nHost: me@a\r\n\r\n"},
+    {400, "GET / HTTP/1.0\r\nHost: a\xc3\xa4\r\n\r\n"},
     {417, HEAD "Expect: 200-ok\r\nContent-Length: 1\r\n\r\n"},
     /* chunks */
     {400, TE "5;a=b\r\nhello\r\n0\r\n\r\n"},
