@@ -153,6 +153,8 @@ static enum status take_head(struct h1_conn *c, struct bytes in, size_t *used)
         c->scanned = 0;
     }
     enum status st = h1__head_add(c, in, used, &whole);
+    if (st == ST_OK && c->head.len == 0) /* an empty line was passed over: no request has begun */
+        c->reading = H1_IDLE;
     return st == ST_OK && whole ? head_whole(c) : st;
 }
 

@@ -479,6 +479,14 @@ static void slow_ones_are_reported(void **state)
     assert_true(h1_finished(s.c)); /* without a word */
     close_server(&s);
 
+    open_server(&s, &o, true); /* an empty line begins no request */
+    assert_int_equal(h1_recv(s.c, BYTES_LIT("\r\n"), 500, &used, &err), ST_OK);
+    assert_int_equal(h1_tick(s.c, 1499, &next, &err), ST_OK);
+    assert_int_equal(next, 1500);
+    assert_int_equal(h1_tick(s.c, 1500, &next, &err), ST_TIMED_OUT);
+    assert_int_equal(h1_error_status(s.c), 0);
+    close_server(&s);
+
     open_server(&s, &o, true);
     for (uint64_t t = 0; t < 100; t += 10) /* a byte now and then does not help */
         assert_int_equal(h1_recv(s.c, BYTES_LIT("G"), t, &used, &err), ST_OK);
