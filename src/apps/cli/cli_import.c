@@ -145,7 +145,9 @@ static void skip_row(struct import *im, const char *why)
 {
     if (im->state.skipped++ < ERRORS_SHOWN) {
         cli_progress_hide(&im->progress);
-        fprintf(im->c->err, "skipped: %s\n", why);
+        fputs("skipped: ", im->c->err);
+        cli_print_message(im->c->err, why);
+        fputc('\n', im->c->err);
     }
 }
 

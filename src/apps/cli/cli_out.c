@@ -118,14 +118,20 @@ enum status cli_json_bytes(struct buf *out, struct bytes b)
     return st == ST_OK ? buf_append_u8(out, '"') : st;
 }
 
+/* Whether the character at p, of n bytes, is one. U+0080 to U+009F are, too: some terminals obey
+ * them. */
+static bool is_control(const uint8_t *p, size_t n)
+{
+    return n == 1 ? *p < 0x20 || *p == 0x7f : n == 2 && *p == 0xc2 && p[1] < 0xa0;
+}
+
 enum status cli_text_bytes(struct buf *out, struct bytes b)
 {
     enum status st = ST_OK;
     for (size_t i = 0, n; st == ST_OK && i < b.len; i += n) {
         const uint8_t *p = b.data + i;
         n = cli_utf8_len(BYTES(p, b.len - i));
-        /* U+0080 to U+009F are control characters too: some terminals obey them. */
-        bool control = n == 1 ? *p < 0x20 || *p == 0x7f : n == 2 && *p == 0xc2 && p[1] < 0xa0;
+        bool control = is_control(p, n);
         if (n == 1 && *p == '\\') {
             st = buf_append(out, "\\\\", 2);
         } else if (n == 0 || control) {
@@ -138,6 +144,25 @@ enum status cli_text_bytes(struct buf *out, struct bytes b)
         }
     }
     return st;
+}
+
+/* Runs that may be shown are written whole: stderr has no buffer. */
+void cli_print_message(FILE *f, const char *text)
+{
+    const uint8_t *run = (const uint8_t *)text, *p = run, *end = p + strlen(text);
+    while (p < end) {
+        size_t n = cli_utf8_len(BYTES(p, (size_t)(end - p)));
+        if (n && (*p == '\n' || !is_control(p, n))) {
+            p += n;
+            continue;
+        }
+        (void)fwrite(run, 1, (size_t)(p - run), f);
+        fprintf(f, "\\x%02x", *p++);
+        if (n == 2)
+            fprintf(f, "\\x%02x", *p++);
+        run = p;
+    }
+    (void)fwrite(run, 1, (size_t)(p - run), f);
 }
 
 static int hex_digit(uint8_t c)

@@ -13,6 +13,7 @@
 
 #include "apps/cli/cli_time.h"
 #include "base/buf.h"
+#include <stdio.h>
 #include <varve/varve.h>
 
 struct cli;
@@ -26,6 +27,9 @@ enum status cli_base64(struct buf *out, struct bytes b) WARN_UNUSED;
 bool cli_base64_decode(struct bytes text, struct buf *out); /* false: no base64, or no memory */
 enum status cli_json_bytes(struct buf *out, struct bytes b) WARN_UNUSED;
 enum status cli_text_bytes(struct buf *out, struct bytes b) WARN_UNUSED;
+/* A message, which may quote names and keys of anybody: control characters, but for the ends of
+ * lines, and what is not UTF-8 as \xNN, so that a terminal does not obey them. */
+void cli_print_message(FILE *f, const char *text);
 /* Reads \xNN and \\ back. INVALID_ARGUMENT at any other use of a backslash. */
 enum status cli_text_unescape(struct buf *out, struct bytes text, struct err *err) WARN_UNUSED;
 /* "key":"018f...","time":"2026-..." without braces. */

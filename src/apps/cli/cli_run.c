@@ -94,14 +94,26 @@ bool cli_hidden(const char *collection)
 
 /* ---- messages ---- */
 
+enum {
+    MESSAGE_MAX = 16384 /* two paths and what is wrong; on the stack, as memory may be short */
+};
+
+static void say(struct cli *c, const char *fmt, va_list args) __attribute__((format(printf, 2, 0)));
+static void say(struct cli *c, const char *fmt, va_list args)
+{
+    char text[MESSAGE_MAX];
+    int n = vsnprintf(text, sizeof text, fmt, args);
+    cli_print_message(c->err, n < 0 ? fmt : text);
+    fputs(n >= (int)sizeof text ? "...\n" : "\n", c->err);
+}
+
 static void message(struct cli *c, const char *fmt, va_list args)
     __attribute__((format(printf, 2, 0)));
 static void message(struct cli *c, const char *fmt, va_list args)
 {
     fflush(c->out); /* so that both appear in their order on a terminal */
     fprintf(c->err, "%s%s:%s ", cli_red(c->err_color), c->program, cli_plain(c->err_color));
-    vfprintf(c->err, fmt, args);
-    fputc('\n', c->err);
+    say(c, fmt, args);
 }
 
 int cli_usage(struct cli *c, const struct cli_args *a, const char *fmt, ...)
@@ -135,9 +147,8 @@ void cli_note(struct cli *c, const struct cli_args *a, const char *fmt, ...)
         return;
     fflush(c->out);
     va_start(args, fmt);
-    vfprintf(c->err, fmt, args);
+    say(c, fmt, args);
     va_end(args);
-    fputc('\n', c->err);
 }
 
 int cli_exit_code(varve_status st)

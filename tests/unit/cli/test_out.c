@@ -4,6 +4,7 @@
 #include "support/rng.h"
 #include "support/seeds.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static void shown(enum status (*fn)(struct buf *out, struct bytes b), struct bytes in,
@@ -154,6 +155,22 @@ static void tables(void **state)
     cli_table_deinit(&t);
 }
 
+/* A document or a server may put into an error what a terminal would obey. */
+static void messages_have_no_controls(void **state)
+{
+    (void)state;
+    char *text = NULL;
+    size_t len = 0;
+    FILE *f = open_memstream(&text, &len);
+    assert_non_null(f);
+    cli_print_message(f, "duplicate name \"\x1b]0;x\x07\"\n\xc2\x9b"
+                         "31m \xff J\xc3\xbcrgen \\");
+    assert_int_equal(fclose(f), 0);
+    assert_string_equal(text, "duplicate name \"\\x1b]0;x\\x07\"\n\\xc2\\x9b"
+                              "31m \\xff J\xc3\xbcrgen \\");
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -164,6 +181,7 @@ int main(void)
         cmocka_unit_test(broken_escapes_and_base64),
         cmocka_unit_test(counts),
         cmocka_unit_test(tables),
+        cmocka_unit_test(messages_have_no_controls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
