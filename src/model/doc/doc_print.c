@@ -40,17 +40,25 @@ static enum status put_escape(struct buf *out, uint8_t c)
     return buf_append(out, text, sizeof(text));
 }
 
+/* U+0080 to U+009F, which some terminals obey as they do ESC. */
+static bool is_c1(const uint8_t *p, const uint8_t *end)
+{
+    return *p == 0xc2 && end - p > 1 && p[1] >= 0x80 && p[1] < 0xa0;
+}
+
 enum status doc__print_string(struct buf *out, struct bytes text)
 {
     const uint8_t *p = text.data, *end = text.data + text.len;
     enum status st = buf_append_u8(out, '"');
     while (!st && p < end) {
         const uint8_t *run = p;
-        while (p < end && *p >= 0x20 && *p != '"' && *p != '\\')
+        while (p < end && *p >= 0x20 && *p != '"' && *p != '\\' && *p != 0x7f && !is_c1(p, end))
             p++;
         st = buf_append(out, run, (size_t)(p - run));
-        if (!st && p < end)
+        if (!st && p < end) {
+            p += *p == 0xc2; /* its second byte is the number of the character */
             st = put_escape(out, *p++);
+        }
     }
     return st ? st : buf_append_u8(out, '"');
 }

@@ -60,6 +60,8 @@ static void test_doc_json_relaxed(void **state)
          "{\"a\":{\"$binary\":{\"base64\":\"//8=\",\"subType\":\"02\"}}}"},
         {"{\"a\":\"\\u00e9\\ud83d\\ude00\\u0000\\/\"}",
          "{\"a\":\"\xc3\xa9\xf0\x9f\x98\x80\\u0000/\"}"},
+        {"{\"\xc2\x85\":\"\x7f\xc2\x80\xc2\x9f\xc2\xa0\xc3\x9b\"}",
+         "{\"\\u0085\":\"\\u007f\\u0080\\u009f\xc2\xa0\xc3\x9b\"}"},
         {"{\"a\":{\"$regex\":\"x\",\"$options\":\"i\"}}",
          "{\"a\":{\"$regex\":\"x\",\"$options\":\"i\"}}"},
         {"{\"a\":{\"$type\":\"string\"}}", "{\"a\":{\"$type\":\"string\"}}"},
