@@ -86,9 +86,9 @@ static enum status add_field(struct details *d, const struct call *c)
     Google__Rpc__BadRequest__FieldViolation *violations[1] = {&violation};
     if (field.len == 0 || bytes_eq(field, BYTES_LIT("request")))
         return ST_OK;
-    violation.description = lend(c->err.detail + field.len + 2);
+    violation.description = pb_text(text_bytes(c->err.detail + field.len + 2), d->arena);
     violation.field = pb_text(door__field(field), d->arena);
-    if (!violation.field)
+    if (!violation.field || !violation.description)
         return ST_NO_MEMORY;
     bad.field_violations = violations;
     bad.n_field_violations = 1;
@@ -103,7 +103,9 @@ static enum status add_precondition(struct details *d, const struct call *c)
     Google__Rpc__PreconditionFailure__Violation *violations[1] = {&violation};
     violation.type = lend(c->required ? c->required : "");
     violation.subject = lend(c->subject ? c->subject : "");
-    violation.description = lend(c->err.detail);
+    violation.description = pb_text(text_bytes(c->err.detail), d->arena);
+    if (!violation.description)
+        return ST_NO_MEMORY;
     failure.violations = violations;
     failure.n_violations = 1;
     return add(d, TYPE_URL "google.rpc.PreconditionFailure", &failure.base);
@@ -175,7 +177,9 @@ void door__fail(struct call *c, enum status st)
     } else if (!c->err.detail[0]) {
         (void)err_set(&c->err, st, "%s", status_text(st));
     }
-    f.message = text_bytes(c->err.detail);
+    /* What it quotes may have been cut in the middle of a character, or be none. */
+    const char *text = pb_text(text_bytes(c->err.detail), call_request(c)->arena);
+    f.message = text_bytes(text ? text : c->err.detail);
     /* The code and the message are enough where there is no memory for the details. */
     if (door__details(c, st, (int)f.code, f.message, &details) == ST_OK)
         f.details = buf_bytes(&details);

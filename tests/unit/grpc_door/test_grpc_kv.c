@@ -151,6 +151,12 @@ static void refusals_have_details(void **state)
     e = ASK(&w, "Put", m, put, &ret);
     assert_code(e, GRPC_INVALID_ARGUMENT);
     assert_string_equal(e.field, "value");
+    /* Its name is cut for the message, in the middle of a character: the details can be read still. */
+#define CUT "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\xc3\xa9"
+    v.json = (char *)(uintptr_t) "{\"" CUT "\":1,\"" CUT "\":2}";
+    e = ASK(&w, "Put", m, put, &ret);
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    assert_string_equal(e.field, "value");
     v.json = (char *)(uintptr_t) "{}";
     m.key.len = 0;
     e = ASK(&w, "Put", m, put, &ret);
