@@ -108,16 +108,20 @@ static void look(struct node *n, const struct raft_msg *m, bool vote)
                                   .index = vote ? 0 : m->index});
 }
 
-/* It gives its lead away: to one that may be gone already, and another one in its place. */
-static void look_at_heir(struct node *n, uint64_t to_node, uint64_t to_replica)
+/* It gives its lead away: to one that may be gone already, and another one in its place. Or it gave it
+ * away, and follows another leader by the time the message leaves. */
+static void look_at_heir(struct node *n, uint64_t to_node, const struct raft_msg *m)
 {
     const struct raft *leader = node_raft(n), *heir = node_raft(&n->run->nodes[to_node]);
-    struct raft_status there = {0};
+    struct raft_status here = {0}, there = {0};
     struct err err;
     err_init(&err);
+    if (leader)
+        raft_status(leader, &here);
     if (heir)
         raft_status(heir, &there);
-    if (leader && there.replica == to_replica && raft_check_hand_over(leader, heir, &err) != ST_OK)
+    if (here.term == m->term && there.replica == m->to &&
+        raft_check_hand_over(leader, heir, &err) != ST_OK)
         run_fail(n->run, "raft: %s", err.detail);
 }
 
@@ -133,7 +137,7 @@ void promises_heard(void *node, const struct raft *r, const struct raft_msg *m)
 static void look_at(struct node *n, uint64_t to_node, const struct raft_msg *m)
 {
     if (m->type == RAFT_MSG_TIMEOUT_NOW)
-        look_at_heir(n, to_node, m->to);
+        look_at_heir(n, to_node, m);
     if (m->flags & RAFT_MSG_REJECT)
         return;
     if (m->type == RAFT_MSG_VOTE_RESP) {

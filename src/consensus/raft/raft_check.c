@@ -320,8 +320,12 @@ static bool grants(const struct raft *voter, const struct raft *to)
     return its > mine || (its == mine && to->log.last >= voter->log.last);
 }
 
+/* Who has a rotten entry does not campaign, and does not know yet whose votes it would need: the entry
+ * may be the configuration in force. */
 static bool could_win(const struct raft *r, uint8_t flag, struct raft *const *replicas, size_t n)
 {
+    if (raft__first_bad(r) != UINT64_MAX)
+        return false;
     size_t voters = 0, yes = 0;
     for (unsigned i = 0; i < r->conf.n; i++) {
         if (!(r->conf.member[i].flags & flag))

@@ -210,6 +210,35 @@ static void messages_of_and_for_replaced_replicas_are_refused(void **state)
     end();
 }
 
+/* Whose votes it would need is in the entry that it cannot read: by the configuration before, it could
+ * lead without what has been committed since. It does not campaign, so nothing is broken. */
+static void a_rotten_change_of_members_is_no_way_to_lead(void **state)
+{
+    (void)state;
+    begin(3, 3, NULL);
+    struct node *l = group_elect(c), *a = other(l, NULL), *b = other(l, a);
+    group_isolate(c, b->store, true);
+    uint64_t joint, left;
+    struct raft_conf alone = conf_of(c, &l->store, 1, NULL, 0);
+    assert_int_equal(raft_change(l->r, &alone, false, &joint, NULL), ST_OK);
+    group_settle(c);
+    assert_true(status_of(l).commit >= joint);
+    node_crash(a, 0);
+    assert_true(group_rot(c, a, joint));
+    assert_int_equal(raft_leave(l->r, &left), ST_OK);
+    uint64_t i = put(l);
+    group_settle(c);
+    assert_true(status_of(l).commit >= i);
+    node_crash(l, 0);
+    node_restart(a);
+    assert_int_equal(status_of(a).bad, 1);
+    group_isolate(c, b->store, false);
+    group_check(c);
+    group_run(c, 1000);
+    assert_int_not_equal(status_of(a).role, RAFT_LEADER);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +250,7 @@ int main(void)
         cmocka_unit_test(no_change_before_the_terms_first_commit),
         cmocka_unit_test(a_change_that_is_truncated_is_forgotten),
         cmocka_unit_test(messages_of_and_for_replaced_replicas_are_refused),
+        cmocka_unit_test(a_rotten_change_of_members_is_no_way_to_lead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
