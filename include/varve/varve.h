@@ -347,7 +347,7 @@ VARVE_API varve_status varve_batch_require(varve_batch *b, const char *collectio
  * *ret_failed (may be NULL) is the number, from 0, of the first requirement that did not hold, in
  * the order they were added. The batch is unchanged and may be committed again; times to live begin
  * at the commit. INVALID_ARGUMENT: the batch writes nothing, writes a key twice, or `o` has a ttl.
- * CANCELLED: a collection was dropped or made under it again and again. */
+ * UNAVAILABLE: a collection was dropped or made under it again and again. */
 VARVE_API varve_status varve_commit(varve *db, const varve_batch *b, const varve_write_options *o,
                                     varve_version *ret_version,
                                     size_t *ret_failed) VARVE_WARN_UNUSED;

@@ -202,7 +202,7 @@ struct command_put {
 };
 /* Writes, and makes the collection when there is none (not under a requirement that needs the key
  * to be there). PRECONDITION_FAILED: nothing was written, and *ret is the key's present version,
- * none when absent. INVALID_ARGUMENT, TOO_LARGE, UNIMPLEMENTED, those of store_propose; CANCELLED:
+ * none when absent. INVALID_ARGUMENT, TOO_LARGE, UNIMPLEMENTED, those of store_propose; UNAVAILABLE:
  * the collection was dropped again and again meanwhile. */
 enum status command_put(const struct command_db *db, const struct command_put *c,
                         struct version *ret, struct err *err) WARN_UNUSED;
@@ -255,7 +255,7 @@ bool command_batch_name(const struct command_batch *b, size_t i, struct bytes *r
                         bool *ret_written);
 /* PRECONDITION_FAILED: *ret_failed is the first requirement that did not hold, in the order they
  * were added. The batch may be committed again; times to live begin at the commit. INVALID_ARGUMENT:
- * it writes nothing or a key twice, or the options have a ttl. CANCELLED as in command_put. */
+ * it writes nothing or a key twice, or the options have a ttl. UNAVAILABLE as in command_put. */
 enum status command_commit(const struct command_db *db, struct command_batch *b,
                            const struct command_options *o, struct version *ret_version,
                            size_t *ret_failed, struct err *err) WARN_UNUSED;

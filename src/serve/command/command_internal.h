@@ -104,12 +104,17 @@ static inline enum status command__present(const struct command_db *db, struct e
         return ST_OK;
     return store_barrier(db->store, COMMAND_BARRIER_MS, err);
 }
-/* A write found a name missing, which another node may have made: what it finds after this counts.
- * false: it may not look again. */
+/* A write was refused for what this node had not heard of yet, as that its collection was dropped:
+ * what it finds after this counts. */
+static inline enum status command__catch_up(const struct command_db *db, struct err *err)
+{
+    return db->cluster ? store_barrier(db->store, COMMAND_BARRIER_MS, err) : ST_OK;
+}
+/* A write found a name missing, which another node may have made. false: it may not look again. */
 static inline bool command__look_again(const struct command_db *db, struct err *err,
                                        enum status *ret)
 {
-    *ret = db->cluster ? store_barrier(db->store, COMMAND_BARRIER_MS, err) : ST_OK;
+    *ret = command__catch_up(db, err);
     return db->cluster && *ret == ST_OK;
 }
 

@@ -303,10 +303,12 @@ enum status command_commit(const struct command_db *db, struct command_batch *b,
     for (size_t i = 0; i < b->n_names; i++) /* a batch is gathered without a db */
         if (command__is_refused(db, b->names[i].text))
             return command__refuse_system("collection", err);
-    for (int i = 0; i < COMMAND_TRIES; i++)
-        if ((st = try_commit(db, b, &o, ret_version, ret_failed, err)) != ST_CANCELLED)
+    for (int i = 0; i < COMMAND_TRIES; i++) {
+        st = try_commit(db, b, &o, ret_version, ret_failed, err);
+        if (st != ST_CANCELLED || (st = command__catch_up(db, err)) != ST_OK)
             return st;
+    }
     return err_set(
-        err, st,
+        err, ST_UNAVAILABLE,
         "a collection of the batch is dropped or made again and again while it is committed");
 }

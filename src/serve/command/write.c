@@ -94,11 +94,13 @@ static enum status write_one(const struct command_db *db, struct one *w,
                              const struct command_options *o, struct version *ret_version,
                              struct err *err)
 {
-    enum status st = ST_OK;
-    for (int i = 0; i < COMMAND_TRIES; i++)
-        if ((st = try_one(db, w, o, ret_version, err)) != ST_CANCELLED)
+    for (int i = 0; i < COMMAND_TRIES; i++) {
+        enum status st = try_one(db, w, o, ret_version, err);
+        if (st != ST_CANCELLED || (st = command__catch_up(db, err)) != ST_OK)
             return st;
-    return err_set(err, st, "collection %.*s is dropped again and again while it is written to",
+    }
+    return err_set(err, ST_UNAVAILABLE,
+                   "collection %.*s is dropped again and again while it is written to",
                    (int)w->collection.len, (const char *)w->collection.data);
 }
 
