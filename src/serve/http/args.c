@@ -133,20 +133,27 @@ enum status arg_request_id(struct http_call *c, struct command_options *o)
     return st;
 }
 
+enum status arg_writer(struct http_call *c, struct command_options *ret)
+{
+    struct bytes text;
+    if (!request_header(&c->x->req, BYTES_LIT("x-varve-writer"), &text))
+        return ST_OK;
+    enum status st = http_percent_decode(text, call_arena(c), &ret->writer, &c->err);
+    if (st != ST_OK)
+        err_prefix(&c->err, "writer"); /* told by the name of the header */
+    return st;
+}
+
 enum status arg_write(struct http_call *c, struct command_options *ret)
 {
     struct command_options o = {0};
-    struct bytes writer;
     enum status st = arg_duration(c, PARAM_TTL, &o.ttl_ms);
     if (st == ST_OK && call_has(c, PARAM_TTL) && o.ttl_ms == 0) /* for the verbs 0 is for ever */
         st = call_refuse(c, 400, "ttl", "it is 0; without it the record stays");
     if (st == ST_OK && call_has(c, PARAM_SYNC))
         st = sync_parse(c->query.value[PARAM_SYNC], &o.sync, &c->err);
-    if (st == ST_OK && request_header(&c->x->req, BYTES_LIT("x-varve-writer"), &writer)) {
-        st = http_percent_decode(writer, call_arena(c), &o.writer, &c->err);
-        if (st != ST_OK)
-            err_prefix(&c->err, "x-varve-writer");
-    }
+    if (st == ST_OK)
+        st = arg_writer(c, &o);
     if (st == ST_OK)
         st = arg_request_id(c, &o);
     if (st == ST_OK)

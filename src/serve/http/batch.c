@@ -66,6 +66,8 @@ enum status http_batch(struct http_call *c)
     bool small = j.body.len <= HTTP_IN_PLACE;
     if (st == ST_OK)
         st = run(&j, decode_on_pool, small);
+    if (st == ST_OK && !j.in.options.writer.data)
+        st = arg_writer(c, &j.in.options);
     if (st == ST_OK)
         st = arg_request_id(c, &j.in.options);
     if (st == ST_OK)

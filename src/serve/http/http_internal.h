@@ -234,6 +234,8 @@ enum status arg_number(struct http_call *c, enum http_param p, uint64_t max,
                        uint64_t *ret) WARN_UNUSED;
 enum status arg_duration(struct http_call *c, enum http_param p, uint64_t *ret_ms) WARN_UNUSED;
 enum status arg_write(struct http_call *c, struct command_options *ret) WARN_UNUSED;
+/* X-Varve-Writer, percent-encoded, into ret->writer. */
+enum status arg_writer(struct http_call *c, struct command_options *ret) WARN_UNUSED;
 /* Idempotency-Key, percent-encoded, into ret->request_id. */
 enum status arg_request_id(struct http_call *c, struct command_options *ret) WARN_UNUSED;
 enum status arg_text(struct http_call *c, struct bytes b, const char **ret) WARN_UNUSED;

@@ -188,10 +188,11 @@ static enum status header_parameters(struct buf *b, const struct http_route *r)
                        r->condition == CONDITION_WRITE ? "* only: the key must be absent."
                                                        : "What the client has: 304.",
                        false);
-    if (st == ST_OK && r->params & PARAM(SYNC))
+    bool writes = r->params & PARAM(SYNC) || r->verb == COMMAND_COMMIT;
+    if (st == ST_OK && writes)
         st = parameter(b, "header", "X-Varve-Writer", text,
                        "Who writes, percent-encoded; without it, who is logged in.", false);
-    if (st == ST_OK && (r->params & PARAM(SYNC) || r->verb == COMMAND_COMMIT))
+    if (st == ST_OK && writes)
         st = parameter(b, "header", "Idempotency-Key", text,
                        "Writes of one key are done once within 24 hours; percent-encoded, at most "
                        "128 bytes.",

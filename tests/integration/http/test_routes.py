@@ -134,6 +134,14 @@ class Records(HttpCase):
         self.assertRegex(a.header("x-varve-expires"), r"^\d{4}-\d\d-\d\dT")
         self.assertEqual(self.call("GET", "/v1/t").json()["items"][0]["writer"], "caf\u00e9")
 
+    def test_writer_of_a_batch(self):
+        batch = {"writes": [{"collection": "w", "key": "k", "value": {"n": 1}}]}
+        self.call("POST", "/v1/batch", body=batch, headers={"X-Varve-Writer": "caf%C3%A9"})
+        self.assertEqual(self.call("GET", "/v1/w").json()["items"][0]["writer"], "caf\u00e9")
+        self.call("POST", "/v1/batch", body=dict(batch, writer="body"), headers={"X-Varve-Writer": "header"})
+        self.assertEqual(self.call("GET", "/v1/w").json()["items"][0]["writer"], "body")
+        self.problem("POST", "/v1/batch", 400, body=batch, headers={"X-Varve-Writer": "%zz"}, field="x-varve-writer")
+
     def test_scans(self):
         for i in range(25):
             self.put("s/k%02d" % i, {"n": i})
