@@ -95,10 +95,11 @@ static enum status setting(struct reading *r, bool ours)
         return bad(r, "a plain value is expected here");
     if (!ours)
         return ST_OK;
+    if (*to)
+        return bad(r, "this setting was said before");
     char *copy = mem_strdup(scalar(r));
     if (!copy)
         return err_set(r->err, ST_NO_MEMORY, "%s: no memory to read it", r->where);
-    mem_free(*to);
     *to = copy;
     return ST_OK;
 }
@@ -106,6 +107,8 @@ static enum status setting(struct reading *r, bool ours)
 static enum status profile(struct reading *r)
 {
     bool ours = strcmp(scalar(r), r->name) == 0;
+    if (ours && r->found)
+        return bad(r, "this profile was there before");
     size_t len = strlen(r->others);
     snprintf(r->others + len, sizeof r->others - len, "%s%s", len ? ", " : "", scalar(r));
     r->found = r->found || ours;

@@ -154,7 +154,9 @@ class Places(RemoteCase):
         self.assertIn("there are: other, p", self.err)
         for bad, says in (("p: 3\n", "1:4"), ("p:\n  sever: x\n", "did you mean 'server'"), ("- p\n", "names of profiles"),
                           ("p:\n  server: [a]\n", "plain value"), ("p: {\n", "profile.yaml:"), ("p:\n  tls: true\n", "names no server"),
-                          ("p:\n  server: &x a\nq: *x\n", "aliases")):
+                          ("p:\n  server: &x a\nq: *x\n", "aliases"),
+                          ("p:\n  server: a\nq:\n  server: b\np:\n  user: u\n", "5:1: this profile was there before"),
+                          ("p:\n  server: a\n  server: b\n", "this setting was said before")):
             self.write(".config/varve/profile.yaml", bad)
             self.varve("get", "a/b", "--profile", "p", code=2)
             self.assertIn(says, self.err)
