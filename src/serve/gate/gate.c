@@ -16,9 +16,23 @@ static struct security_peer peer_of(struct request *q)
                                   .request_id = BYTES_STR(request_id(q))};
 }
 
+size_t gate_network(const struct net_addr *a, uint8_t out[GATE_NETWORK])
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    const uint8_t *ip = a->ip;
+    size_t n = a->family == NET_NONE ? 0 : a->family == NET_IP4 ? 4 : GATE_NETWORK;
+    if (a->family == NET_IP6 && memcmp(ip, mapped, sizeof mapped) == 0) {
+        ip += sizeof mapped;
+        n = 4;
+    }
+    memcpy(out, ip, n);
+    return n;
+}
+
 struct login {
     struct gate *gate;
     struct security_peer peer;
+    uint8_t network[GATE_NETWORK]; /* the peer's */
     struct bytes authorization;
     struct security_principal *who;
     struct err *err;
@@ -53,7 +67,10 @@ enum status gate_open(void *arg, struct request *q, void **ret_who, struct err *
     struct login l = {.gate = g, .authorization = BYTES_EMPTY, .err = err};
     if (!security_required(g->security)) /* who asks plays no part */
         return let_everyone_in(&l, ret_who);
+    struct net_addr from;
+    request_peer(q, &from);
     l.peer = peer_of(q);
+    l.peer.network = BYTES(l.network, gate_network(&from, l.network));
     (void)request_header(q, BYTES_LIT("authorization"), &l.authorization);
     enum status st = security_gate_open_cached(g->security, &l.peer, l.authorization, &l.who, err);
     if (st == ST_TIMED_OUT) {

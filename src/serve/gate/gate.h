@@ -19,6 +19,11 @@ struct gate {
     struct work *work;
 };
 
+/* What whoever sends from there was given of the addresses: one of IPv4, also mapped into IPv6; of IPv6 a
+ * /64. Its bytes; 0: none. */
+enum { GATE_NETWORK = 8 };
+size_t gate_network(const struct net_addr *a, uint8_t out[GATE_NETWORK]);
+
 /* Once a request. Sets q->user, and q->retry_ms where failed logins are to be waited out. *ret_who goes
  * to the others and to gate_close. UNAUTHENTICATED, OVERLOADED, those of work_run and of
  * security_gate_open. `arg` is the struct gate. */

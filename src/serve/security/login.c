@@ -53,12 +53,18 @@ static uint64_t limit_now_ms(const struct login *l)
     return env_mono_ns(l->s->db.env) / 1000000;
 }
 
+/* Whoever was given a network of IPv6 has an address for every guess. */
+static struct bytes from_where(const struct login *l)
+{
+    return l->peer->network.len ? l->peer->network : l->peer->address;
+}
+
 static enum status refused(struct login *l, const char *reason, struct err *err)
 {
     uint64_t now = limit_now_ms(l);
     struct audit a = {.what = "login_refused", .user = l->user, .reason = reason};
-    if (l->peer->address.len)
-        limit_failed(l->s->addresses, l->peer->address, now);
+    if (from_where(l).len)
+        limit_failed(l->s->addresses, from_where(l), now);
     if (l->user.len)
         limit_failed(l->s->users, l->user, now);
     atomic_fetch_add_explicit(&l->s->refused, 1, memory_order_relaxed);
@@ -69,8 +75,8 @@ static enum status refused(struct login *l, const char *reason, struct err *err)
 static enum status within_limits(struct login *l, struct err *err)
 {
     uint64_t now = limit_now_ms(l), wait = 0, other = 0;
-    if (l->peer->address.len)
-        wait = limit_wait_ms(l->s->addresses, l->peer->address, now);
+    if (from_where(l).len)
+        wait = limit_wait_ms(l->s->addresses, from_where(l), now);
     if (l->user.len)
         other = limit_wait_ms(l->s->users, l->user, now);
     if (other > wait)

@@ -45,6 +45,7 @@ bool security_required(const struct security *s);
 /* What a door knows of who is at it. Any field may be empty. */
 struct security_peer {
     struct bytes address;     /* text, without the port */
+    struct bytes network;     /* whose failed logins count together; empty: the address's */
     struct bytes certificate; /* the subject that TLS verified (RFC 2253) */
     struct bytes request_id;  /* for the audit */
 };

@@ -292,6 +292,23 @@ static void failures_have_to_wait(void **state)
     assert_non_null(strstr(f->audit, "login_limited"));
 }
 
+static void a_network_of_many_addresses_counts_as_one(void **state)
+{
+    struct fixture *f = *state;
+    char address[32];
+    f->peer.network = BYTES_LIT("2001:db8");
+    for (int i = 0; i < 20; i++) {
+        snprintf(address, sizeof address, "[2001:db8::%d]", i);
+        f->peer.address = BYTES_STR(address);
+        assert_fails(f, try(f, basic("nobody:guess")), ST_UNAUTHENTICATED, "not valid");
+    }
+    f->peer.address = BYTES_LIT("[2001:db8::20]");
+    assert_fails(f, try(f, basic("somebody:guess")), ST_OVERLOADED, "too many");
+    f->peer.network = BYTES_LIT("fc00::");
+    assert_fails(f, try(f, basic("somebody:guess")), ST_UNAUTHENTICATED, "not valid");
+    assert_non_null(strstr(f->audit, "[2001:db8::7]"));
+}
+
 static void a_clock_put_back_keeps_nobody_out(void **state)
 {
     struct fixture *f = *state;
@@ -366,6 +383,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(tokens, setup, teardown),
         cmocka_unit_test_setup_teardown(certificates, setup, teardown),
         cmocka_unit_test_setup_teardown(failures_have_to_wait, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_network_of_many_addresses_counts_as_one, setup, teardown),
         cmocka_unit_test_setup_teardown(a_clock_put_back_keeps_nobody_out, setup, teardown),
         cmocka_unit_test_setup_teardown(without_authentication_all_may, setup, teardown),
         cmocka_unit_test_setup_teardown(memory_fails_on_the_way, setup, teardown),
