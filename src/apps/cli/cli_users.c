@@ -74,11 +74,18 @@ static int add_grants(struct cli *c, const struct cli_args *a, size_t from, stru
 static int read_line(struct cli *c, struct buf *ret)
 {
     int ch;
-    while ((ch = fgetc(c->in)) != EOF && ch != '\n') {
-        if (ret->len == USER_PASSWORD_MAX + 1 || buf_append_u8(ret, (uint8_t)ch) != ST_OK)
+    size_t n = 0;
+    /* To its end: a shell is not to take the rest of a secret for a command. */
+    while (!cli_signalled() && (ch = fgetc(c->in)) != EOF && ch != '\n') {
+        if (++n <= USER_PASSWORD_MAX && buf_append_u8(ret, (uint8_t)ch) != ST_OK)
             return no_memory(c);
     }
-    return cli_signalled() ? cli_stop_code(c) : CLI_OK;
+    if (cli_signalled())
+        return cli_stop_code(c);
+    return n <= USER_PASSWORD_MAX
+               ? CLI_OK
+               : cli_error(c, CLI_USAGE, "password: it has %zu bytes, over the limit of %d", n,
+                           USER_PASSWORD_MAX);
 }
 
 int cli_ask_secret(struct cli *c, const char *prompt, struct buf *ret)

@@ -53,6 +53,9 @@ class Users(CliCase):
                             (("user", "remove", "a", "b"), ""), (("token", "create"), ""), (("token", "revoke", "x"), ""),
                             (("token", "list", "x"), ""), (("token", "make", "x"), "")):
             self.varve(*args, stdin=stdin, code=2)
+        for length in (1025, 1026, 5000):
+            self.varve("user", "add", "a", stdin="x" * length + "\n", code=2)
+            self.assertIn("password: it has %d bytes, over the limit of 1024" % length, self.err)
         # Nothing was made by what was refused, and no secret lies in the files.
         self.varve("user", "add", "a", "read:*", stdin="a secret that is long\n")
         token = self.varve("token", "create", "t").strip()
