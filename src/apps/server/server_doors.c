@@ -110,6 +110,7 @@ static enum status make_http(struct server_doors *d, struct err *err)
         .gate = d->gate.security,
         .work = s->work,
         .cors_origins = d->origins,
+        .of_this_machine = !s->now.auth && !s->now.insecure && !*s->now.tls_cert,
         .max_body_bytes = s->now.body,
         .address = s->address,
         .version = VARVE_VERSION,

@@ -511,6 +511,39 @@ static bool origin_is_ours(const struct http_call *c, struct bytes origin)
                                c->x->authority);
 }
 
+/* "localhost:7878", "db.localhost", "127.0.0.1:7878", "[::1]:7878". What has but digits and dots is an
+ * address for every browser. */
+static bool names_this_machine(struct bytes authority)
+{
+    static const char local[] = "localhost";
+    enum { LOCAL = sizeof local - 1 };
+    struct bytes host = authority;
+    bool number = true;
+    if (host.len && host.data[0] == '[')
+        return true;
+    const uint8_t *colon = memchr(host.data, ':', host.len);
+    if (colon)
+        host.len = (size_t)(colon - host.data);
+    for (size_t i = 0; i < host.len; i++)
+        number = number && (host.data[i] == '.' || (host.data[i] >= '0' && host.data[i] <= '9'));
+    if (number || host.len < LOCAL)
+        return number;
+    size_t before = host.len - LOCAL;
+    return wire_eq_nocase(BYTES(host.data + before, LOCAL), BYTES_STR(local)) &&
+           (before == 0 || host.data[before - 1] == '.');
+}
+
+enum status http_check_host(struct http_call *c)
+{
+    struct bytes host = c->x->authority;
+    if (!c->door->o.of_this_machine || c->route->verb < 0 || names_this_machine(host))
+        return ST_OK;
+    return err_set(&c->err, ST_PERMISSION_DENIED,
+                   "'%.*s' is not taken for a name of this machine, which alone is served without "
+                   "--auth: say localhost or an address, or serve with --insecure",
+                   (int)(host.len < 80 ? host.len : 80), (const char *)host.data);
+}
+
 enum status http_check_site(struct http_call *c)
 {
     struct bytes origin, site;

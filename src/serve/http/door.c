@@ -114,6 +114,8 @@ static enum status run(struct http_call *c)
     if (st == ST_OK && !c->route)
         return http_preflight(c);
     if (st == ST_OK)
+        st = http_check_host(c);
+    if (st == ST_OK)
         st = http_check_site(c);
     if (st == ST_OK)
         st = open_gate(c);

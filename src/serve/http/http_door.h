@@ -29,6 +29,10 @@ struct http_door_options {
     /* Origins that pages of other sites may call from: "https://app.example" exactly, or "*".
      * NULL-terminated; NULL or empty: CORS is off. */
     const char *const *cors_origins;
+    /* Nobody is asked who they are, since only this machine reaches the port. So does any page that a
+     * browser has open, under a name of its own that is made to mean 127.0.0.1 (DNS rebinding): requests
+     * must name localhost or an address. */
+    bool of_this_machine;
     uint32_t heartbeat_ms;                     /* of /v1/changes; 0 = 15,000 */
     uint32_t wait_ms;                          /* for a slow reader, call_write; 0 = 60,000 */
     size_t max_body_bytes;                     /* of a request; 0 = 32 MiB */

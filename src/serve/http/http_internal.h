@@ -217,6 +217,8 @@ enum status call_content(struct http_call *c, enum http_media *ret) WARN_UNUSED;
 void http_problem(struct http_call *c, enum status st); /* answers, if nothing was answered yet */
 void http_cors(struct http_call *c);                    /* adds headers */
 enum status http_preflight(struct http_call *c) WARN_UNUSED;
+/* http_door_options.of_this_machine. PERMISSION_DENIED. */
+enum status http_check_host(struct http_call *c) WARN_UNUSED;
 /* A page of another site can have a browser send, without asking, what needs no leave of CORS: a POST
  * without a body, with a password that the browser remembers. Browsers say where it comes from
  * (Sec-Fetch-Site, those before 2023 Origin alone). PERMISSION_DENIED. */

@@ -26,6 +26,8 @@ def free_port():
 
 @unittest.skipUnless(shutil.which("openssl"), "needs openssl")
 class Serve(unittest.TestCase):
+    plain = False
+
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="varve-http-serve-")
         self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
@@ -65,13 +67,40 @@ class Serve(unittest.TestCase):
             return f.read()
 
     def request(self, method, path, body=None, headers=None):
-        context = ssl.create_default_context(cafile=self.cert)
-        c = http.client.HTTPSConnection("localhost", self.port, timeout=30, context=context)
+        if self.plain:
+            c = http.client.HTTPConnection("localhost", self.port, timeout=30)
+        else:
+            context = ssl.create_default_context(cafile=self.cert)
+            c = http.client.HTTPSConnection("localhost", self.port, timeout=30, context=context)
         c.request(method, path, body=body, headers=headers or {})
         r = c.getresponse()
         data = r.read()
         c.close()
         return r.status, data
+
+    def by_name(self, method, path, host, body=None):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        c.putrequest(method, path, skip_host=True)
+        c.putheader("Host", host)
+        c.endheaders()
+        r = c.getresponse()
+        data = r.read()
+        c.close()
+        return r.status, data
+
+    def test_a_name_that_was_made_to_mean_this_machine(self):
+        self.plain = True
+        self.start()
+        for host in ("localhost", "LocalHost:7878", "db.localhost:1", "127.0.0.1:%d" % self.port, "[::1]:7878", "127.0.0.2"):
+            self.assertEqual(self.by_name("GET", "/v1/collections", host)[0], 200, host)
+        for host in ("evil.example", "evil.example:%d" % self.port, "127.0.0.1.evil.example", "localhost.evil.example", "evillocalhost"):
+            status, data = self.by_name("GET", "/v1/collections", host)
+            self.assertEqual(status, 403, host)
+            self.assertIn("--insecure", json.loads(data)["detail"])
+            self.assertEqual(self.by_name("GET", "/livez", host)[0], 200)
+        self.stop()
+        self.start("--insecure")
+        self.assertEqual(self.by_name("GET", "/v1/collections", "db.example")[0], 200)
 
     def test_users_and_tokens_of_the_folder(self):
         self.varve("user", "add", "alice", "write:app-*", stdin="open sesame\n")

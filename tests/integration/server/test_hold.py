@@ -228,7 +228,7 @@ class Hold(ServerCase):
                 c = socket.create_connection(("127.0.0.1", s.port), timeout=60)
                 path = "/v1/big?limit=1000000" if i % 2 else "/v1/changes?since="
                 accept = "application/x-ndjson" if i % 2 else "text/event-stream"
-                c.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\n\r\n".encode())
+                c.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\naccept: {accept}\r\n\r\n".encode())
                 readers.append(c)
             for c in readers:  # each has begun, and reads no more
                 self.assertTrue(c.recv(100).startswith(b"HTTP/1.1 200"))
