@@ -52,7 +52,8 @@
     X(cache, "store.cache", SIZE, "64MiB", NULL, false, "memory for hot records; 0: none")         \
     X(block_cache, "store.block_cache", SIZE, "0B", NULL, false,                                   \
       "memory for the engine's blocks; 0: the engine's choice")                                    \
-    X(table, "store.table", SIZE, "128MiB", NULL, false, "writes gathered before a checkpoint")    \
+    X(table, "store.table", SIZE, "128MiB", NULL, false,                                           \
+      "writes gathered before a checkpoint; at least 64KiB")                                       \
     X(log_bytes, "store.log", SIZE, "1GiB", NULL, false, "log that forces a checkpoint")           \
     X(node_id, "cluster.node_id", NUMBER, "1", NULL, false,                                        \
       "which of cluster.nodes this is; also --node-id")                                            \

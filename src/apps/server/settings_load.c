@@ -5,6 +5,10 @@
 
 #include <stdio.h>
 
+/* As in varve_options: an empty table has some bytes too, and a bound below them would have it drained
+ * again and again. */
+enum { TABLE_LEAST = 64 * 1024 };
+
 /* --- flags --- */
 
 struct flags {
@@ -211,6 +215,8 @@ static enum status check_numbers(const struct settings *s, struct err *err)
         if (*settings__number(s, d) == 0)
             return err_set(err, ST_INVALID_ARGUMENT, "%s: it is 0, and must be more", d->name);
     }
+    if (s->table < TABLE_LEAST)
+        return err_set(err, ST_INVALID_ARGUMENT, "store.table: it is below the least, 64KiB");
     for (size_t i = 0; i < sizeof narrow / sizeof narrow[0]; i++) {
         const struct setting *d = &settings__table[narrow[i]];
         if (*settings__number(s, d) > SETTINGS_INTERVAL_MAX)
