@@ -268,6 +268,11 @@ void h2__finish_shutdown(struct h2_conn *c)
         no_memory(c);
 }
 
+bool h2_greeted(const struct h2_conn *c)
+{
+    return c->peer_settings;
+}
+
 bool h2_shutting_down(const struct h2_conn *c)
 {
     return c->shutdown_started || c->goaway_received || c->status != ST_OK;

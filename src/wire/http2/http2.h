@@ -165,6 +165,8 @@ bool h2_wants_input(const struct h2_conn *c);
 enum status h2_output(struct h2_conn *c, struct bytes *ret) WARN_UNUSED;
 void h2_output_done(struct h2_conn *c, size_t n); /* the first n bytes of it have gone out */
 bool h2_has_output(const struct h2_conn *c);      /* h2_output would answer bytes */
+/* The peer's preface and its first SETTINGS have come. */
+bool h2_greeted(const struct h2_conn *c);
 /* Nothing is left to hear or to send: close the socket. */
 bool h2_finished(const struct h2_conn *c);
 /* Deadlines, keepalive, and giving back memory that an idle connection does not need. Returns when

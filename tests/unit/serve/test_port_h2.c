@@ -76,6 +76,40 @@ static void test_a_port_without_http(void **state)
     assert_int_equal(world_stop(&w, 5000), 0);
 }
 
+/* Channels of gRPC connect ahead of their first call. */
+static void test_a_late_first_request(void **state)
+{
+    (void)state;
+    struct world_options o = {.reactor = {.setup_timeout_ms = 100}};
+    struct world w;
+    struct answer a;
+    world_start(&w, &o);
+    struct peer *p = peer_dial(&w, NULL);
+    env_sleep_ms(env_linux(), 400);
+    peer_request(p, &a, "GET", "/hello", BYTES_EMPTY, true);
+    peer_until(p, &a.closed);
+    assert_int_equal(a.status, 200);
+    answer_free(&a);
+    peer_close(p);
+    assert_int_equal(world_stop(&w, 5000), 0);
+}
+
+/* At a port that never ends what is idle, a greeting alone holds no connection. */
+static void test_a_greeting_alone(void **state)
+{
+    (void)state;
+    struct world_options o = {.reactor = {.setup_timeout_ms = 100},
+                              .port = {.idle_timeout_ms = UINT32_MAX}};
+    struct world w;
+    world_start(&w, &o);
+    struct peer *p = peer_dial(&w, NULL);
+    while (peer_turn(p))
+        ;
+    assert_int_equal(world_reactor(&w).timed_out, 1);
+    peer_close(p);
+    assert_int_equal(world_stop(&w, 5000), 0);
+}
+
 static void test_multiplexing(void **state)
 {
     (void)state;
@@ -508,6 +542,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_http),
         cmocka_unit_test(test_a_port_without_http),
+        cmocka_unit_test(test_a_late_first_request),
+        cmocka_unit_test(test_a_greeting_alone),
         cmocka_unit_test(test_multiplexing),
         cmocka_unit_test(test_unary_calls),
         cmocka_unit_test(test_big_messages),
