@@ -438,19 +438,28 @@ enum status http_livez(struct http_call *c)
     return http__respond(c, 200, MEDIA_TEXT, BYTES_LIT("alive\n"));
 }
 
-enum status http_readyz(struct http_call *c)
+/* Why not, for the type of the problem too. */
+static enum status ready(struct http_call *c)
 {
     struct store_stats s;
     const struct http_door_options *o = &c->door->o;
     store_stats(c->db.store, &s);
-    if (s.poisoned || atomic_load_explicit(&c->door->stop, memory_order_relaxed) ||
-        (o->ready && !o->ready(o->ready_arg, &c->err))) {
-        c->http_status = 503;
-        if (!c->err.detail[0])
-            (void)err_set(&c->err, ST_LOCKED, s.poisoned ? "a sync has failed" : "not ready");
-        return ST_LOCKED;
-    }
-    return http__respond(c, 200, MEDIA_TEXT, BYTES_LIT("ready\n"));
+    if (s.poisoned)
+        return err_set(&c->err, ST_POISONED, "a sync has failed: writes are refused");
+    if (atomic_load_explicit(&c->door->stop, memory_order_relaxed))
+        return err_set(&c->err, ST_CLOSED, "the server stops");
+    if (!o->ready || o->ready(o->ready_arg, &c->err))
+        return ST_OK;
+    return c->err.status ? c->err.status : err_set(&c->err, ST_CLOSED, "not ready");
+}
+
+enum status http_readyz(struct http_call *c)
+{
+    enum status st = ready(c);
+    if (!st)
+        return http__respond(c, 200, MEDIA_TEXT, BYTES_LIT("ready\n"));
+    c->http_status = 503;
+    return st;
 }
 
 enum status http_root(struct http_call *c)

@@ -38,7 +38,7 @@ struct http_door_options {
     size_t max_body_bytes;                     /* of a request; 0 = 32 MiB */
     uint32_t max_batch;                        /* writes, or keys of a batch get; 0 = 10,000 */
     uint32_t max_streams;                      /* /v1/changes at once; 0 = 1,024. Beyond: 429 */
-    bool (*ready)(void *arg, struct err *err); /* of /readyz; NULL: yes */
+    bool (*ready)(void *arg, struct err *err); /* of /readyz; NULL: yes. false: `err` says why */
     void *ready_arg;
     struct topology_source topology;
     const char *address; /* host:port that the topology tells; NULL: "" */

@@ -118,6 +118,7 @@ class Pauses(ClusterCase):
         a = alone.ask("PUT", "/v1/t/k", {"n": 2})
         self.assertIn(a.status, (503, 504))
         c.until("it is not ready", lambda: alone.ask("GET", "/readyz").status == 503)
+        self.assertEqual(reason(alone.ask("GET", "/readyz")), NO_LEADER)
         self.assertEqual(alone.ask("GET", "/livez").status, 200)
         t = alone.topology()
         self.assertIsNone(t["leader"])
