@@ -247,7 +247,7 @@ static void feed(struct peer_link *l)
         struct h2_part part = {.bytes = BYTES(b->data, b->len), .blob = b};
         enum status st = grpc_send_parts(&l->call, &part, 1, false);
         n++;
-        bytes += b->len;
+        bytes += message__bundle_len(b);
         blob_unref(b);
         if (st)
             give_up(l, status_text(st));

@@ -1,5 +1,7 @@
 /* message.c - the messages of varve.peer.v1, and what a hello must say. */
 #include "serve/peer/peer_internal.h"
+
+#include "base/assert.h"
 #include "wire/proto/pb.h"
 
 #include <inttypes.h>
@@ -13,6 +15,15 @@ struct blob *message__bundle(struct bytes bundle)
     if (b)
         (void)pb_w_bytes(b->data, FIELD_BUNDLE, bundle);
     return b;
+}
+
+size_t message__bundle_len(const struct blob *b)
+{
+    struct reader r = reader_of(BYTES(b->data, b->len));
+    struct pb_field f;
+    bool whole = pb_next(&r, &f);
+    ASSERT(whole && f.number == FIELD_BUNDLE);
+    return f.bytes.len;
 }
 
 enum status message__read_bundle(struct bytes message, struct bytes *ret, struct err *err)

@@ -80,6 +80,7 @@ size_t outbox__clear(struct outbox *o);     /* how many there were */
 
 /* --- message.c --- */
 struct blob *message__bundle(struct bytes bundle); /* a LinkRequest; NULL: no memory */
+size_t message__bundle_len(const struct blob *b);  /* of the bundle in what that made */
 enum status message__read_bundle(struct bytes message, struct bytes *ret,
                                  struct err *err) WARN_UNUSED;
 /* Appends a LinkRequest or a LinkResponse with our hello to that node. */

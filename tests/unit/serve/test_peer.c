@@ -285,6 +285,7 @@ static void bundles_arrive_in_order(void **state)
             assert_true(atomic_load(&h->batches) <= EACH);
             struct peer_stats s = stats_of(&c.at[i], j + 1);
             assert_int_equal(s.sent_bundles, EACH);
+            assert_int_equal(s.sent_bytes, bytes[i + 1][j + 1]);
             assert_int_equal(s.connects, 1);
             assert_int_equal(s.refusals, 0);
             assert_string_equal(s.client_address, "here:1");
