@@ -91,7 +91,7 @@
     X(request_bytes, "limit.request_bytes", SIZE, "256MiB", NULL, false,                           \
       "held by the requests of one reactor")                                                       \
     X(output_bytes, "limit.output_bytes", SIZE, "256MiB", NULL, false,                             \
-      "waiting to be sent by one reactor")                                                         \
+      "waiting to be sent by one reactor; at least 256KiB")                                        \
     X(http_timeout, "timeout.http", DURATION, "60s", NULL, false,                                  \
       "an HTTP request's deadline; streams have none")                                             \
     X(head_timeout, "timeout.head", DURATION, "10s", NULL, false, "for a request's head to come")  \

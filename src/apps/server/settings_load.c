@@ -8,6 +8,8 @@
 /* As in varve_options: an empty table has some bytes too, and a bound below them would have it drained
  * again and again. */
 enum { TABLE_LEAST = 64 * 1024 };
+/* Answers leave in pieces of up to some 85 KiB with TLS; a piece that never has room is tried for ever. */
+enum { OUTPUT_LEAST = 256 * 1024 };
 
 /* --- flags --- */
 
@@ -217,6 +219,9 @@ static enum status check_numbers(const struct settings *s, struct err *err)
     }
     if (s->table < TABLE_LEAST)
         return err_set(err, ST_INVALID_ARGUMENT, "store.table: it is below the least, 64KiB");
+    if (s->output_bytes < OUTPUT_LEAST)
+        return err_set(err, ST_INVALID_ARGUMENT,
+                       "limit.output_bytes: it is below the least, 256KiB");
     for (size_t i = 0; i < sizeof narrow / sizeof narrow[0]; i++) {
         const struct setting *d = &settings__table[narrow[i]];
         if (*settings__number(s, d) > SETTINGS_INTERVAL_MAX)

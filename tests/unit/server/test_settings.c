@@ -210,6 +210,7 @@ static void test_what_does_not_fit(void **state)
         {{{"timeout.http", "0s"}}, ST_INVALID_ARGUMENT, "timeout.http: it is 0"},
         {{{"store.table", "0B"}}, ST_INVALID_ARGUMENT, "store.table: it is 0"},
         {{{"store.table", "65535B"}}, ST_INVALID_ARGUMENT, "store.table: it is below"},
+        {{{"limit.output_bytes", "1KiB"}}, ST_INVALID_ARGUMENT, "limit.output_bytes: it is below"},
         {{{"limit.body", "0"}}, ST_INVALID_ARGUMENT, "limit.body: it is 0"},
     };
     struct err err;
