@@ -226,6 +226,12 @@ enum status server_start(struct env *env, const struct settings *settings, struc
     return ST_OK;
 }
 
+static enum status certificates(struct server *s, server_certificate_fn *each, struct err *err)
+{
+    enum status st = s->tls ? each(s->tls, err) : ST_OK;
+    return st ? st : cluster__certificates(s, each, err);
+}
+
 enum status server_reload(struct server *s, const struct settings *wanted, struct err *err)
 {
     struct buf names;
@@ -238,12 +244,15 @@ enum status server_reload(struct server *s, const struct settings *wanted, struc
     buf_deinit(&names);
     if (!text)
         return err_set(err, ST_NO_MEMORY, "no memory to reload");
-    st = settings_reload(&s->now, wanted, err);
+    /* All or nothing: one certificate that is bad leaves the others and the settings as they were. */
+    st = certificates(s, tls_check, err);
+    if (!st)
+        st = certificates(s, tls_reload, err);
+    if (!st)
+        st = settings_reload(&s->now, wanted, err);
     if (!st)
         apply(s);
-    if (!st && s->tls)
-        st = tls_reload(s->tls, err);
-    return st ? st : cluster__reload(s, err);
+    return st;
 }
 
 bool server_poisoned(struct server *s)

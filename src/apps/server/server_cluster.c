@@ -189,20 +189,20 @@ enum status cluster__start(struct server *s, struct err *err)
     return st;
 }
 
-/* --- end --- */
-
-enum status cluster__reload(struct server *s, struct err *err)
+enum status cluster__certificates(struct server *s, server_certificate_fn *each, struct err *err)
 {
     struct server_cluster *c = s->cluster;
     if (!c || !c->tls_server)
         return ST_OK;
-    enum status st = tls_reload(c->tls_server, err);
+    enum status st = each(c->tls_server, err);
     if (!st)
-        st = tls_reload(c->tls_client, err);
+        st = each(c->tls_client, err);
     if (st)
         err_prefix(err, "cluster");
     return st;
 }
+
+/* --- end --- */
 
 void cluster__hand_over(struct server *s)
 {

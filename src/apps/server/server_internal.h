@@ -39,12 +39,15 @@ void doors__handlers(struct server_doors *d, struct port_handlers *ret);
 void doors__stop(struct server_doors *d); /* streams without end; takes NULL */
 void doors__free(struct server_doors *d); /* takes NULL */
 
+typedef enum status server_certificate_fn(struct tls_context *t, struct err *err);
+
 /* --- server_cluster.c: nothing to do where the node is alone --- */
 /* Before the store is opened; cluster__free is due whatever it answers. */
 enum status cluster__new(struct server *s, struct err *err);
 void cluster__store_options(const struct server *s, struct store_cluster *ret); /* not alone */
 enum status cluster__start(struct server *s, struct err *err); /* once all else is ready */
-enum status cluster__reload(struct server *s, struct err *err);
+/* Does it with each of the certificates that nodes show each other. */
+enum status cluster__certificates(struct server *s, server_certificate_fn *each, struct err *err);
 void cluster__hand_over(
     struct server *s);                /* a leader asks another node to lead; says when none does */
 void cluster__stop(struct server *s); /* before the store is closed: it hears nothing more */

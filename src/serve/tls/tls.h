@@ -42,6 +42,8 @@ enum status tls_server_new(struct env *env, const struct tls_options *options,
 enum status tls_client_new(struct env *env, const struct tls_options *options,
                            const char *server_name, struct tls_context **ret,
                            struct err *err) WARN_UNUSED;
+/* Reads the same files again and says whether tls_reload would take them; nothing changes. */
+enum status tls_check(struct tls_context *t, struct err *err) WARN_UNUSED;
 /* Reads the same files again: new connections get what they hold now. On an error the old ones stay
  * in use. */
 enum status tls_reload(struct tls_context *t, struct err *err) WARN_UNUSED;

@@ -314,6 +314,14 @@ enum status tls_client_new(struct env *env, const struct tls_options *options,
     return context_new(env, options, true, server_name, ret, err);
 }
 
+enum status tls_check(struct tls_context *t, struct err *err)
+{
+    struct tls_config *fresh = NULL;
+    enum status st = config_new(t, &fresh, err);
+    tls__config_unref(fresh);
+    return st;
+}
+
 enum status tls_reload(struct tls_context *t, struct err *err)
 {
     struct tls_config *fresh = NULL;

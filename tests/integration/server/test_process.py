@@ -115,7 +115,10 @@ class Process(ServerCase):
     @unittest.skipUnless(shutil.which("openssl"), "needs openssl")
     def test_tls_and_new_certificates(self):
         key, cert = self.certificate("first")
-        s = self.serve("--tls-cert", cert, "--tls-key", key)
+        file = os.path.join(self.dir, "varve.yaml")
+        with open(file, "w") as f:
+            f.write("log: {access: false}\n")
+        s = self.serve("--tls-cert", cert, "--tls-key", key, "--config", file)
 
         def dial(ca, alpn=("http/1.1",)):
             context = ssl.create_default_context(cafile=ca)
@@ -150,6 +153,17 @@ class Process(ServerCase):
             self.assertIn(b" 200 ", ask(t).split(b"\r\n")[0])
         self.assertIn(b" 200 ", ask(old).split(b"\r\n")[0])  # connections that were there go on
         old.close()
+        # One that is bad holds back all that came with it.
+        with open(cert, "w") as f:
+            f.write("nonsense")
+        with open(file, "w") as f:
+            f.write("log: {access: true}\n")
+        s.process.send_signal(signal.SIGHUP)
+        self.assertIn("no certificate in it", s.line("reloading failed")["because"])
+        with dial(new_cert) as t:
+            self.assertIn(b" 200 ", ask(t).split(b"\r\n")[0])
+        self.assertEqual(s.stop(), 0)
+        self.assertFalse([x for x in s.lines if x["msg"] == "request"])
 
     def test_stop_lets_requests_finish(self):
         s = self.serve()
