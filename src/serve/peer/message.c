@@ -69,6 +69,8 @@ enum status message__hello(const struct peers *p, uint64_t to, bool answer, stru
     return pb_encode(&m.base, out);
 }
 
+/* In the same order too: the first may bring data along (store.h), and two nodes that each took themselves
+ * for it would go on with logs of their own. */
 static bool same_nodes(const struct peers *p, const Varve__Peer__V1__Hello *h)
 {
     if (h->n_nodes != p->o.n_nodes)
@@ -111,7 +113,7 @@ static enum status judge(const struct peers *p, const Varve__Peer__V1__Hello *h,
     if (!same_nodes(p, h))
         return err_set(err, no,
                        "OTHER_NODES: nodes %" PRIu64 " and %" PRIu64
-                       " were told different lists of nodes",
+                       " were told different lists of nodes, or in another order",
                        p->o.node, h->from_node);
     return ST_OK;
 }

@@ -41,7 +41,7 @@ struct peer_options {
      * hello is sent, which is after peers_start. */
     const char *client_address;
     uint64_t node;                 /* this one: among `nodes` */
-    const struct peer_node *nodes; /* all of the cluster; copied */
+    const struct peer_node *nodes; /* all of the cluster, in the order that all have; copied */
     size_t n_nodes;
     const struct conn_filter_maker *filter; /* of our links: tls_filter of a client; NULL: plain */
     /* Bytes and bundles that wait for one node; 0: 32 MiB. A bundle over 4 KiB is refused from 7/8 of

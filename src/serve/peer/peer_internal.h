@@ -52,7 +52,7 @@ struct peers {
     struct reactor *reactor;
     struct port *port;
     struct peer_options o;                  /* nodes, cluster and version point into what follows */
-    struct peer_node nodes[PEER_NODES_MAX]; /* by rising id */
+    struct peer_node nodes[PEER_NODES_MAX]; /* as given: the hello tells their order */
     char cluster[PEER_CLUSTER_MAX + 1];
     char version[32];
     _Atomic bool stopped;

@@ -45,12 +45,7 @@ static enum status check(const struct peer_options *o, struct err *err)
 static void copy_options(struct peers *p, const struct peer_options *o)
 {
     p->o = *o;
-    for (size_t i = 0; i < o->n_nodes; i++) { /* by insertion */
-        size_t at = i;
-        for (; at > 0 && p->nodes[at - 1].id > o->nodes[i].id; at--)
-            p->nodes[at] = p->nodes[at - 1];
-        p->nodes[at] = o->nodes[i];
-    }
+    memcpy(p->nodes, o->nodes, o->n_nodes * sizeof p->nodes[0]);
     (void)snprintf(p->cluster, sizeof p->cluster, "%s", o->cluster);
     (void)snprintf(p->version, sizeof p->version, "%s", o->version ? o->version : "");
     p->o.nodes = p->nodes;

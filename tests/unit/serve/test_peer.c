@@ -42,6 +42,7 @@ struct cluster {
     size_t n;
     const char *name[NODES];     /* NULL: "test" */
     uint64_t told[NODES][NODES]; /* ids of the nodes as each was told; 0: as they are */
+    bool turned;                 /* the second was told of them in another order */
     struct peer_options options; /* what is not about who is who */
     struct files *files;         /* certificates; NULL: plain */
 };
@@ -146,6 +147,11 @@ static void node_up(struct cluster *c, size_t i)
     o.version = "9.9.9";
     o.client_address = "here:1";
     o.node = nodes[i].id;
+    if (c->turned && i == 1) {
+        struct peer_node first = nodes[0];
+        nodes[0] = nodes[1];
+        nodes[1] = first;
+    }
     o.nodes = nodes;
     o.n_nodes = c->n;
     o.receive = receive;
@@ -505,6 +511,10 @@ static void strangers_are_refused_by_name(void **state)
 
     cluster_init(&c, 3);
     c.told[1][2] = 9;
+    expect_refusal(&c, "OTHER_NODES");
+
+    cluster_init(&c, 3);
+    c.turned = true;
     expect_refusal(&c, "OTHER_NODES");
 }
 
