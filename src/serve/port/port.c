@@ -20,6 +20,12 @@ uint64_t port__now_ms(const struct port_conn *pc)
     return loop_now_ns(reactor_loop(pc->pr->reactor)) / NS_PER_MS;
 }
 
+void port__greeted(struct port_conn *pc)
+{
+    if (pc->pr->port->o.idle_timeout_ms != UINT32_MAX)
+        conn_settled(pc->c);
+}
+
 void port__arm(struct port_conn *pc, uint64_t at_ms)
 {
     if (at_ms >= pc->tick_ms || pc->closed)

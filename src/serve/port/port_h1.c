@@ -46,6 +46,7 @@ static void on_headers(void *arg, struct h1_conn *h1)
     struct exchange *x = &s->as.x;
     struct bytes v;
     pc->turn = s;
+    port__greeted(pc); /* from here on it is the body that must not stand still */
     port__count(&pc->pr->count.http, 1);
     fill(x, h1);
     if (h1_header(h1, BYTES_LIT("content-length"), &v)) {

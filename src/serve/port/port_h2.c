@@ -228,10 +228,8 @@ static size_t conn_on_data(struct conn *c, struct bytes data)
     if (st && log_enabled(LOG_DEBUG))
         log_at(LOG_DEBUG, "port", "an HTTP/2 connection ends", LOG_FU64("conn", conn_id(c)),
                LOG_FSTR("because", err.detail));
-    /* Who has greeted may wait with the first request, as channels of gRPC do, where the port ends
-     * what is idle; where it does not (the peers') only a request shows good will. */
-    if (h2_greeted(pc->h2) && pc->pr->port->o.idle_timeout_ms != UINT32_MAX)
-        conn_settled(c);
+    if (h2_greeted(pc->h2)) /* the first request may be late: channels of gRPC connect ahead */
+        port__greeted(pc);
     uint64_t next = h2_tick(pc->h2, now);
     if (pc->waiting) {
         uint64_t late = now + pc->pr->port->o.body_timeout_ms;

@@ -186,6 +186,9 @@ void rpc__finish(struct slot *s);
 
 /* --- port.c --- */
 void port__conn_release(struct port_conn *pc); /* frees it when nothing holds it */
+/* Ends the setup timeout early, where the port itself ends what is idle or dawdles; where it does not
+ * (the peers') only a whole request shows good will. */
+void port__greeted(struct port_conn *pc);
 void port__arm(struct port_conn *pc, uint64_t at_ms);
 uint64_t port__now_ms(const struct port_conn *pc);
 void port__count(_Atomic uint64_t *n, int64_t delta);

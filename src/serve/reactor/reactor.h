@@ -43,7 +43,7 @@ struct reactor_options {
     /* Output waits and the peer took nothing for so long, at most twice that: cut. 0: 30 s. */
     uint64_t send_timeout_ms;
     /* From the accept until the filter's handshake is done and the protocol has called conn_settled
-     * (its first complete request or preface). 0: 10 s. */
+     * (its first request's head, or preface). 0: 10 s. */
     uint64_t setup_timeout_ms;
     uint64_t linger_ms; /* conn_finish waits so long for the peer to close its side; 0: 2 s */
     const char *name;   /* of its threads, before their number; NULL: "reactor" */

@@ -371,6 +371,26 @@ static void test_slow_head_is_cut(void **state)
     assert_int_equal(world_stop(&w, 5000), 0);
 }
 
+/* The setup timeout is over with the head, however slowly the body comes. */
+static void test_slow_body_goes_on(void **state)
+{
+    (void)state;
+    struct world_options o = {.reactor = {.setup_timeout_ms = 100}};
+    struct world w;
+    world_start(&w, &o);
+    int fd = dial(&w);
+    say(fd, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: close\r\n\r\n");
+    for (const char *p = "four"; *p; p++) {
+        usleep(100 * 1000);
+        say_bytes(fd, p, 1);
+    }
+    char *got = hear_until(fd, "four");
+    assert_non_null(strstr(got, "HTTP/1.1 200"));
+    free(got);
+    close(fd);
+    assert_int_equal(world_stop(&w, 5000), 0);
+}
+
 static void test_drain(void **state)
 {
     (void)state;
@@ -475,6 +495,7 @@ int main(void)
         cmocka_unit_test(test_closed_socket_cancels),
         cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_slow_head_is_cut),
+        cmocka_unit_test(test_slow_body_goes_on),
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_out_of_fibers),
         cmocka_unit_test(test_out_of_memory),
