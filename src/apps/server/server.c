@@ -67,7 +67,7 @@ static enum status start_reactors(struct server *s, struct err *err)
         .output_bytes = o->output_bytes,
         .idle_timeout_ms = o->idle_timeout + 60 * 1000, /* the port says goodbye before */
         .send_timeout_ms = o->send_timeout,
-        .setup_timeout_ms = o->head_timeout,
+        .setup_timeout_ms = o->head_timeout + 1000, /* the port says 408 before */
     };
     return reactors_start(s->env, (unsigned)o->reactors, &ro, &s->reactors, err);
 }

@@ -165,6 +165,12 @@ class Process(ServerCase):
         self.assertEqual(s.stop(), 0)
         self.assertFalse([x for x in s.lines if x["msg"] == "request"])
 
+    def test_half_a_head_is_answered(self):
+        s = self.serve("--timeout-head", "500ms")
+        with socket.create_connection(("127.0.0.1", s.port), timeout=30) as c:
+            c.sendall(b"GET /livez HT")
+            self.assertIn(b"HTTP/1.1 408 ", c.recv(1000))
+
     def test_stop_lets_requests_finish(self):
         s = self.serve()
         c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=30)
