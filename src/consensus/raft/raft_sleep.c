@@ -156,8 +156,8 @@ bool raft__try_sleep_follower(struct raft *r, const struct raft_msg *m)
         return false;
     struct raft__peer *p = raft__peer(r, m->from);
     if (!p || p->store != m->from_store || r->verified != r->log.last || r->commit != r->log.last ||
-        m->index != r->log.last || r->log.durable != r->log.last || r->in || r->n_bad ||
-        r->asked.n || r->waiting.n || !raft__hard_durable(r))
+        m->index != r->log.last || r->log.durable != r->log.last || r->apply_sent != r->commit ||
+        r->in || r->n_bad || r->asked.n || r->waiting.n || !raft__hard_durable(r))
         return false;
     struct raft__link *k = rely(r->store, m->from_store, m->hint, m->offset);
     if (!k)

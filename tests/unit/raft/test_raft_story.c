@@ -560,9 +560,43 @@ static void who_waits_does_not_campaign_over_an_empty_log(void **state)
     raft_store_free(s);
 }
 
+/* A sleeper has no time to try a read of its log again: it does not sleep before all is handed out. */
+static void who_has_something_to_apply_does_not_sleep(void **state)
+{
+    (void)state;
+    struct raft_options o = {.cache_bytes = 2048};
+    begin(3, 3, &o);
+    struct node *l = group_elect(c), *b = other(l, NULL);
+    uint64_t last = 0;
+    group_run(c, 50);
+    for (int i = 0; i < 150; i++) { /* `b` waits for its log */
+        if (i < 50)
+            last = put(l);
+        for (unsigned s = 1; s <= 3; s++) {
+            node_tick(at(s), 5);
+            while (node_update(at(s)))
+                ;
+            node_sync(at(s), SIZE_MAX);
+            node_apply(at(s));
+            if (at(s) != b)
+                node_slow(at(s));
+        }
+        while (c->n_net)
+            net_deliver(c, 0);
+    }
+    assert_int_equal(status_of(b).commit, last);
+    assert_true(status_of(b).applied < last && b->fetch_id != 0);
+    raft_fetched(b->r, b->fetch_id, ST_IO_ERROR, NULL, 0);
+    b->fetch_id = 0;
+    group_run(c, 1000);
+    everyone_has(last);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_has_something_to_apply_does_not_sleep),
         cmocka_unit_test(one_leader_and_entries_reach_everyone),
         cmocka_unit_test(one_replica_is_a_cluster),
         cmocka_unit_test(the_leader_does_not_count_its_own_unsynced_entry),
