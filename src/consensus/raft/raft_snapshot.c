@@ -32,7 +32,9 @@ void raft__snap_stop(struct raft *r)
 {
     if (!r->out)
         return;
-    r->drop_snapshot = r->out->meta.id;
+    /* One that is still being made has none, and another may wait to be told. */
+    if (r->out->meta.id)
+        r->drop_snapshot = r->out->meta.id;
     raft__block_put(r->store, r->out->chunk);
     mem_free(r->out);
     r->out = NULL;
@@ -73,6 +75,8 @@ void raft_snapshot_made(struct raft *r, enum status st, const struct raft_snapsh
     if (st != ST_OK || snap->id == 0 || snap->index < snap_floor(r) || snap->index > r->applied ||
         raft__conf_check(&snap->conf, NULL) != ST_OK) {
         pause_peer(r);
+        if (st == ST_OK)
+            r->drop_snapshot = snap->id; /* made, and of no use */
         return;
     }
     o->meta = *snap;

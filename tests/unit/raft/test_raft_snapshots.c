@@ -145,6 +145,43 @@ static void a_snapshot_behind_the_commit_helps_over_what_is_rotten(void **state)
     end();
 }
 
+/* While it was made the log was given up further: it is of no use, and whoever made it is told. */
+static void a_state_that_comes_too_late_is_given_back(void **state)
+{
+    (void)state;
+    begin(3, 3, NULL);
+    struct node *l = group_elect(c), *b = other(l, NULL);
+    node_crash(b, 0);
+    for (int i = 0; i < 50; i++)
+        put(l);
+    group_run(c, 50);
+    while (status_of(l).compacted == 0)
+        node_checkpoint(l, true);
+    node_restart(b);
+    for (int i = 0; i < 500 && !l->want_made; i++) {
+        for (unsigned s = 1; s <= 3; s++) {
+            node_tick(at(s), 5);
+            while (node_update(at(s)))
+                ;
+            node_sync(at(s), SIZE_MAX);
+        }
+        while (c->n_net)
+            net_deliver(c, 0);
+    }
+    assert_int_not_equal(l->want_made, 0);
+    l->want_made = 0;
+    struct raft_snapshot late = {.id = 77,
+                                 .index = status_of(l).compacted - 1,
+                                 .term = 1,
+                                 .conf = *raft_configuration(l->r)};
+    struct raft_update u;
+    raft_snapshot_made(l->r, ST_OK, &late);
+    assert_true(raft_update(l->r, &u));
+    assert_int_equal(u.drop_snapshot, late.id);
+    raft_done(l->r);
+    end();
+}
+
 static void a_snapshot_does_not_replace_newer_entries(void **state)
 {
     (void)state;
@@ -260,6 +297,7 @@ int main(void)
         cmocka_unit_test(a_snapshot_goes_on_where_it_stopped),
         cmocka_unit_test(a_snapshot_reaches_over_what_is_rotten),
         cmocka_unit_test(a_snapshot_behind_the_commit_helps_over_what_is_rotten),
+        cmocka_unit_test(a_state_that_comes_too_late_is_given_back),
         cmocka_unit_test(a_snapshot_does_not_replace_newer_entries),
         cmocka_unit_test(a_snapshot_of_what_the_log_has_only_moves_the_commit),
         cmocka_unit_test(rotten_entries_come_back_from_peers),
