@@ -269,10 +269,15 @@ void raft_chunk_written(struct raft *r, uint64_t id, enum status st)
         struct raft_snapshot s = in->meta;
         raft__snap_in_drop(r);
         fast_forward(r, &s);
+    } else if (raft__term_at(&r->log, in->meta.index) == in->meta.term &&
+               in->meta.index > r->log.durable) {
+        /* Entries that reach over it are on their way to the disk, and some may be committed: they must
+         * stay, and cannot before they are durable. The leader begins again, if it is still needed. */
+        answer(r, in, RAFT_MSG_REJECT);
+        raft__snap_in_drop(r);
     } else {
         in->install = true; /* from now on nothing is appended, committed or applied */
-        in->keep = raft__term_at(&r->log, in->meta.index) == in->meta.term &&
-                   in->meta.index <= r->log.durable;
+        in->keep = raft__term_at(&r->log, in->meta.index) == in->meta.term;
         raft__touch(r);
     }
 }
