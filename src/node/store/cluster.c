@@ -18,6 +18,9 @@
  *     crc 1a2b3c4d              CRC32C of all lines before it */
 
 enum { CLUSTER_FILE_MAX = 4096, CLUSTER_FORMAT = 2, HEARTBEAT_MS = 100 };
+/* An incarnation has 32 bits (above them is the replica's part), a million of them for openings that come
+ * after a clock at its latest. */
+static const uint64_t clock_max_s = UINT32_MAX - (1U << 20);
 
 /* ---- life ---- */
 
@@ -311,7 +314,10 @@ enum status cluster_file_check(struct store *s, struct err *err)
              : strlen(text) != content.len ? damaged(s, "it holds a zero byte", err)
                                            : check_file(s, text, &last, err);
     }
-    uint64_t wanted = c->o.incarnation ? c->o.incarnation : env_now_ms(s->env) / 1000;
+    uint64_t now_s = env_now_ms(s->env) / 1000;
+    if (now_s > clock_max_s) /* of another century: the last incarnation alone counts */
+        now_s = 0;
+    uint64_t wanted = c->o.incarnation ? c->o.incarnation : now_s;
     /* A new disk knows of none before it: whatever the clock says, it is above those of the old one. */
     if (st == ST_OK)
         c->incarnation = (wanted > last ? wanted : last + 1) | (c->o.replica - c->o.node) << 32;

@@ -743,6 +743,25 @@ static void test_data_is_brought_along_by_the_first(void **state)
     }
 }
 
+/* A clock that was once past the year 2106 does not make a node one of the past when it is right again. */
+static void test_a_clock_of_another_century(void **state)
+{
+    (void)state;
+    cw_init(&w, 8, 3);
+    cw_until(&w, cw_has_leader, 5000, "a leader");
+    cw_collection(&w);
+    uint64_t wrong = cw_leader(&w) % 3 + 1, right = env_now_ms(w.node[wrong].env);
+    sim_set_wall_ms(w.node[wrong].env, (UINT64_C(5) << 32) * 1000 + 5000);
+    cw_crash(&w, wrong, SIM_CRASH_PROCESS_ONLY, 10);
+    cw_run(&w, 500);
+    assert_int_equal(ask(put, wrong, "k", VERSION_NONE).st, ST_OK);
+    sim_set_wall_ms(w.node[wrong].env, right + 1000);
+    cw_crash(&w, wrong, SIM_CRASH_PROCESS_ONLY, 10);
+    cw_run(&w, 500);
+    assert_int_equal(ask(put, wrong, "k", VERSION_NONE).st, ST_OK);
+    cw_deinit(&w);
+}
+
 /* Its log was never drained, and it dies before it has told the log anything of the cluster. */
 static void test_data_is_brought_along_by_one_that_dies_at_once(void **state)
 {
@@ -851,6 +870,7 @@ int main(void)
         cmocka_unit_test(test_data_is_brought_along_by_the_first),
         cmocka_unit_test(test_data_is_brought_along_by_one_that_dies_at_once),
         cmocka_unit_test(test_a_new_leader_knows_the_collections_of_before),
+        cmocka_unit_test(test_a_clock_of_another_century),
         cmocka_unit_test(test_random_clusters),
     };
     log_configure(LOG_OFF, LOG_HUMAN);
