@@ -42,6 +42,18 @@ static void changed(void *arg, uint64_t node, bool up)
         store_unreachable(s->db.store, node);
 }
 
+static uint64_t cluster_id(void *arg)
+{
+    struct server *s = arg;
+    return store_cluster_id(s->db.store);
+}
+
+static enum status meet(void *arg, uint64_t id, struct err *err)
+{
+    struct server *s = arg;
+    return store_cluster_meet(s->db.store, id, err);
+}
+
 static void tell_role(const struct store_role *r)
 {
     if (r->is_leader)
@@ -123,6 +135,8 @@ static enum status make_peers(struct server_cluster *c, struct err *err)
         .filter = c->tls_client ? tls_filter(c->tls_client) : NULL,
         .receive = receive,
         .changed = changed,
+        .cluster_id = cluster_id,
+        .meet = meet,
         .arg = s,
     };
     return peers_new(s->env, c->reactors, &po, &c->peers, err);
@@ -164,6 +178,8 @@ void cluster__store_options(const struct server *s, struct store_cluster *ret)
     };
     for (size_t i = 0; i < c->n; i++)
         ret->nodes[i] = c->nodes[i].id;
+    while (ret->new_id == 0)
+        env_random(s->env, &ret->new_id, sizeof ret->new_id);
 }
 
 enum status cluster__start(struct server *s, struct err *err)

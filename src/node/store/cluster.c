@@ -10,14 +10,15 @@
 
 /* The file CLUSTER says whose folder it is. Text, as VARVE is:
  *     cluster
- *     format 1                  2 where there is a line for the replica
+ *     format 1                  2 where there is a line for the replica, 3 where the id is known
  *     node 1
- *     replica 101               of format 2: the one whose disk this is, called otherwise than the node
+ *     replica 101               from format 2 on: the one whose disk this is
+ *     id 4be0c1d2a3948576       of format 3: the cluster's
  *     incarnation 1790000000    of the newest process; each opening writes a higher one
  *     nodes 1 2 3
  *     crc 1a2b3c4d              CRC32C of all lines before it */
 
-enum { CLUSTER_FILE_MAX = 4096, CLUSTER_FORMAT = 2, HEARTBEAT_MS = 100 };
+enum { CLUSTER_FILE_MAX = 4096, CLUSTER_FORMAT = 3, HEARTBEAT_MS = 100 };
 /* An incarnation has 32 bits (above them is the replica's part), a million of them for openings that come
  * after a clock at its latest. */
 static const uint64_t clock_max_s = UINT32_MAX - (1U << 20);
@@ -198,21 +199,23 @@ static enum status put_nodes(struct buf *out, const struct store_cluster *o)
     return st == ST_OK ? buf_printf(out, "\n") : st;
 }
 
-static enum status put_who(struct buf *out, const struct store_cluster *o)
+static enum status put_who(struct buf *out, const struct cluster *c)
 {
-    bool other = o->replica != o->node;
-    enum status st =
-        buf_printf(out, "cluster\nformat %d\nnode %" PRIu64 "\n", other ? 2 : 1, o->node);
-    return st == ST_OK && other ? buf_printf(out, "replica %" PRIu64 "\n", o->replica) : st;
+    const struct store_cluster *o = &c->o;
+    int format = c->id ? 3 : o->replica != o->node ? 2 : 1;
+    enum status st = buf_printf(out, "cluster\nformat %d\nnode %" PRIu64 "\n", format, o->node);
+    if (st == ST_OK && format >= 2)
+        st = buf_printf(out, "replica %" PRIu64 "\n", o->replica);
+    return st == ST_OK && format >= 3 ? buf_printf(out, "id %016" PRIx64 "\n", c->id) : st;
 }
 
 /* The same node of the same cluster? */
 static enum status check_file(const struct store *s, const char *text, uint64_t *ret_incarnation,
-                              struct err *err)
+                              uint64_t *ret_id, struct err *err)
 {
     const struct cluster *c = s->cluster;
     unsigned format, crc;
-    uint64_t node, replica, incarnation;
+    uint64_t node, replica, incarnation, id = 0;
     char extra;
     int at = 0, head = 0;
     struct buf nodes = BUF_INIT;
@@ -229,9 +232,13 @@ static enum status check_file(const struct store *s, const char *text, uint64_t 
     if (sscanf(text, "cluster\nformat %*u\nnode %" SCNu64 "\n%n", &node, &head) != 1 || head == 0)
         return damaged(s, "a line is missing or unknown", err);
     replica = node;
-    if (format == 2 &&
+    if (format >= 2 &&
         (sscanf(text + head, "replica %" SCNu64 "\n%n", &replica, &at) != 1 || at == 0))
         return damaged(s, "the line of the replica is missing", err);
+    head += at;
+    at = 0;
+    if (format >= 3 && (sscanf(text + head, "id %" SCNx64 "\n%n", &id, &at) != 1 || at == 0))
+        return damaged(s, "the line of the cluster's id is missing", err);
     head += at;
     at = 0;
     if (sscanf(text + head, "incarnation %" SCNu64 "\n%n", &incarnation, &at) != 1 || at == 0)
@@ -256,6 +263,7 @@ static enum status check_file(const struct store *s, const char *text, uint64_t 
             err, ST_INVALID_ARGUMENT,
             "option cluster: %s belongs to a cluster of other nodes, or in another order", s->dir);
     *ret_incarnation = incarnation;
+    *ret_id = id;
     return ST_OK;
 }
 
@@ -265,7 +273,7 @@ enum status cluster_file_write(struct store *s, struct err *err)
     struct buf path = BUF_INIT, content = BUF_INIT;
     enum status st = store__path(s, "CLUSTER", &path, err);
     if (st == ST_OK &&
-        (put_who(&content, &c->o) != ST_OK ||
+        (put_who(&content, c) != ST_OK ||
          buf_printf(&content, "incarnation %" PRIu64 "\n", c->incarnation & UINT32_MAX) != ST_OK ||
          put_nodes(&content, &c->o) != ST_OK ||
          buf_printf(&content, "crc %08" PRIx32 "\n", crc32c(0, content.data, content.len)) !=
@@ -312,8 +320,10 @@ enum status cluster_file_check(struct store *s, struct err *err)
         const char *text = buf_cstr(&content);
         st = !text ? err_set(err, ST_NO_MEMORY, "no memory to read %s", buf_cstr(&path))
              : strlen(text) != content.len ? damaged(s, "it holds a zero byte", err)
-                                           : check_file(s, text, &last, err);
+                                           : check_file(s, text, &last, &c->id, err);
     }
+    if (st == ST_OK && c->id == 0 && c->o.nodes[0] == c->o.node)
+        c->id = c->o.new_id;
     uint64_t now_s = env_now_ms(s->env) / 1000;
     if (now_s > clock_max_s) /* of another century: the last incarnation alone counts */
         now_s = 0;
@@ -325,6 +335,29 @@ out:
     buf_deinit(&content);
     buf_deinit(&path);
     return st;
+}
+
+uint64_t store_cluster_id(const struct store *s)
+{
+    return s->cluster->id;
+}
+
+enum status store_cluster_meet(struct store *s, uint64_t id, struct err *err)
+{
+    struct cluster *c = s->cluster;
+    if (id == 0 || id == c->id)
+        return ST_OK;
+    if (c->id != 0)
+        return err_set(err, ST_PRECONDITION_FAILED,
+                       "%s is a folder of cluster %016" PRIx64 ", not of %016" PRIx64, s->dir,
+                       c->id, id);
+    c->id = id;
+    struct err why;
+    err_init(&why);
+    if (cluster_file_write(s, &why) != ST_OK) /* the next process meets the others again */
+        log_at(LOG_WARN, "store", "the cluster's id could not be written down",
+               LOG_FSTR("dir", s->dir), LOG_FSTR("detail", why.detail));
+    return ST_OK;
 }
 
 /* ---- peers ---- */

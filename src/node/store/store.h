@@ -76,6 +76,8 @@ struct store_cluster {
     /* What the node's replica is called; 0: as the node. A node whose disk is gone comes back with a
      * higher id that nobody has had, and takes no part until members.h has made it a member. */
     uint64_t replica;
+    /* Of a cluster that has no id yet, by its first node, drawn by lot; 0: it gets none. */
+    uint64_t new_id;
     uint32_t propose_timeout_ms; /* a write gives up; 0 = STORE_PROPOSE_TIMEOUT_MS */
     size_t append_bytes;         /* of entries in one message; 0 = raft.h's, */
     uint32_t append_messages;    /* and with how many of them to one node under way */
@@ -138,6 +140,13 @@ enum status store_receive_all(struct store *s, uint64_t from_node, const struct 
  * before the call. At once where there is one voter. Errors: UNAVAILABLE (no leader in time),
  * NO_MEMORY, POISONED. */
 enum status store_barrier(struct store *s, uint64_t timeout_ms, struct err *err) WARN_UNUSED;
+/* The cluster that this folder belongs to, whatever others are called: an id that its first node drew,
+ * kept in the file CLUSTER; 0: not known here yet. These two are for one thread, the one that meets the
+ * other nodes. */
+uint64_t store_cluster_id(const struct store *s);
+/* Another node says that it belongs to `id` (0: it does not know). Who does not know takes it over, and
+ * down if the disk lets it. PRECONDITION_FAILED: this is another cluster. */
+enum status store_cluster_meet(struct store *s, uint64_t id, struct err *err) WARN_UNUSED;
 struct store_role {
     uint64_t node, leader; /* 0: none; alone both are 0 */
     uint64_t term, commit, applied;

@@ -57,6 +57,7 @@ enum status message__hello(const struct peers *p, uint64_t to, bool answer, stru
     hello.nodes = ids;
     hello.software_version = (char *)(uintptr_t)p->version;
     hello.client_address = (char *)(uintptr_t)(p->o.client_address ? p->o.client_address : "");
+    hello.cluster_id = p->o.cluster_id ? p->o.cluster_id(p->o.arg) : 0;
     if (answer) {
         Varve__Peer__V1__LinkResponse m = VARVE__PEER__V1__LINK_RESPONSE__INIT;
         m.what_case = VARVE__PEER__V1__LINK_RESPONSE__WHAT_HELLO;
@@ -115,6 +116,11 @@ static enum status judge(const struct peers *p, const Varve__Peer__V1__Hello *h,
                        "OTHER_NODES: nodes %" PRIu64 " and %" PRIu64
                        " were told different lists of nodes, or in another order",
                        p->o.node, h->from_node);
+    struct err why;
+    err_init(&why);
+    if (p->o.meet && p->o.meet(p->o.arg, h->cluster_id, &why) != ST_OK)
+        return err_set(err, no, "WRONG_CLUSTER: node %" PRIu64 " says to node %" PRIu64 ": %s",
+                       p->o.node, h->from_node, why.detail);
     return ST_OK;
 }
 

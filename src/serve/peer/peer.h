@@ -60,6 +60,10 @@ struct peer_options {
                            size_t *ret_taken, struct err *err);
     /* A link came up, or went down. On the reactor's thread, must not wait. May be NULL. */
     void (*changed)(void *arg, uint64_t node, bool up);
+    /* The cluster whose data this node has, told to the others; 0: not known yet. And what another one
+     * says of itself: an error refuses it. On the reactor's thread. May be NULL, both. */
+    uint64_t (*cluster_id)(void *arg);
+    enum status (*meet)(void *arg, uint64_t id, struct err *err);
     void *arg;
 };
 

@@ -185,6 +185,25 @@ class Strangers(ClusterCase):
         c.ready()
         self.assertEqual(stranger.ask("GET", "/v1/t/k").json, {"n": 1})
 
+    def test_a_folder_of_another_cluster_of_that_name_is_refused(self):
+        c, d = self.cluster(), self.cluster()
+        for x, n in ((c, 1), (d, 2)):
+            self.assertEqual(x.nodes[0].ask("PUT", "/v1/t/k", {"n": n}).status, 200)
+        for x in (c, d):
+            x.nodes[2].kill()
+        own, stranger = c.nodes[2].folder, c.nodes[2]
+        stranger.folder = d.nodes[2].folder
+        stranger.start()
+        c.until("it is refused", lambda: all(n.has_line("a link is refused", because="WRONG_CLUSTER") for n in c.nodes[:2]))
+        c.until("it says why", lambda: stranger.has_line("a node cannot be reached", because="WRONG_CLUSTER"))
+        self.assertEqual(stranger.ask("GET", "/readyz").status, 503)
+        self.assertEqual(c.nodes[0].ask("PUT", "/v1/t/k", {"n": 3}).status, 200)
+        stranger.kill()
+        stranger.folder = own
+        stranger.start()
+        c.ready()
+        self.assertEqual(stranger.ask("GET", "/v1/t/k").json, {"n": 3})
+
     def test_a_folder_stays_its_node_s(self):
         c = self.cluster()
         self.assertEqual(c.nodes[0].ask("PUT", "/v1/t/k", {"n": 1}).status, 200)

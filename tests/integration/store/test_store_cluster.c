@@ -743,6 +743,27 @@ static void test_data_is_brought_along_by_the_first(void **state)
     }
 }
 
+/* The id of its cluster, once a node has heard it, is kept in its folder. */
+static void test_a_folder_is_of_one_cluster(void **state)
+{
+    (void)state;
+    struct err err;
+    err_init(&err);
+    cw_init(&w, 9, 3);
+    cw_until(&w, cw_has_leader, 5000, "a leader");
+    assert_int_equal(store_cluster_id(w.node[2].s), 0);
+    assert_int_equal(store_cluster_meet(w.node[2].s, 0, &err), ST_OK);
+    assert_int_equal(store_cluster_meet(w.node[2].s, 0xfeed, &err), ST_OK);
+    cw_crash(&w, 2, SIM_CRASH_POWER, 10);
+    cw_run(&w, 500);
+    assert_int_equal(store_cluster_id(w.node[2].s), 0xfeed);
+    assert_int_equal(store_cluster_meet(w.node[2].s, 0xfeed, &err), ST_OK);
+    assert_int_equal(store_cluster_meet(w.node[2].s, 0, &err), ST_OK);
+    assert_int_equal(store_cluster_meet(w.node[2].s, 0xfeeb, &err), ST_PRECONDITION_FAILED);
+    assert_int_equal(store_cluster_id(w.node[2].s), 0xfeed);
+    cw_deinit(&w);
+}
+
 /* A clock that was once past the year 2106 does not make a node one of the past when it is right again. */
 static void test_a_clock_of_another_century(void **state)
 {
@@ -870,6 +891,7 @@ int main(void)
         cmocka_unit_test(test_data_is_brought_along_by_the_first),
         cmocka_unit_test(test_data_is_brought_along_by_one_that_dies_at_once),
         cmocka_unit_test(test_a_new_leader_knows_the_collections_of_before),
+        cmocka_unit_test(test_a_folder_is_of_one_cluster),
         cmocka_unit_test(test_a_clock_of_another_century),
         cmocka_unit_test(test_random_clusters),
     };

@@ -27,7 +27,7 @@ struct heard {
 };
 
 struct node {
-    uint64_t id;
+    uint64_t id, cluster_id;
     struct net_addr addr;
     struct reactors *g;
     struct peers *peers;
@@ -471,6 +471,20 @@ static bool first_has_been_refused(void *arg)
     return stats_of(&c->at[0], c->told[0][1] ? c->told[0][1] : 2).refusals > 0;
 }
 
+static uint64_t own_cluster(void *arg)
+{
+    const struct node *n = arg;
+    return n->cluster_id;
+}
+
+static enum status meet(void *arg, uint64_t id, struct err *err)
+{
+    struct node *n = arg;
+    if (id == 0 || n->cluster_id == 0 || n->cluster_id == id)
+        return ST_OK;
+    return err_set(err, ST_PRECONDITION_FAILED, "not mine");
+}
+
 static void expect_refusal(struct cluster *c, const char *reason)
 {
     uint64_t other = c->told[0][1] ? c->told[0][1] : 2;
@@ -498,6 +512,13 @@ static void strangers_are_refused_by_name(void **state)
     cluster_init(&c, 2);
     c.options.backoff_max_ms = 100;
     c.name[1] = "another";
+    expect_refusal(&c, "WRONG_CLUSTER");
+
+    cluster_init(&c, 2); /* the same name, and data of another one */
+    c.options.cluster_id = own_cluster;
+    c.options.meet = meet;
+    c.at[0].cluster_id = 7;
+    c.at[1].cluster_id = 8;
     expect_refusal(&c, "WRONG_CLUSTER");
 
     cluster_init(&c, 2); /* the second's address stands beside another id */
