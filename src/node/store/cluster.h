@@ -66,7 +66,7 @@ struct cluster {
     struct store_cluster o; /* with defaults */
     uint64_t incarnation;   /* the upper half: of the disk; the lower: of the process */
     bool fresh;             /* the folder had no CLUSTER file */
-    uint64_t id;            /* the cluster's; 0: not known yet. By whoever calls store_cluster_meet */
+    uint64_t id;            /* the cluster's; 0: not known. By who calls store_cluster_meet */
 
     /* under queue_lock */
     bool driving;
