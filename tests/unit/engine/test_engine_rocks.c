@@ -182,7 +182,7 @@ static off_t number_of(const char *path)
  * an open engine has read before is read again; but for the number that linking a file in gave it. */
 static void rot_all_over(const char *dir, struct engine *open_one)
 {
-    enum { PLACES = 23, ABOUT_ITSELF = 2048, STEP = 29 };
+    enum { PLACES = 11, ABOUT_ITSELF = 2048, STEP = 61 };
     char path[TEMP_DIR_MAX + 300];
     struct err err;
     struct buf names = BUF_INIT;
