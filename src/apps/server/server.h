@@ -20,8 +20,8 @@ struct server;
  * of listening and of reading certificates; the detail says which. */
 enum status server_start(struct env *env, const struct settings *settings, struct server **ret,
                          struct err *err) WARN_UNUSED;
-/* Takes what a running server can take of `wanted`, warns of the rest, reads certificates again. On
- * an error nothing has changed. */
+/* Takes what a running server can take of `wanted`, warns of the rest, reads certificates again. All
+ * certificates are looked at first: where one is bad nothing has changed. */
 enum status server_reload(struct server *s, const struct settings *wanted,
                           struct err *err) WARN_UNUSED;
 bool server_poisoned(struct server *s); /* a sync has failed: writes are refused for good */
