@@ -455,13 +455,15 @@ uint64_t store_tick(struct store *s)
     return min_ms(wait, min_ms(log, drain));
 }
 
-/* Sleeps until poked, or until `wait` ms have passed. */
+/* Sleeps until poked, or until `wait` ms have passed, whoever else is poked meanwhile. */
 static void rest(struct store *s, bool *poked, uint64_t wait)
 {
-    while (!s->stopping && !*poked && wait > 0) {
+    uint64_t begun = env_mono_ns(s->env);
+    while (!s->stopping && !*poked) {
+        uint64_t slept = (env_mono_ns(s->env) - begun) / 1000000;
         if (wait == UINT64_MAX)
             env_cond_wait(&s->state_cond, &s->state_lock);
-        else if (!env_cond_wait_ms(&s->state_cond, &s->state_lock, wait))
+        else if (slept >= wait || !env_cond_wait_ms(&s->state_cond, &s->state_lock, wait - slept))
             break;
     }
 }

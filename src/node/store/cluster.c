@@ -92,6 +92,7 @@ enum status cluster_new(struct store *s, struct err *err)
     }
     c->o = *s->o.cluster;
     c->latches = l;
+    env_cond_init(&c->poke);
     buf_init(&c->scratch, STORE_BUNDLE_MAX);
     err_init(&c->stall);
     struct list *const lists[] = {&c->came, &c->barriers, &c->inbox,   &c->leads,   &c->queued,
@@ -161,6 +162,7 @@ void cluster_free(struct store *s)
     }
     buf_deinit(&c->scratch);
     latches_free(c->latches);
+    env_cond_deinit(&c->poke);
     mem_free(c);
     s->cluster = NULL;
 }

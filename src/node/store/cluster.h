@@ -105,7 +105,8 @@ struct cluster {
     struct counter *m_elections, *m_forwarded, *m_snapshots_sent, *m_snapshots_installed;
     struct env_thread thread;
     _Atomic bool thread_runs;
-    bool poked; /* under state_lock */
+    struct env_cond poke; /* wakes the thread, and nobody else; with state_lock */
+    bool poked;           /* under it */
 };
 
 /* cluster.c */

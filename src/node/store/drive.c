@@ -343,7 +343,7 @@ void cluster_poke(struct store *s)
 {
     env_mutex_lock(&s->state_lock);
     s->cluster->poked = true;
-    env_cond_broadcast(&s->state_cond);
+    env_cond_signal(&s->cluster->poke);
     env_mutex_unlock(&s->state_lock);
 }
 
@@ -356,7 +356,7 @@ void cluster_keep(void *arg)
         bool poked = c->poked;
         c->poked = false;
         if (!poked)
-            (void)env_cond_wait_ms(&s->state_cond, &s->state_lock, c->tick_ns / 1000000);
+            (void)env_cond_wait_ms(&c->poke, &s->state_lock, c->tick_ns / 1000000);
         c->poked = false;
         if (s->stopping)
             break;

@@ -244,6 +244,8 @@ static void stop_threads(struct store *s)
     env_mutex_lock(&s->state_lock);
     s->stopping = true;
     env_cond_broadcast(&s->state_cond);
+    if (s->cluster)
+        env_cond_signal(&s->cluster->poke);
     env_mutex_unlock(&s->state_lock);
     cluster_stop(s);
     if (s->log_thread_runs)

@@ -37,6 +37,7 @@ struct node {
 struct cluster {
     struct node node[NODES + 1];
     uint32_t collection;
+    bool in_time; /* checkpoints come by time, not by size */
     _Atomic bool stop;
     _Atomic uint64_t done, unknown, refused, reads, counter;
     _Atomic uint64_t newest; /* acknowledged of the counter's key */
@@ -112,10 +113,14 @@ static void open_node(struct node *n)
     struct store_options o = {.engine_name = "mem",
                               .engine_open = engine_mem_open,
                               .cache_bytes = 1 << 20,
-                              .table_bytes = 256 * 1024,
-                              .log_bytes = 2 << 20,
                               .wal = {.segment_bytes = 256 * 1024},
                               .cluster = &n->options};
+    if (n->all->in_time) {
+        o.checkpoint_interval_ms = 100;
+    } else {
+        o.table_bytes = 256 * 1024;
+        o.log_bytes = 2 << 20;
+    }
     struct store *s;
     struct err err;
     err_init(&err);
@@ -135,10 +140,11 @@ static void close_node(struct node *n)
         fail_msg("closing node %llu: %s", (unsigned long long)n->id, err.detail);
 }
 
-static void start(struct cluster *c)
+static void start(struct cluster *c, bool in_time)
 {
     struct err err;
     memset(c, 0, sizeof *c);
+    c->in_time = in_time;
     for (uint64_t id = 1; id <= NODES; id++) { /* all before the first one speaks */
         struct node *n = &c->node[id];
         n->all = c;
@@ -324,7 +330,7 @@ static void test_threads_write_and_read_anywhere(void **state)
     struct env_thread t[WRITERS + READERS];
     struct err err;
     (void)state;
-    start(&c);
+    start(&c, false);
     for (unsigned i = 0; i < WRITERS + READERS; i++) {
         clients[i] = (struct client){.c = &c, .node = i, .number = i};
         assert_int_equal(
@@ -351,9 +357,48 @@ static void test_threads_write_and_read_anywhere(void **state)
     stop(&c);
 }
 
+static void write_now_and_then(void *arg)
+{
+    struct cluster *c = arg;
+    struct version v;
+    while (!atomic_load(&c->stop)) {
+        if (write_at(c, c->node[1].s, "key", 1, NULL, &v) == ST_OK)
+            atomic_fetch_add(&c->done, 1);
+        env_sleep_ms(env_linux(), 2);
+    }
+}
+
+/* Whoever waits for consensus wakes its own thread alone: those who keep the log and the engine are not
+ * kept from what is due by time. */
+static void test_checkpoints_come_in_time_beside_writes(void **state)
+{
+    static struct cluster c;
+    struct env_thread t;
+    struct err err;
+    uint64_t waited_ms = 0;
+    (void)state;
+    start(&c, true);
+    assert_int_equal(env_thread_start(&t, "client", write_now_and_then, &c, &err), ST_OK);
+    for (uint64_t id = 1; id <= NODES; id++)
+        for (struct store_stats st = {0}; st.checkpoints < 2; waited_ms += 10) {
+            if (waited_ms > 60000)
+                fail_msg("node %llu has %llu checkpoints after a minute", (unsigned long long)id,
+                         (unsigned long long)st.checkpoints);
+            env_sleep_ms(env_linux(), 10);
+            store_stats(c.node[id].s, &st);
+        }
+    atomic_store(&c.stop, true);
+    env_thread_join(&t);
+    assert_true(atomic_load(&c.done) > 0);
+    stop(&c);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_threads_write_and_read_anywhere)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_threads_write_and_read_anywhere),
+        cmocka_unit_test(test_checkpoints_come_in_time_beside_writes),
+    };
     log_configure(LOG_OFF, LOG_HUMAN);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
