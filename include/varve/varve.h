@@ -145,7 +145,7 @@ typedef struct varve_options {
     size_t block_cache_bytes; /* the engine's; 0 = 32 MiB */
     /* writes kept in memory before a checkpoint drains them; 0 = 128 MiB; at least 64 KiB */
     size_t table_bytes;
-    uint64_t log_bytes; /* log kept before a checkpoint is forced; 0 = 1 GiB */
+    uint64_t log_bytes; /* log not yet drained that forces a checkpoint; 0 = 1 GiB */
     /* 0 = 300,000; UINT32_MAX = only by size, on call and on close */
     uint32_t checkpoint_interval_ms;
     size_t segment_bytes; /* of the log; 0 = 64 MiB; at least 64 KiB */

@@ -31,6 +31,15 @@ void store__poke(struct store *s)
     env_mutex_unlock(&s->state_lock);
 }
 
+uint64_t store__log_end(struct store *s)
+{
+    struct wal_stats w;
+    if (atomic_load(&s->replaying))
+        return 0; /* there is none yet */
+    wal_stats(s->wal, &w);
+    return s->log_opened + w.appended_bytes;
+}
+
 /* By the leader: the active table becomes the frozen one. */
 static enum status freeze(struct store *s, struct err *err)
 {
@@ -49,6 +58,7 @@ static enum status freeze(struct store *s, struct err *err)
         s->frozen_mark = (struct engine_mark){
             .index = s->range.applied, .term = s->range.term, .version = s->range.newest};
         cluster_conf_note(s, &s->frozen_mark);
+        s->log_frozen = store__log_end(s);
         if (PLANTED(MARK_ONE_AHEAD))
             s->frozen_mark.index++;
         if (PLANTED(MARK_ONE_BEHIND) && s->frozen_mark.index > 1)
@@ -78,7 +88,7 @@ enum status store__install_snap(struct store *s, struct snap *snap, bool drained
 /* What is to be drained, with its mark; NULL: nothing. What rested does so no more: from now on no table
  * is frozen upon it. */
 static enum status take_frozen(struct store *s, bool all, struct table **ret,
-                               struct engine_mark *ret_mark, struct err *err)
+                               struct engine_mark *ret_mark, uint64_t *ret_log, struct err *err)
 {
     enum status st = ST_OK;
     env_mutex_lock(&s->view_change);
@@ -95,6 +105,7 @@ static enum status take_frozen(struct store *s, bool all, struct table **ret,
     }
     *ret = st == ST_OK && wanted ? table_ref(now->frozen) : NULL;
     *ret_mark = s->frozen_mark;
+    *ret_log = s->log_frozen;
     view_unref(now);
     env_mutex_unlock(&s->view_change);
     return st;
@@ -108,7 +119,8 @@ enum status store__drain(struct store *s, bool all, struct err *err)
      * with a mark of its own. */
     struct table *frozen;
     struct engine_mark mark;
-    enum status st = take_frozen(s, all, &frozen, &mark, err);
+    uint64_t log_frozen;
+    enum status st = take_frozen(s, all, &frozen, &mark, &log_frozen, err);
     if (!frozen)
         return st;
     bool replaying = atomic_load(&s->replaying);
@@ -142,6 +154,7 @@ enum status store__drain(struct store *s, bool all, struct err *err)
 
     s->persisted = mark;
     atomic_store(&s->persisted_index, mark.index);
+    atomic_store(&s->log_drained, log_frozen);
     atomic_store(&s->keep_log, false);
     if (!replaying && !s->cluster) /* a cluster's log may be wanted by peers: cluster_compact */
         wal_release(s->wal, RANGE_FIRST, mark.index);
@@ -318,9 +331,7 @@ static bool checkpoint_due(struct store *s, uint64_t now)
     view_unref(v);
     if (due || empty || atomic_load(&s->replaying))
         return due;
-    struct wal_stats w;
-    wal_stats(s->wal, &w);
-    return w.live_bytes > s->o.log_bytes ||
+    return store__log_end(s) - atomic_load(&s->log_drained) > s->o.log_bytes ||
            (s->o.checkpoint_interval_ms != UINT32_MAX &&
             now >= s->last_checkpoint_ns + s->o.checkpoint_interval_ms * UINT64_C(1000000));
 }

@@ -386,7 +386,7 @@ bool cluster_heard(struct store *s, uint64_t node, uint64_t incarnation)
 }
 
 /* Peers that are a bit behind get entries and no snapshots: the log is given up only where it has
- * grown large, first what no live peer wants, then all that is in the engine. */
+ * grown large, in whole segments, first what no live peer wants, then all that is in the engine. */
 void cluster_compact(struct store *s)
 {
     struct wal_stats w;
@@ -398,7 +398,7 @@ void cluster_compact(struct store *s)
     uint64_t to = w.live_bytes <= s->o.log_bytes && hint < mark ? hint : mark;
     if (PLANTED(LOG_GIVEN_UP_EARLY))
         to = s->range.applied;
-    replica_compact(s->replica, to);
+    replica_compact(s->replica, wal_worth_releasing(s->wal, RANGE_FIRST, to));
     struct raft_status now;
     raft_status(replica_raft(s->replica), &now);
     wal_release(s->wal, RANGE_FIRST, now.compacted);

@@ -419,6 +419,9 @@ enum status store__recover(struct store *s, struct err *err)
         env_mutex_lock(&s->checkpoint_lock); /* a table may be draining still */
         if (!s->cluster && !atomic_load(&s->keep_log))
             wal_release(s->wal, RANGE_FIRST, s->persisted.index);
+        struct wal_stats w;
+        wal_stats(s->wal, &w);
+        s->log_opened = w.live_bytes;
         atomic_store(&s->replaying, false);
         env_mutex_unlock(&s->checkpoint_lock);
     }

@@ -151,6 +151,7 @@ static void change_counters(struct store *s, const struct engine_mark *m)
     s->persisted = *m;
     atomic_store(&s->applied_index, m->index);
     atomic_store(&s->persisted_index, m->index);
+    atomic_store(&s->log_drained, store__log_end(s));
     atomic_store(&s->keep_log, false);
     env_spin_lock(&s->clock_lock);
     hlc_observe(&s->clock, m->version.hlc);

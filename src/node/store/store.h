@@ -92,7 +92,7 @@ struct store_options {
     uint32_t sync_interval_ms;       /* 0 = 1000 */
     size_t cache_bytes;              /* 0 = none */
     size_t table_bytes;              /* 0 = 128 MiB */
-    uint64_t log_bytes;              /* live log that forces a checkpoint; 0 = 1 GiB */
+    uint64_t log_bytes;              /* log not drained that forces a checkpoint; 0 = 1 GiB */
     uint32_t checkpoint_interval_ms; /* 0 = 300,000; UINT32_MAX = never by time */
     /* Gets of absent keys before a filter for them is thought of, and how many keys are walked in
      * one go while it is made; 0 = 20,000 and 50,000. */

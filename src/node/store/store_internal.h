@@ -231,6 +231,10 @@ struct store {
     uint64_t misses_kept; /* of the cache, at the last store__keep; under checkpoint_lock */
     bool mark_due;
     struct engine_mark frozen_mark;
+    /* Bytes, as store__log_end counts: live at the opening; when the frozen table was frozen, under
+     * view_change; at the last drain. */
+    uint64_t log_opened, log_frozen;
+    _Atomic uint64_t log_drained;
     struct engine_mark persisted;
     struct env_thread log_thread, engine_thread;
     bool log_thread_runs, engine_thread_runs;
@@ -364,6 +368,8 @@ enum status store__check_horizon(struct store *s, struct bytes key, struct versi
 
 /* checkpoint.c */
 /* Readers get this engine snapshot; with `drained` the frozen table goes. */
+/* How much log there was up to now, in bytes; what was live at the opening counts whole. */
+uint64_t store__log_end(struct store *s);
 enum status store__install_snap(struct store *s, struct snap *snap, bool drained,
                                 struct err *err) WARN_UNUSED;
 enum status store__make_room(struct store *s,

@@ -209,6 +209,20 @@ void wal_release(struct wal *w, uint64_t range, uint64_t index)
     env_mutex_unlock(&w->state);
 }
 
+uint64_t wal_worth_releasing(struct wal *w, uint64_t range, uint64_t index)
+{
+    uint64_t ret = 0;
+    env_mutex_lock(&w->state);
+    for (size_t i = 0; i < w->segs.n; i++) {
+        const uint64_t *top = wal__map_find(&w->segs.v[i]->top, range);
+        bool closed = w->segs.v[i] != w->current;
+        if (top && *top != 0 && closed && *top - 1 <= index && *top - 1 > ret)
+            ret = *top - 1;
+    }
+    env_mutex_unlock(&w->state);
+    return ret;
+}
+
 void wal_stats(struct wal *w, struct wal_stats *ret)
 {
     env_mutex_lock(&w->state);

@@ -122,6 +122,10 @@ bool wal_poisoned(struct wal *w);
  * forgotten and the segment kept. */
 void wal_release(struct wal *w, uint64_t range, uint64_t index);
 
+/* The least index whose release lets go of as many segments as that of `index` would, 0: of none. What lies
+ * behind it may as well be kept. */
+uint64_t wal_worth_releasing(struct wal *w, uint64_t range, uint64_t index);
+
 /* Entries as read; zeroed before the first use, kept from call to call, then deinit. */
 struct wal_entries {
     struct wal_record *v;

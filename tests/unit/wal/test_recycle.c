@@ -99,6 +99,35 @@ static void released_segments_are_used_again(void **state)
     sim_env_free(env);
 }
 
+/* What lies behind it in a segment that stays need not be released. */
+static void what_is_worth_releasing_frees_as_much(void **state)
+{
+    (void)state;
+    struct env *env = sim_env_new(&(struct sim_options){.seed = 1});
+    struct last l;
+    struct wal_stats before, after;
+    struct wal *w = open_log(env, &l);
+    uint64_t last = 0, steps = 0;
+    assert_int_equal(wal_worth_releasing(w, 1, 100), 0);
+    entries(w, 1, 1, 500);
+    add(w, 2, WAL_ENTRY, 1, 1, model_payload(1, 1000));
+    assert_int_equal(wal_worth_releasing(w, 2, 1), 0); /* in the segment that is being filled */
+    for (uint64_t index = 1; index <= 500; index += 7) {
+        uint64_t worth = wal_worth_releasing(w, 1, index);
+        assert_true(worth <= index && worth >= last);
+        wal_release(w, 1, worth);
+        wal_stats(w, &before);
+        wal_release(w, 1, index);
+        wal_stats(w, &after);
+        assert_int_equal(before.live_bytes, after.live_bytes);
+        steps += worth > last;
+        last = worth;
+    }
+    assert_true(steps > 5 && last < 500);
+    assert_int_equal(wal_close(w, NULL), ST_OK);
+    sim_env_free(env);
+}
+
 static size_t files(struct env *env)
 {
     struct buf names = BUF_INIT;
@@ -370,6 +399,7 @@ static void a_header_claims_no_low_that_is_not_durable(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_worth_releasing_frees_as_much),
         cmocka_unit_test(released_segments_are_used_again),
         cmocka_unit_test(what_one_release_frees_is_kept_for_the_next),
         cmocka_unit_test(nothing_is_made_anew_while_as_much_is_released_as_written),
