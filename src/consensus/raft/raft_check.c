@@ -18,10 +18,16 @@ struct seen_replica {
 struct seen_leader {
     uint64_t term, replica;
 };
+struct seen_commit {
+    uint64_t term; /* of the entry; 0: not seen */
+    uint64_t
+        by_term; /* it was committed in this one at the latest: no later leader is without it */
+};
+
 struct raft_checker {
     struct seen_entry *map;
     size_t n_map, cap_map;
-    uint64_t *committed; /* term of each committed index, 0: not seen; from 0 */
+    struct seen_commit *committed; /* by index, from 0 */
     size_t n_committed, cap_committed;
     struct seen_replica *replicas;
     size_t n_replicas, cap_replicas;
@@ -187,15 +193,17 @@ static enum status check_commit(struct raft_checker *c, struct seen_replica *s,
         return ST_NO_MEMORY;
     c->committed = v;
     while (c->n_committed <= r->commit)
-        c->committed[c->n_committed++] = 0;
+        c->committed[c->n_committed++] = (struct seen_commit){0};
     uint64_t from = s->commit > r->log.compacted ? s->commit + 1 : r->log.compacted;
     for (uint64_t i = from ? from : 1; i <= r->commit; i++) {
         uint64_t term = raft_term_at(r, i);
-        if (c->committed[i] && c->committed[i] != term)
+        struct seen_commit *seen = &c->committed[i];
+        if (seen->term && seen->term != term)
             return BROKEN(err, r,
                           "state machine safety: %llu was committed of term %llu, here %llu",
-                          (ull)i, (ull)c->committed[i], (ull)term);
-        c->committed[i] = term;
+                          (ull)i, (ull)seen->term, (ull)term);
+        if (!seen->term || r->term < seen->by_term)
+            *seen = (struct seen_commit){.term = term, .by_term = r->term};
     }
     s->commit = r->commit;
     return ST_OK;
@@ -215,10 +223,13 @@ static enum status check_leader(struct raft_checker *c, const struct raft *r, st
         return ST_NO_MEMORY;
     c->leaders = v;
     c->leaders[c->n_leaders++] = (struct seen_leader){r->term, r->id};
-    for (size_t i = (size_t)r->log.compacted + 1; i < c->n_committed; i++)
-        if (c->committed[i] && c->committed[i] < r->term && raft_term_at(r, i) != c->committed[i])
+    /* One whose term was over when an entry of before was committed need not have it. */
+    for (size_t i = (size_t)r->log.compacted + 1; i < c->n_committed; i++) {
+        const struct seen_commit *seen = &c->committed[i];
+        if (seen->term && seen->by_term < r->term && raft_term_at(r, i) != seen->term)
             return BROKEN(err, r, "leader completeness: %llu of term %llu is missing at term %llu",
-                          (ull)i, (ull)c->committed[i], (ull)r->term);
+                          (ull)i, (ull)seen->term, (ull)r->term);
+    }
     return ST_OK;
 }
 
@@ -342,16 +353,16 @@ enum status raft_check_electable(struct raft_checker *c, struct raft *const *rep
                                  struct err *err)
 {
     uint64_t last = c->n_committed ? c->n_committed - 1 : 0;
-    if (last == 0 || c->committed[last] == 0)
+    if (last == 0 || c->committed[last].term == 0)
         return ST_OK;
     for (size_t i = 0; i < n; i++) {
         const struct raft *r = replicas[i];
-        if (!r || last <= r->log.compacted || raft_term_at(r, last) == c->committed[last])
+        if (!r || last <= r->log.compacted || raft_term_at(r, last) == c->committed[last].term)
             continue;
         if (could_win(r, RAFT_VOTER, replicas, n) && could_win(r, RAFT_VOTER_OLD, replicas, n))
             return BROKEN(err, r,
                           "%llu of term %llu is committed, and this one could lead without it",
-                          (ull)last, (ull)c->committed[last]);
+                          (ull)last, (ull)c->committed[last].term);
     }
     return ST_OK;
 }

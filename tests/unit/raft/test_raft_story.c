@@ -115,6 +115,61 @@ static void an_old_term_is_not_committed_by_counting(void **state)
     end();
 }
 
+/* Both work, and nobody else: what is under way between them arrives. */
+static void only_these(struct node *x, struct node *y)
+{
+    node_update(x);
+    node_update(y);
+    node_sync(x, SIZE_MAX);
+    node_sync(y, SIZE_MAX);
+    node_apply(x);
+    node_apply(y);
+    if (c->n_net)
+        net_deliver(c, 0);
+}
+
+/* A leader of a term that was over when an entry of before was committed has no need of it. Seed 90004841: it was first
+ * looked at when it was over. */
+static void a_leader_of_the_past_lacks_what_was_committed_since(void **state)
+{
+    (void)state;
+    begin(3, 3, NULL);
+    struct node *l = group_elect(c), *x = other(l, NULL), *y = other(l, x);
+    group_isolate(c, l->store, true);
+    uint64_t old = put(l); /* only here */
+    group_settle(c);
+    while (status_of(x).role == RAFT_FOLLOWER && status_of(y).role == RAFT_FOLLOWER) {
+        node_tick(x, 1);
+        node_tick(y, 1);
+    }
+    if (status_of(x).role == RAFT_FOLLOWER) {
+        x = y;
+        y = other(l, x);
+    }
+    for (int i = 0; i < 1000 && status_of(x).role != RAFT_LEADER; i++)
+        only_these(x, y);
+    group_heal(c); /* it leads, and nobody hears of it; no time passes there */
+    group_isolate(c, x->store, true);
+    for (int i = 0; i < 4000 && status_of(l).commit < old; i++) {
+        node_tick(l, i % 4 == 0);
+        node_tick(y, i % 4 == 0);
+        only_these(l, y);
+    }
+    assert_true(status_of(l).commit >= old);
+    assert_int_equal(status_of(x).role, RAFT_LEADER);
+    assert_true(status_of(x).term > raft_term_at(l->r, old));
+    assert_true(status_of(l).term > status_of(x).term);
+    struct raft_checker *fresh;
+    struct raft *all[] = {l->r, y->r, x->r};
+    struct err err;
+    err_init(&err);
+    assert_int_equal(raft_checker_new(&fresh), ST_OK);
+    if (raft_check(fresh, all, 3, &err) != ST_OK)
+        fail_msg("%s", err.detail);
+    raft_checker_free(fresh);
+    end();
+}
+
 static void a_rejoining_replica_does_not_depose_the_leader(void **state)
 {
     (void)state;
@@ -603,6 +658,7 @@ int main(void)
         cmocka_unit_test(entries_commit_without_the_leaders_own_disk),
         cmocka_unit_test(a_vote_does_not_leave_before_it_is_durable),
         cmocka_unit_test(an_old_term_is_not_committed_by_counting),
+        cmocka_unit_test(a_leader_of_the_past_lacks_what_was_committed_since),
         cmocka_unit_test(a_rejoining_replica_does_not_depose_the_leader),
         cmocka_unit_test(a_leader_that_is_known_to_be_gone_is_replaced_sooner),
         cmocka_unit_test(who_is_wrong_about_its_leader_changes_nothing),
