@@ -65,8 +65,10 @@ struct db_read_ops {
                          struct db_rows **ret);
     varve_status (*history)(struct db *db, const char *collection, struct bytes key, uint64_t limit,
                             struct db_rows **ret);
-    varve_status (*diff)(struct db *db, const char *collection, struct bytes key, varve_version a,
-                         varve_version b, varve_diff_format format, char **ret); /* varve_free */
+    /* From the record as it was at `a`, which is not the present, to that at `b`; to be freed with
+     * varve_free. */
+    varve_status (*diff)(struct db *db, const char *collection, struct bytes key, const varve_at *a,
+                         const varve_at *b, varve_diff_format format, char **ret);
     varve_status (*changes)(struct db *db, const struct db_changes *o, struct db_rows **ret);
     varve_status (*collections)(struct db *db, struct db_rows **ret);
     varve_status (*snapshots)(struct db *db, struct db_rows **ret);

@@ -1,6 +1,7 @@
 /* Verbs in a folder: include/varve/varve.h behind the seam. */
 #include "apps/cli/cli_db.h"
 #include "apps/cli/cli_out.h"
+#include "apps/cli/cli_time.h"
 #include "base/alloc.h"
 
 struct folder {
@@ -162,11 +163,53 @@ static varve_status folder_history(struct db *db, const char *collection, struct
     return make_rows(st, it, NULL, false, ret);
 }
 
+static varve_status snapshot_version(struct db *db, const char *name, varve_version *ret)
+{
+    varve_iter *it = NULL;
+    varve_status st = varve_snapshots(of(db), &it);
+    if (st != VARVE_OK)
+        return st;
+    int got;
+    while ((got = varve_iter_next(it)) == 1 &&
+           !bytes_eq(cli_bytes(varve_iter_key(it)), BYTES_STR(name)))
+        ;
+    if (got == 1)
+        *ret = varve_iter_version(it);
+    varve_iter_close(it);
+    return got < 0 ? (varve_status)-got : got == 1 ? VARVE_OK : VARVE_NOT_FOUND;
+}
+
+/* The moment itself as a version, {0,0} for the present. Not the version of the record that was in force
+ * then: that may lie below what retention keeps, where the moment does not. */
+static varve_status moment_version(struct db *db, const varve_at *at, varve_version *ret)
+{
+    switch (at->kind) {
+    case VARVE_AT_VERSION:
+        *ret = at->version;
+        return VARVE_OK;
+    case VARVE_AT_TIME:
+        *ret = cli_version_at(at->time_ms);
+        return VARVE_OK;
+    case VARVE_AT_SNAPSHOT:
+        return snapshot_version(db, at->snapshot, ret);
+    case VARVE_AT_NOW:
+        break;
+    }
+    *ret = (varve_version){0, 0};
+    return VARVE_OK;
+}
+
 static varve_status folder_diff(struct db *db, const char *collection, struct bytes key,
-                                varve_version a, varve_version b, varve_diff_format format,
+                                const varve_at *a, const varve_at *b, varve_diff_format format,
                                 char **ret)
 {
-    return varve_diff(of(db), collection, key.data, key.len, a, b, format, ret);
+    varve_version from, to;
+    varve_status st = moment_version(db, a, &from);
+    if (st == VARVE_OK)
+        st = moment_version(db, b, &to);
+    if (st == VARVE_OK)
+        st = varve_diff(of(db), collection, key.data, key.len, from, to, format, ret);
+    return st;
 }
 
 static varve_status folder_changes(struct db *db, const struct db_changes *o, struct db_rows **ret)

@@ -295,49 +295,40 @@ out:
     return code;
 }
 
-/* A moment's text as the version of the record in force then; {0,0} for "now". */
-static int moment_version(struct cli *c, const struct cli_args *a, const struct cli_path *p,
-                          const char *text, varve_version *ret)
+/* A moment at which there is such a record. */
+static int diff_moment(struct cli *c, const struct cli_args *a, const struct cli_path *p,
+                       const char *text, varve_at *ret)
 {
     struct err e;
-    varve_at at;
     err_init(&e);
-    if (cli_time_parse(text, cli_now_ms(), &at, &e) != ST_OK)
+    if (cli_time_parse(text, cli_now_ms(), ret, &e) != ST_OK)
         return cli_usage(c, a, "%s", e.detail);
     int code = cli_open(c, a);
-    if (code != CLI_OK)
+    if (code != CLI_OK || ret->kind == VARVE_AT_NOW || ret->kind == VARVE_AT_VERSION)
         return code;
-    *ret = at.version;
-    if (at.kind == VARVE_AT_NOW || at.kind == VARVE_AT_VERSION)
-        return CLI_OK;
     const struct db_row *v;
-    varve_status st = c->db->read->get(c->db, p->collection, buf_bytes(&p->key), &at, &v);
-    if (st == VARVE_OK)
-        *ret = v->version;
-    else
-        code = cli_fail(c, st, text);
-    return code;
+    varve_status st = c->db->read->get(c->db, p->collection, buf_bytes(&p->key), ret, &v);
+    return st == VARVE_OK ? CLI_OK : cli_fail(c, st, text);
 }
 
 int cli_diff(struct cli *c, const struct cli_args *a)
 {
     struct cli_path p;
-    varve_version v1 = {0, 0}, v2 = {0, 0};
+    varve_at from, to;
     char *text = NULL;
     int code = cli_path_parse(c, a, a->arg[0], true, &p);
     if (code != CLI_OK)
         return code;
-    const char *to = a->nargs > 2 ? a->arg[2] : "now";
-    if ((code = moment_version(c, a, &p, a->arg[1], &v1)) != CLI_OK ||
-        (code = moment_version(c, a, &p, to, &v2)) != CLI_OK)
+    if ((code = diff_moment(c, a, &p, a->arg[1], &from)) != CLI_OK ||
+        (code = diff_moment(c, a, &p, a->nargs > 2 ? a->arg[2] : "now", &to)) != CLI_OK)
         goto out;
-    if (v1.hlc == 0 && v1.origin == 0) { /* "now": only the library's second version may be none */
+    if (from.kind == VARVE_AT_NOW) {
         code = cli_usage(c, a, "FROM is a moment of the past; put the present last");
         goto out;
     }
     varve_diff_format format = cli_has(a, OPT_PATCH) ? VARVE_DIFF_JSON_PATCH : VARVE_DIFF_PATHS;
     varve_status st =
-        c->db->read->diff(c->db, p.collection, buf_bytes(&p.key), v1, v2, format, &text);
+        c->db->read->diff(c->db, p.collection, buf_bytes(&p.key), &from, &to, format, &text);
     if (st != VARVE_OK) {
         code = cli_fail(c, st, a->arg[0]);
         goto out;

@@ -83,7 +83,7 @@ static varve_status remote_get_many(struct db *db, const char *collection, const
 }
 
 static varve_status remote_diff(struct db *db, const char *collection, struct bytes key,
-                                varve_version a, varve_version b, varve_diff_format format,
+                                const varve_at *a, const varve_at *b, varve_diff_format format,
                                 char **ret)
 {
     static const struct remote_method how = {"varve.v1.KV/Diff",
@@ -91,13 +91,11 @@ static varve_status remote_diff(struct db *db, const char *collection, struct by
     struct remote *r = remote__of(db);
     Varve__V1__DiffRequest m = VARVE__V1__DIFF_REQUEST__INIT;
     const Varve__V1__DiffResponse *answer;
-    varve_at older = {.kind = VARVE_AT_VERSION, .version = a};
-    varve_at newer = {.kind = b.hlc || b.origin ? VARVE_AT_VERSION : VARVE_AT_NOW, .version = b};
     (void)remote__begin(r);
     m.collection = remote__text(&r->arena, collection);
     m.key = pb_data(key);
-    m.older = remote__at(&r->arena, &older);
-    m.newer = remote__at(&r->arena, &newer);
+    m.older = remote__at(&r->arena, a);
+    m.newer = remote__at(&r->arena, b);
     m.format = format == VARVE_DIFF_JSON_PATCH ? VARVE__V1__DIFF_REQUEST__FORMAT__FORMAT_JSON_PATCH
                                                : VARVE__V1__DIFF_REQUEST__FORMAT__FORMAT_PATHS;
     if (!m.collection || !m.older || !m.newer)

@@ -27,6 +27,11 @@ enum status cli_time_parse(const char *text, uint64_t now_ms, varve_at *ret, str
     return st;
 }
 
+varve_version cli_version_at(uint64_t unix_ms)
+{
+    return (varve_version){version_at_ms(unix_ms).hlc, 0};
+}
+
 void cli_time_format(uint64_t unix_ms, char out[CLI_TIME_TEXT_MAX])
 {
     if (unix_ms >= YEAR_10000_MS) {

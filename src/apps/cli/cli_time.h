@@ -17,6 +17,8 @@
 
 enum { CLI_TIME_TEXT_MAX = 32 };
 
+/* The last version that a millisecond can have. */
+varve_version cli_version_at(uint64_t unix_ms);
 /* INVALID_ARGUMENT, with what is wrong and the forms there are. */
 enum status cli_time_parse(const char *text, uint64_t now_ms, varve_at *ret,
                            struct err *err) WARN_UNUSED;

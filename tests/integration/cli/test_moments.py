@@ -53,6 +53,23 @@ class Moments(CliCase):
             self.varve("get", "t/a", "--at", bad, code=2)
             self.assertIn("--at", self.err)
 
+    def test_diff_from_what_is_kept(self):
+        """The record in force at a moment may be older than all that retention keeps; the moment is not."""
+        self.varve("retention", "t", "--max-age", "1ms")
+        time.sleep(0.05)
+        self.varve("vacuum", "t")
+        self.varve("snapshot", "create", "s")
+        self.assertEqual(self.at("@s"), 2)
+        between = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        self.assertEqual(self.at(between), 2)
+        time.sleep(0.05)
+        self.put("t/a", {"n": 3})
+        for when in ("@s", between):
+            self.assertEqual(self.varve("diff", "t/a", when), "set    n = 3\n")
+            self.assertEqual(self.varve("diff", "t/a", when, when), "")
+        self.varve("diff", "t/a", self.v1, code=1)
+        self.assertIn("keeps nothing before", self.err)
+
     def test_scan_at(self):
         self.put("t/b", {"n": 3})
         self.assertEqual(self.scan("t", "--at", self.v1), {"a": {"n": 1}})
