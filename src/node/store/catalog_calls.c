@@ -366,14 +366,16 @@ static enum status snapshot_key(struct bytes name, struct buf *key, struct err *
     return st;
 }
 
-/* A name must not promise what retention has removed already. By count it may have removed anything
- * up to the feed's horizon, which is never below the one of reads. The caller holds catalog.lock,
- * as does whoever raises a horizon. */
+/* A name must not promise what retention has removed already: by age what is below the horizon of
+ * reads, by count perhaps anything up to the feed's. The caller holds catalog.lock, as does whoever
+ * raises a horizon. */
 static enum status check_kept(struct store *s, struct version at, struct err *err)
 {
     for (uint32_t id = STORE_FIRST_ID; id <= atomic_load(&s->catalog.last_id); id++) {
         struct collection *c = store__collection_by_id(s, id);
         uint64_t horizon = c ? atomic_load(&c->feed_horizon_hlc) : 0;
+        if (c && atomic_load(&c->horizon_hlc) > horizon)
+            horizon = atomic_load(&c->horizon_hlc);
         if (at.hlc >= horizon || atomic_load(&c->dropped))
             continue;
         char text[VERSION_TEXT_MAX], time[TIME_TEXT_MAX];

@@ -126,6 +126,22 @@ static enum status oldest_snapshot(struct store *s, struct version *ret, struct 
     return rc < 0 ? (enum status) - rc : ST_OK;
 }
 
+/* At or above all that was written to a collection at or below `horizon`. */
+static enum status newest_write(struct store *s, struct collection *c, struct version horizon,
+                                struct version *ret, struct err *err)
+{
+    enum status st = ST_OK;
+    if (horizon.hlc > store_visible(s).hlc)
+        st = store_fix_moment(s, horizon, err);
+    if (st == ST_FUTURE_TIME) { /* to the leader's clock: it may write at or below it yet */
+        *ret = VERSION_MAX;
+        return ST_OK;
+    }
+    if (st == ST_OK)
+        *ret = store_written(s, BYTES(c->name, c->name_len));
+    return st;
+}
+
 /* Decides what may go and says so in the log. The catalog is held meanwhile: a snapshot made between
  * the two would find its moment gone. */
 static enum status try_raise(struct store *s, struct collection *c, struct engine_vacuum *ev,
@@ -134,7 +150,7 @@ static enum status try_raise(struct store *s, struct collection *c, struct engin
     struct guard g;
     uint64_t max_age = atomic_load(&c->max_age_ms), max_count = atomic_load(&c->max_count);
     uint64_t now_ms = env_now_ms(s->env);
-    struct version held;
+    struct version held, written = VERSION_NONE;
     enum status st = store__guard_take(s, &g, err);
     if (st == ST_OK)
         st = oldest_snapshot(s, &held, err);
@@ -147,12 +163,17 @@ static enum status try_raise(struct store *s, struct collection *c, struct engin
         horizon = held;
     *ret_nothing = version_is_none(horizon) && max_count == 0;
     /* By count versions may go that are younger than the horizon: who follows changes from before
-     * now may miss some. Where nothing was written for long the horizon is the later of the two. */
+     * now may miss some. But nobody misses what was never written: who has seen all that there is may
+     * be idle for as long as he likes. */
     struct horizons h = {horizon.hlc, horizon.hlc};
-    struct version visible = store_visible(s);
+    struct version visible = store_visible(s); /* before the newest write, which is not below it */
     if (max_count && visible.hlc > h.feed_hlc)
         h.feed_hlc = visible.hlc;
     if (!*ret_nothing)
+        st = newest_write(s, c, horizon, &written, err);
+    if (h.feed_hlc > written.hlc)
+        h.feed_hlc = written.hlc + 1;
+    if (st == ST_OK && !*ret_nothing)
         st = store__raise_horizons(s, c, &h, &g, err);
     ev->horizon = horizon;
     ev->keep_count = max_count;

@@ -341,12 +341,64 @@ static void an_idle_watch_survives_vacuum(void **state)
     db_end(w);
 }
 
+/* By age retention may keep nothing from before a moment that is younger than all that was written: who
+ * had seen all of that has missed nothing. */
+static void a_watch_of_what_is_quiet_survives_vacuum(void **state)
+{
+    struct world *w = *state;
+    varve_watch *watch;
+    varve_iter *it;
+    const varve_iter *row;
+    char early[128], end[128];
+    varve_changes_options o = {.size = sizeof(o), .collection = "quiet"};
+    varve_retention keep = {.max_age_ms = 20};
+    db_open(w);
+    put(w, "loud", "k", "0");
+    put(w, "quiet", "k", "0");
+    assert_ok(varve_retention_set(w->db, "quiet", &keep));
+    assert_ok(varve_watch_open(w->db, "", &o, &watch));
+    snprintf(early, sizeof(early), "%s", varve_watch_token(watch));
+    assert_int_equal(varve_watch_next(watch, 0, &row), 1);
+    assert_int_equal(varve_watch_next(watch, 0, &row), 0);
+    for (int i = 0; i < 3; i++) {
+        if (i > 0)
+            put(w, "loud", "k", "1");
+        nap_ms(50);
+        varve_at at = at_time(clock_ms() - keep.max_age_ms - 5);
+        assert_ok(varve_vacuum(w->db, "quiet", NULL, NULL, NULL));
+        assert_int_equal(varve_watch_next(watch, 0, &row), 0);
+        assert_fails(varve_changes(w->db, early, &o, &it), VARVE_BELOW_HORIZON, "quiet");
+        assert_fails(varve_get(w->db, "quiet", "k", 1, &at, w->v), VARVE_BELOW_HORIZON, "quiet");
+        assert_fails(varve_snapshot_create(w->db, "s", &at, NULL), VARVE_BELOW_HORIZON, "quiet");
+    }
+    put(w, "quiet", "k", "1");
+    assert_int_equal(varve_watch_next(watch, -1, &row), 1);
+    assert_int_equal(varve_watch_next(watch, 0, &row), 0);
+    snprintf(end, sizeof(end), "%s", varve_watch_token(watch));
+    varve_watch_close(watch);
+    db_reopen(w);
+    nap_ms(50);
+    assert_ok(varve_vacuum(w->db, "quiet", NULL, NULL, NULL));
+    assert_ok(varve_changes(w->db, end, &o, &it));
+    assert_int_equal(varve_iter_next(it), 0);
+    varve_iter_close(it);
+    put(w, "quiet", "k", "2");
+    nap_ms(50);
+    assert_ok(varve_vacuum(w->db, "quiet", NULL, NULL, NULL));
+    assert_fails(varve_changes(w->db, end, &o, &it), VARVE_BELOW_HORIZON, "quiet");
+    db_end(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WORLD_TEST(tells_all_from_any_token),    WORLD_TEST(knows_its_tokens),
-        WORLD_TEST(follows_names_through_drops), WORLD_TEST(shows_values_of_expired_records),
-        WORLD_TEST(watches_without_waiting),     WORLD_TEST(an_idle_watch_survives_vacuum),
+        WORLD_TEST(tells_all_from_any_token),
+        WORLD_TEST(knows_its_tokens),
+        WORLD_TEST(follows_names_through_drops),
+        WORLD_TEST(shows_values_of_expired_records),
+        WORLD_TEST(watches_without_waiting),
+        WORLD_TEST(an_idle_watch_survives_vacuum),
+        WORLD_TEST(a_watch_of_what_is_quiet_survives_vacuum),
     };
     return RUN_ON(tests, "mem", "rocks");
 }
