@@ -72,8 +72,11 @@ struct db_read_ops {
     varve_status (*changes)(struct db *db, const struct db_changes *o, struct db_rows **ret);
     varve_status (*collections)(struct db *db, struct db_rows **ret);
     varve_status (*snapshots)(struct db *db, struct db_rows **ret);
-    /* The newest moment that can be read; {0,0}: nothing was ever written. */
-    varve_status (*newest)(struct db *db, const char *collection, varve_version *ret);
+    /* The newest moment that can be read: `now_ms`, so that it does not show what has expired by then,
+     * unless that is to come for who reads, or the newest write is ahead of it. {0,0}: nothing was ever
+     * written. */
+    varve_status (*newest)(struct db *db, const char *collection, uint64_t now_ms,
+                           varve_version *ret);
 };
 
 struct db_write_ops {

@@ -235,14 +235,18 @@ static varve_status folder_snapshots(struct db *db, struct db_rows **ret)
     return make_rows(st, it, NULL, false, ret);
 }
 
-static varve_status folder_newest(struct db *db, const char *collection, varve_version *ret)
+static varve_status folder_newest(struct db *db, const char *collection, uint64_t now_ms,
+                                  varve_version *ret)
 {
     varve_stats s = {.size = sizeof s};
     varve_status st = varve_get_stats(of(db), &s);
     (void)collection;
-    if (st == VARVE_OK)
-        *ret = s.newest;
-    return st;
+    if (st != VARVE_OK)
+        return st;
+    varve_version now = cli_version_at(now_ms);
+    bool later = s.newest.hlc && varve_version_compare(now, s.newest) > 0;
+    *ret = later ? now : s.newest;
+    return VARVE_OK;
 }
 
 static const struct db_read_ops folder_read = {

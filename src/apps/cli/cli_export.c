@@ -52,7 +52,8 @@ static int pin_moment(struct export *ex)
     char text[CLI_TIME_TEXT_MAX + VARVE_VERSION_TEXT_MAX];
     if (ex->at.kind == VARVE_AT_NOW) {
         varve_version newest = {0, 0};
-        varve_status st = ex->c->db->read->newest(ex->c->db, ex->note.collection, &newest);
+        varve_status st =
+            ex->c->db->read->newest(ex->c->db, ex->note.collection, cli_now_ms(), &newest);
         if (st != VARVE_OK)
             return cli_fail(ex->c, st, "export");
         if (newest.hlc || newest.origin)

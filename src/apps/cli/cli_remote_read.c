@@ -1,5 +1,6 @@
 /* Reading at a server. */
 #include "apps/cli/cli_remote.h"
+#include "apps/cli/cli_time.h"
 #include "base/alloc.h"
 #include <string.h>
 
@@ -158,7 +159,7 @@ static varve_status remote_scan(struct db *db, const char *collection, const var
     return remote__rows(r, &scan_source, &m.base, false, ret);
 }
 
-/* The moment that a scan reads is the newest there is, and comes with every page. */
+/* The moment that a scan reads, which comes with every page: of the present the newest version. */
 static size_t moment_count(const void *answer)
 {
     return ((const Varve__V1__ScanResponse *)answer)->at ? 1 : 0;
@@ -180,9 +181,10 @@ static const struct remote_source moment_source = {
     .ends_with_token = true,
 };
 
-static varve_status remote_newest(struct db *db, const char *collection, varve_version *ret)
+/* Untouched where nothing was ever written. */
+static varve_status read_moment(struct remote *r, const char *collection, const varve_at *at,
+                                varve_version *ret)
 {
-    struct remote *r = remote__of(db);
     Varve__V1__ScanRequest m = VARVE__V1__SCAN_REQUEST__INIT;
     struct db_rows *rows = NULL;
     const struct db_row *row;
@@ -190,7 +192,8 @@ static varve_status remote_newest(struct db *db, const char *collection, varve_v
     m.collection = remote__text(&r->arena, collection);
     m.keys_only = true;
     m.limit = 1;
-    if (!m.collection)
+    m.at = remote__at(&r->arena, at);
+    if (!m.collection || !m.at)
         return remote__no_memory(r);
     varve_status st = remote__rows(r, &moment_source, &m.base, false, &rows);
     int got = st == VARVE_OK ? db_next(rows, &row) : 0;
@@ -200,6 +203,21 @@ static varve_status remote_newest(struct db *db, const char *collection, varve_v
         *ret = row->version;
     db_rows_close(rows);
     return st;
+}
+
+static varve_status remote_newest(struct db *db, const char *collection, uint64_t now_ms,
+                                  varve_version *ret)
+{
+    struct remote *r = remote__of(db);
+    varve_at at = {.kind = VARVE_AT_NOW};
+    varve_version newest = {0, 0}, now;
+    varve_status st = read_moment(r, collection, &at, &newest);
+    if (st != VARVE_OK)
+        return st;
+    at = (varve_at){.kind = VARVE_AT_VERSION, .version = cli_version_at(now_ms)};
+    bool later = newest.hlc && varve_version_compare(at.version, newest) > 0;
+    *ret = later && read_moment(r, collection, &at, &now) == VARVE_OK ? at.version : newest;
+    return VARVE_OK;
 }
 
 /* ---- history ---- */

@@ -116,6 +116,17 @@ class RoundTrip(CliCase):
         self.assertEqual(self.varve("export", "nowhere"), "")
 
 
+    def test_what_has_expired(self):
+        """Also where nothing was written since it did."""
+        self.put("e/kept", {"n": 1})
+        v = self.varve("put", "e/gone", '{"n":2}', "--ttl", "50ms").strip()
+        time.sleep(0.2)
+        self.assertEqual(self.varve("export", "e"), '{"_key":"kept","n":1}\n')
+        self.assertEqual(self.varve("export", "e", "--format", "csv"), "_key,n\nkept,1\n")
+        self.assertIn('"gone"', self.varve("export", "e", "--at", v))
+        self.varve("export", "e", "o")
+        self.assertEqual(self.read("o").decode(), '{"_key":"kept","n":1}\n')
+
     def test_a_pipe_by_name(self):
         os.mkfifo(self.path("pipe"))
         reader = subprocess.Popen(["cat", self.path("pipe")], stdout=subprocess.PIPE)
