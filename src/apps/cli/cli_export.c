@@ -121,7 +121,7 @@ static int resume(struct export *ex, bool *ret_nothing)
     int code = check_note(ex, &earlier);
     if (code == CLI_OK && cli_time_parse(earlier.at, cli_now_ms(), &ex->at, &e) != ST_OK)
         code = cli_error(ex->c, CLI_FAILED, "%s: %s", ex->note_path, e.detail);
-    if (code == CLI_OK && access(ex->path, F_OK) == 0 &&
+    if (code == CLI_OK && !earlier.over && access(ex->path, F_OK) == 0 &&
         cli_export_find_end(ex->path, BYTES_STR(ex->note.key_field), ex->note.csv, &ex->start_at,
                             &ex->from, &e) != ST_OK)
         code = cli_error(ex->c, CLI_FAILED, "--resume: %s: %s", ex->path, e.detail);
@@ -137,23 +137,40 @@ static int resume(struct export *ex, bool *ret_nothing)
 
 /* ---- the file ---- */
 
-static int open_file(struct export *ex)
+static int write_note(struct export *ex, bool over)
 {
     struct err e;
     err_init(&e);
+    ex->note.over = over;
+    return cli_export_note_write(ex->note_path, &ex->note, &e) == ST_OK
+               ? CLI_OK
+               : cli_error(ex->c, CLI_FAILED, "%s", e.detail);
+}
+
+/* Rows of an earlier export must not be taken for rows of this one, whatever comes between: until they
+ * are surely gone the note says that they may be there. */
+static int open_file(struct export *ex)
+{
+    struct stat at;
     ex->out = ex->c->out;
     if (!ex->path)
         return CLI_OK;
-    if (!ex->stream && cli_export_note_write(ex->note_path, &ex->note, &e) != ST_OK)
-        return cli_error(ex->c, CLI_FAILED, "%s", e.detail);
+    bool over = !ex->stream && ex->start_at == 0 && stat(ex->path, &at) == 0 && at.st_size > 0;
+    int code = ex->stream ? CLI_OK : write_note(ex, over);
+    if (code != CLI_OK)
+        return code;
     ex->out = NULL;
     int fd = open(ex->path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0)
         return out_failed(ex, "cannot open it");
     bool at_end =
         ex->stream || (ftruncate(fd, (off_t)ex->start_at) == 0 && lseek(fd, 0, SEEK_END) >= 0);
-    if (!at_end || !(ex->out = fdopen(fd, "w"))) {
-        int code = out_failed(ex, "cannot write it");
+    if (at_end && over)
+        at_end = fsync(fd) == 0 || errno == EINVAL;
+    code = !at_end ? out_failed(ex, "cannot write it") : over ? write_note(ex, false) : CLI_OK;
+    if (code == CLI_OK && !(ex->out = fdopen(fd, "w")))
+        code = out_failed(ex, "cannot write it");
+    if (code != CLI_OK) {
         close(fd);
         return code;
     }

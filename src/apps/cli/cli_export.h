@@ -38,6 +38,7 @@ enum status cli_export_row(struct cli_export_rows *r, const struct db_row *row, 
 struct cli_export_note {
     char *collection, *key_field, *at; /* mem_free; `at` as cli_time_parse reads it */
     bool csv, canonical;
+    bool over; /* the file may hold yet what was there before: nothing of this export */
 };
 void cli_export_note_deinit(struct cli_export_note *n);
 enum status cli_export_note_write(const char *path, const struct cli_export_note *n,

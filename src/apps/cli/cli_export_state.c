@@ -28,8 +28,8 @@ enum status cli_export_note_write(const char *path, const struct cli_export_note
         (st = cli_json_bytes(&b, BYTES_STR(n->key_field))) == ST_OK &&
         (st = buf_printf(&b, ",\"at\":")) == ST_OK &&
         (st = cli_json_bytes(&b, BYTES_STR(n->at))) == ST_OK)
-        st = buf_printf(&b, ",\"format\":\"%s\",\"canonical\":%s}\n", n->csv ? "csv" : "ndjson",
-                        n->canonical ? "true" : "false");
+        st = buf_printf(&b, ",\"format\":\"%s\",\"canonical\":%s%s}\n", n->csv ? "csv" : "ndjson",
+                        n->canonical ? "true" : "false", n->over ? ",\"over\":true" : "");
     st = st == ST_OK ? env_write_file(env_linux(), path, buf_bytes(&b), err)
                      : err_set(err, st, "out of memory");
     buf_deinit(&b);
@@ -61,7 +61,7 @@ enum status cli_export_note_read(const char *path, struct cli_export_note *ret, 
     struct cli_export_note n = {0};
     bool read = varve_json_to_bson((const char *)b.data, b.len, &bson, &len) == VARVE_OK;
     char *format = read ? text_field(BYTES(bson, len), "format") : NULL;
-    struct cli_bson_field canonical;
+    struct cli_bson_field canonical, over;
     if (format) {
         n.collection = text_field(BYTES(bson, len), "collection");
         n.key_field = text_field(BYTES(bson, len), "key");
@@ -70,6 +70,8 @@ enum status cli_export_note_read(const char *path, struct cli_export_note *ret, 
         read = cli_bson_find(BYTES(bson, len), BYTES_LIT("canonical"), &canonical) == 1 &&
                canonical.type == CLI_BSON_BOOL;
         n.canonical = read && canonical.value.data[0];
+        n.over = cli_bson_find(BYTES(bson, len), BYTES_LIT("over"), &over) == 1 &&
+                 over.type == CLI_BSON_BOOL && over.value.data[0];
     }
     mem_free(format);
     if (read && n.collection && n.key_field && n.at) {

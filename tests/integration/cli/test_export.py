@@ -1,11 +1,47 @@
 """export: what it writes, import reads back; and resuming."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
+import unittest
 
 from cli_case import VARVE, CliCase, main
+
+KILLS = """/* Kills the process before the Nth time that a file "o", or its note, is cut or synced. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static void point(int fd)
+{
+    static int n;
+    char link[64], to[4096] = "";
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    (void)!readlink(link, to, sizeof to - 1);
+    char *name = strrchr(to, '/');
+    if (name && (!strcmp(name, "/o") || !strncmp(name, "/o.", 3)) && ++n == atoi(getenv("KILL_AT")))
+        raise(SIGKILL);
+}
+int ftruncate(int fd, off_t len)
+{
+    point(fd);
+    return (int)syscall(SYS_ftruncate, fd, len);
+}
+int fsync(int fd)
+{
+    point(fd);
+    return (int)syscall(SYS_fsync, fd);
+}
+int fdatasync(int fd)
+{
+    point(fd);
+    return (int)syscall(SYS_fdatasync, fd);
+}
+"""
 
 
 class RoundTrip(CliCase):
@@ -180,6 +216,35 @@ class Resume(CliCase):
             p.wait()
         self.varve("export", "t", "out.ndjson", "--resume")
         self.assertEqual(self.read("out.ndjson"), self.read("whole.ndjson"))
+
+    @unittest.skipUnless(shutil.which("cc"), "needs a C compiler")
+    def test_killed_over_an_earlier_export(self):
+        """What the file held before is none of the new export, wherever that was stopped."""
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", self.path("kills.so"), self.write("kills.c", KILLS)], check=True)
+        env = {"LD_PRELOAD": self.path("kills.so"), "KILL_AT": "0"}
+        if self.run_varve("--version", env=env).returncode:
+            self.skipTest("nothing can be loaded before this binary")
+        for key in "abc":
+            self.put("s/" + key, {"day": 1})
+        earlier = self.varve("export", "s")
+        for key in "abc":
+            self.put("s/" + key, {"day": 2})
+        now = self.varve("export", "s")
+        killed = 0
+        while True:
+            self.write("o", earlier)
+            done = self.run_varve("export", "s", "o", env=dict(env, KILL_AT=str(killed + 1)))
+            if done.returncode == 0:
+                break
+            self.assertEqual(done.returncode, -signal.SIGKILL)
+            killed += 1
+            if os.path.exists(self.path("o.varve-export")):
+                self.varve("export", "s", "o", "--resume")
+                self.assertEqual(self.read("o").decode(), now, killed)
+            else:
+                self.assertEqual(self.read("o").decode(), earlier, killed)  # it had not begun
+        self.assertGreater(killed, 2)
+        self.assertEqual(self.read("o").decode(), now)
 
     def test_resume_of_something_else(self):
         self.fill()
