@@ -148,7 +148,7 @@ typedef struct varve_options {
     uint64_t log_bytes; /* log not yet drained that forces a checkpoint; 0 = 1 GiB */
     /* 0 = 300,000; UINT32_MAX = only by size, on call and on close */
     uint32_t checkpoint_interval_ms;
-    size_t segment_bytes; /* of the log; 0 = 64 MiB; at least 64 KiB */
+    size_t segment_bytes; /* of the log; 0 = 64 MiB; at least 64 KiB, below 32 GiB */
     const char *writer;   /* default writer of this handle's versions; NULL = "" */
     /* NULL or "rocks"; "mem" for tests. Fixed when the folder is made: another is INVALID_ARGUMENT
      * */

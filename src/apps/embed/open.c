@@ -10,6 +10,8 @@ enum {
     TABLE_MIN = 64 * 1024,
     SEGMENT_MIN = 64 * 1024,
 };
+static const uint64_t SEGMENT_END = UINT64_C(32)
+                                    << 30; /* the log says where things are in 35 bits */
 
 static enum status pick_engine(const char *name, struct store_options *so, struct err *err)
 {
@@ -41,6 +43,10 @@ static enum status translate(const varve_options *o, struct store_options *so, s
     if (o->segment_bytes && o->segment_bytes < SEGMENT_MIN)
         return err_set(err, ST_INVALID_ARGUMENT, "option segment_bytes: %zu is below the least, %d",
                        o->segment_bytes, SEGMENT_MIN);
+    if (o->segment_bytes >= SEGMENT_END)
+        return err_set(err, ST_INVALID_ARGUMENT,
+                       "option segment_bytes: %zu is over the limit; it is to be below 32 GiB",
+                       o->segment_bytes);
     *so = (struct store_options){
         .engine = {.cache_bytes = o->block_cache_bytes},
         .wal = {.segment_bytes = o->segment_bytes},

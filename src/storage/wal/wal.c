@@ -28,8 +28,9 @@ static enum status fill_options(struct wal *w, const struct wal_options *o, stru
     if (w->o.segment_bytes == 0)
         w->o.segment_bytes = SEGMENT_DEFAULT;
     if (w->o.segment_bytes < SEGMENT_MIN || w->o.segment_bytes > WAL_SEG_BYTES_MAX)
-        return err_set(err, ST_INVALID_ARGUMENT, "log: segment_bytes is %zu, at least %d",
-                       w->o.segment_bytes, SEGMENT_MIN);
+        return err_set(err, ST_INVALID_ARGUMENT,
+                       "log: segment_bytes is %zu, not from %d to below 32 GiB", w->o.segment_bytes,
+                       SEGMENT_MIN);
     if (w->o.max_bytes && w->o.segment_bytes > w->o.max_bytes / 4)
         w->o.segment_bytes =
             w->o.max_bytes / 4 > SEGMENT_MIN ? (size_t)(w->o.max_bytes / 4) : SEGMENT_MIN;

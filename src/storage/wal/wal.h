@@ -61,7 +61,7 @@ struct wal_record {
 };
 
 struct wal_options {
-    size_t segment_bytes; /* 0 = 64 MiB; at least 64 KiB */
+    size_t segment_bytes; /* 0 = 64 MiB; at least 64 KiB, below 32 GiB */
     /* the first segment of a new log, doubling up to segment_bytes; 0 = 256 KiB */
     size_t first_segment_bytes;
     uint64_t

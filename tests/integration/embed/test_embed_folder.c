@@ -418,6 +418,10 @@ static void checks_each_option(void **state)
     o = good;
     o.segment_bytes = 1;
     assert_fails(varve_open(w->folder, &o, &db), VARVE_INVALID_ARGUMENT, "option segment_bytes");
+    o.segment_bytes = SIZE_MAX;
+    assert_fails(varve_open(w->folder, &o, &db), VARVE_INVALID_ARGUMENT, "option segment_bytes");
+    o.segment_bytes = (size_t)32 << 30;
+    assert_fails(varve_open(w->folder, &o, &db), VARVE_INVALID_ARGUMENT, "32 GiB");
     o = good;
     o.writer = writer;
     assert_fails(varve_open(w->folder, &o, &db), VARVE_TOO_LARGE, "writer");
