@@ -222,12 +222,13 @@ static void tell(struct members *m, const struct node *n, struct roles to)
     run_say(m->run, "admin", "at %s: members are to be%s", node_name(n), text);
 }
 
-/* One of the same roles that may be in a log already says as much. */
+/* One of the same roles that may be in a log already says as much, unless another one came between: when that is
+ * committed, what was asked for before is dropped. */
 static void note_wish(struct members *m, struct roles to, uint64_t number)
 {
-    for (size_t i = 0; i < m->n_wishes; i++)
-        if (same_roles(m->wishes[i].roles, to) && m->wishes[i].unknown)
-            return;
+    const struct wish *last = m->n_wishes ? &m->wishes[m->n_wishes - 1] : NULL;
+    if (last && last->unknown && same_roles(last->roles, to))
+        return;
     m->wishes[m->n_wishes++] = (struct wish){.roles = to, .number = number};
 }
 
