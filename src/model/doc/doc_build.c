@@ -121,7 +121,7 @@ static enum status add(struct doc_builder *b, uint8_t type, struct bytes name, s
     size_t room = DOC_MAX_BYTES - 1 - d->len;
     size_t around = 1 + 1 + (text ? 5 : 0); /* type, the name's end; a string's length and end */
     if (name.len > room || value.len > room || name.len + value.len + around > room)
-        return err_set(err, ST_TOO_LARGE, "the document would exceed %d bytes (DOC_MAX_BYTES)",
+        return err_set(err, ST_TOO_LARGE, "the document would be over the limit of %d bytes",
                        DOC_MAX_BYTES);
     enum status st = check_name(b, name, err);
     if (st)

@@ -134,7 +134,7 @@ enum status doc_check(struct bytes bson, struct err *err)
     c.depth = 0;
     c.err = err;
     if (bson.len > DOC_MAX_BYTES)
-        return err_set(err, ST_TOO_LARGE, "document of %zu bytes; the limit DOC_MAX_BYTES is %d",
+        return err_set(err, ST_TOO_LARGE, "a document of %zu bytes, over the limit of %d bytes",
                        bson.len, DOC_MAX_BYTES);
     enum status st = enter(&c, bson, false);
     while (!st && c.depth > 0) {

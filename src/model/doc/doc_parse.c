@@ -365,7 +365,7 @@ static bool check_size(struct reading *r)
     if (r->p.out->len - r->p.out_start <= r->max_bytes)
         return true;
     return doc__fail(&r->p, r->p.p, ST_TOO_LARGE,
-                     "the document is larger than %d bytes as BSON (DOC_MAX_BYTES)", DOC_MAX_BYTES);
+                     "the document is over the limit of %d bytes as BSON", DOC_MAX_BYTES);
 }
 
 static bool check_duplicates(struct reading *r, const struct open *o)

@@ -123,7 +123,7 @@ class RoundTrip(CliCase):
         self.assertIn("1 row imported", self.varve("import", "t", "-", "--on-error", "skip", stdin=rows))
         for line in range(1, 5):
             self.assertIn("line %d: " % line, self.err)
-        self.assertIn("line 1: document of 16777217 bytes; the limit", self.err)
+        self.assertIn("line 1: a document of 16777217 bytes, over the limit", self.err)
         self.assertIn("100 levels", self.err)
 
     def test_csv(self):

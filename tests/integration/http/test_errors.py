@@ -90,6 +90,8 @@ class Errors(HttpCase):
         self.assertEqual(a.json()["limit"], 16 << 20)
         a = self.problem("PUT", "/v1/x/k", 413, body=b"x" * ((17 << 20) + 1), headers={"Content-Type": "application/octet-stream"})
         self.assertEqual(a.json()["limit"], 17 << 20)
+        a = self.problem("PUT", "/v1/x/k", 413, body=b'{"a":"' + b"x" * (16 << 20) + b'"}', headers=JSON, field="body")
+        self.assertEqual(a.json()["limit"], 16 << 20)
         for key in ("%00" * 65537,):
             self.assertIn(self.raw("GET", "/v1/x/" + key).status, (400, 414, 431))
         for body, field in (({}, "writes"), ({"writes": []}, "writes"), ({"writes": {}}, "writes"), ({"writes": [1]}, "writes[0]"),
