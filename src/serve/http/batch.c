@@ -63,11 +63,13 @@ enum status http_batch(struct http_call *c)
     if (!j.b)
         return err_set(&c->err, ST_NO_MEMORY, "no memory for the batch");
     enum status st = json_body(c, &j.body);
-    bool small = j.body.len <= HTTP_IN_PLACE;
+    bool small = j.body.len <= HTTP_IN_PLACE, of_header = false;
     if (st == ST_OK)
         st = run(&j, decode_on_pool, small);
-    if (st == ST_OK && !j.in.options.writer.data)
+    if (st == ST_OK && !j.in.options.writer.data) {
+        of_header = true;
         st = arg_writer(c, &j.in.options);
+    }
     if (st == ST_OK)
         st = arg_request_id(c, &j.in.options);
     if (st == ST_OK)
@@ -78,6 +80,8 @@ enum status http_batch(struct http_call *c)
         st = told(&j);
     if (st == ST_OK)
         st = http__respond_version(c, 200, j.version);
+    if (st != ST_OK && !of_header && bytes_eq(command_field(&c->err), BYTES_LIT("writer")))
+        c->field = "writer"; /* the body's, where it is else the header's */
     command_batch_free(j.b);
     return st;
 }

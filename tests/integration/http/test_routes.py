@@ -141,6 +141,9 @@ class Records(HttpCase):
         self.call("POST", "/v1/batch", body=dict(batch, writer="body"), headers={"X-Varve-Writer": "header"})
         self.assertEqual(self.call("GET", "/v1/w").json()["items"][0]["writer"], "body")
         self.problem("POST", "/v1/batch", 400, body=batch, headers={"X-Varve-Writer": "%zz"}, field="x-varve-writer")
+        self.problem("POST", "/v1/batch", 400, body=batch, headers={"X-Varve-Writer": "w" * 256}, field="x-varve-writer")
+        for writer in ("w" * 256, 1):
+            self.problem("POST", "/v1/batch", 400, body=dict(batch, writer=writer), field="writer")
 
     def test_scans(self):
         for i in range(25):
