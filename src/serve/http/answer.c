@@ -333,22 +333,6 @@ static struct bytes public_field(struct bytes f)
     return f;
 }
 
-/* The number behind "limit of", where the detail has one. */
-static bool limit_of(const char *detail, uint64_t *ret)
-{
-    static const char words[] = "limit of ";
-    const char *p = strstr(detail, words);
-    if (!p)
-        return false;
-    p += sizeof words - 1;
-    uint64_t n = 0;
-    bool any = false;
-    for (; *p >= '0' && *p <= '9'; p++, any = true)
-        n = n * 10 + (uint64_t)(*p - '0');
-    *ret = n;
-    return any;
-}
-
 static enum status member(struct buf *b, const char *name, struct bytes text)
 {
     enum status st = buf_printf(b, ",\"%s\":", name);
@@ -386,7 +370,8 @@ enum status http_problem_json(const struct http_call *c, enum status st, unsigne
         out_st = member(out, "detail", BYTES_STR(c->err.detail));
     if (out_st == ST_OK && field.len)
         out_st = member(out, "field", field);
-    if (out_st == ST_OK && (code == 413 || st == ST_TOO_LARGE) && limit_of(c->err.detail, &limit))
+    if (out_st == ST_OK && (code == 413 || st == ST_TOO_LARGE) &&
+        exchange_problem_limit(c->err.detail, &limit))
         out_st = buf_printf(out, ",\"limit\":%" PRIu64, limit);
     if (out_st == ST_OK && c->know_present && !version_is_none(c->present)) {
         out_st = buf_append_u8(out, ',');

@@ -1,6 +1,7 @@
 /* body.c - the body of an HTTP request: it gathers until somebody wants it, or comes in pieces. */
 #include "serve/port/port_internal.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 static void consume(struct slot *s, size_t n)
@@ -23,14 +24,15 @@ void body__fail(struct slot *s, enum status st, const char *text)
         slot__wake(s);
 }
 
-/* Whether it was taken; else *ret_why says why not. */
-static enum status keep(struct slot *s, struct bytes data, const char **ret_why)
+/* Whether it was taken; else *ret_why says why not, and of TOO_LARGE *ret_limit over what. */
+static enum status keep(struct slot *s, struct bytes data, const char **ret_why,
+                        uint64_t *ret_limit)
 {
     const struct port_options *o = &s->pc->pr->port->o;
-    *ret_why = "the body is over the limit (body_bytes)";
+    *ret_limit = o->body_bytes;
     if (s->bytes_in > o->body_bytes)
         return ST_TOO_LARGE;
-    *ret_why = "the body is larger than this request may have";
+    *ret_limit = s->gather_max;
     if (s->gather && s->body.len + data.len > s->gather_max)
         return ST_TOO_LARGE;
     *ret_why = "too many request bodies at once (conn_body_bytes, reactor_body_bytes)";
@@ -50,8 +52,14 @@ void body__data(struct slot *s, struct bytes data)
         consume(s, data.len);
         return;
     }
-    const char *why;
-    enum status st = keep(s, data, &why);
+    const char *why = NULL;
+    char over[64];
+    uint64_t limit;
+    enum status st = keep(s, data, &why, &limit);
+    if (st == ST_TOO_LARGE) {
+        (void)snprintf(over, sizeof over, "the body is over the limit of %" PRIu64 " bytes", limit);
+        why = over;
+    }
     if (st) {
         consume(s, data.len);
         body__fail(s, st, why);

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 enum { LENGTH_TEXT = 20, OWN_HEADERS = 3 };
@@ -197,6 +198,21 @@ void exchange_problem_slug(const char *title, char out[EXCHANGE_SLUG])
             *p = '-';
 }
 
+bool exchange_problem_limit(const char *detail, uint64_t *ret)
+{
+    static const char words[] = "limit of ";
+    const char *p = strstr(detail, words);
+    if (!p)
+        return false;
+    p += sizeof words - 1;
+    uint64_t n = 0;
+    bool any = false;
+    for (; *p >= '0' && *p <= '9'; p++, any = true)
+        n = n * 10 + (uint64_t)(*p - '0');
+    *ret = n;
+    return any;
+}
+
 /* What stands in JSON as it is; the rest of a detail is not worth memory that may be short. */
 static void plain(const char *text, char *out, size_t cap)
 {
@@ -210,16 +226,20 @@ static void plain(const char *text, char *out, size_t cap)
 static void answer_problem(struct slot *s, unsigned status, enum status kind, const char *detail)
 {
     char text[ERR_DETAIL_MAX + REQUEST_ID_MAX + 256], said[ERR_DETAIL_MAX], slug[EXCHANGE_SLUG];
+    char limit[32] = "";
+    uint64_t over;
     struct wire_header h[3] = {
         WIRE_HEADER(BYTES_LIT("content-type"), BYTES_LIT("application/problem+json")),
         WIRE_HEADER(BYTES_LIT("cache-control"), BYTES_LIT("no-store")),
         WIRE_HEADER(BYTES_LIT("retry-after"), BYTES_LIT("1"))};
     plain(detail, said, sizeof said);
     exchange_problem_slug(status_text(kind), slug);
+    if (kind == ST_TOO_LARGE && exchange_problem_limit(detail, &over))
+        (void)snprintf(limit, sizeof limit, "\"limit\":%" PRIu64 ",", over);
     int n = snprintf(text, sizeof text,
                      "{\"type\":\"urn:varve:problem:%s\",\"title\":\"%s\",\"status\":%u,"
-                     "\"detail\":\"%s\",\"request_id\":\"%s\"}\n",
-                     slug, status_text(kind), status, said, request_id(&s->as.q));
+                     "\"detail\":\"%s\",%s\"request_id\":\"%s\"}\n",
+                     slug, status_text(kind), status, said, limit, request_id(&s->as.q));
     ASSERT(n > 0 && (size_t)n < sizeof text);
     if (exchange_respond(&s->as.x, status, h, status == 503 ? 3 : 2, BYTES(text, (size_t)n)) !=
         ST_OK)

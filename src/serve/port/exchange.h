@@ -48,6 +48,8 @@ enum status exchange_read(struct exchange *x, struct bytes *ret, struct err *err
  * "not-found". */
 enum { EXCHANGE_SLUG = 64 };
 void exchange_problem_slug(const char *title, char out[EXCHANGE_SLUG]);
+/* The number behind "limit of", where the detail of a TOO_LARGE has one: the problem's "limit". */
+bool exchange_problem_limit(const char *detail, uint64_t *ret);
 
 /* --- the answer. Errors: CLOSED (the peer is gone, or the answer has ended), TIMED_OUT,
  * INVALID_ARGUMENT (a header; twice), OVERLOADED (memory), NO_MEMORY. --- */

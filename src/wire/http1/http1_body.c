@@ -17,7 +17,7 @@ static enum status hand_out(struct h1_conn *c, struct bytes data)
 {
     c->body += data.len;
     if (c->body > c->o.body_bytes)
-        return h1__refuse(c, ST_TOO_LARGE, 413, "body_bytes: more than %llu",
+        return h1__refuse(c, ST_TOO_LARGE, 413, "body_bytes: over the limit of %llu",
                           (unsigned long long)c->o.body_bytes);
     c->events->data(c->arg, c, data);
     return ST_OK;
@@ -78,7 +78,7 @@ static enum status end_byte(struct h1_conn *c, uint8_t b)
 static enum status trailer_byte(struct h1_conn *c, uint8_t b)
 {
     if (++c->trailer_len > c->o.header_bytes)
-        return h1__refuse(c, ST_TOO_LARGE, 431, "header_bytes: trailers of more than %u",
+        return h1__refuse(c, ST_TOO_LARGE, 431, "header_bytes: trailers over the limit of %u",
                           c->o.header_bytes);
     if (c->chunk_cr) {
         if (b != '\n')

@@ -36,10 +36,11 @@ static enum status check_size(struct h1_conn *c)
     const uint8_t *lf = memchr(c->head.data, '\n', c->head.len);
     size_t line = lf ? (size_t)(lf - c->head.data) + 1 : c->head.len;
     if (line > (size_t)c->o.request_line + 2)
-        return h1__refuse(c, ST_TOO_LARGE, 414, "request_line: more than %u bytes",
+        return h1__refuse(c, ST_TOO_LARGE, 414, "request_line: over the limit of %u bytes",
                           c->o.request_line);
     if (c->head.len > c->o.header_bytes)
-        return h1__refuse(c, ST_TOO_LARGE, 431, "header_bytes: more than %u", c->o.header_bytes);
+        return h1__refuse(c, ST_TOO_LARGE, 431, "header_bytes: over the limit of %u",
+                          c->o.header_bytes);
     return ST_OK;
 }
 
@@ -142,7 +143,8 @@ static enum status scan(struct h1_conn *c)
             return st;
     }
     if (lines - 1 > c->o.header_count)
-        return h1__refuse(c, ST_TOO_LARGE, 431, "header_count: more than %u", c->o.header_count);
+        return h1__refuse(c, ST_TOO_LARGE, 431, "header_count: over the limit of %u",
+                          c->o.header_count);
     return ST_OK;
 }
 
@@ -277,7 +279,7 @@ enum status h1__body_begin(struct h1_conn *c)
     if (codings > 1 || (codings && !wire_eq_nocase(coding, BYTES_LIT("chunked"))))
         return h1__refuse(c, ST_UNIMPLEMENTED, 501, "a Transfer-Encoding other than chunked");
     if (c->left > c->o.body_bytes)
-        return h1__refuse(c, ST_TOO_LARGE, 413, "body_bytes: more than %llu",
+        return h1__refuse(c, ST_TOO_LARGE, 413, "body_bytes: over the limit of %llu",
                           (unsigned long long)c->o.body_bytes);
     bool bodiless = !c->server && (c->is_head || c->code == 204 || c->code == 304);
     if (bodiless || (!codings && lengths && c->left == 0) || (c->server && !codings && !lengths))

@@ -209,7 +209,8 @@ static void test_refusals_are_problems(void **state)
     refused(&w,
             "POST /echo HTTP/1.1\r\nHost: a\r\nX-Request-Id: mine\r\nContent-Length: "
             "99999999999\r\n\r\n",
-            413, "over-a-named-limit", "body_bytes: more than 67108864", "mine");
+            413, "over-a-named-limit",
+            "body_bytes: over the limit of 67108864\",\"limit\":67108864,", "mine");
     refused(&w,
             "POST /echo HTTP/1.1\r\nHost: a\r\nX-Request-Id: mine\r\nTransfer-Encoding: "
             "chunked\r\n\r\nzz\r\n",
@@ -218,7 +219,8 @@ static void test_refusals_are_problems(void **state)
     refused(&w, line, 414, "over-a-named-limit", "request_line", "");
     (void)snprintf(line, sizeof line, "GET / HTTP/1.1\r\nX: %09000d", 0);
     line[9001] = '\0';
-    refused(&w, line, 431, "over-a-named-limit", "header_bytes", "");
+    refused(&w, line, 431, "over-a-named-limit",
+            "header_bytes: over the limit of 9000\",\"limit\":9000,", "");
     int fd = dial(&w); /* to HEAD no body is sent, to a refused one neither */
     say(fd, "HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n");
     char *got = hear_all(fd, NULL);
