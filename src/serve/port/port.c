@@ -198,6 +198,7 @@ static void resolve(struct port *p)
         .idle_timeout_ms = o->idle_timeout_ms == UINT32_MAX ? 0 : o->idle_timeout_ms,
     };
     p->h1 = (struct h1_options){
+        .request_line = o->header_bytes, /* over HTTP/2 a path has no limit of its own either */
         .header_bytes = o->header_bytes,
         .header_count = o->header_count,
         .body_bytes = o->body_bytes,

@@ -59,7 +59,7 @@ struct port_options {
     /* wire/http2: streams at once of one connection (256); bytes queued to send by one stream
      * (64 KiB); bytes received and not taken: of a stream (256 KiB), of a connection (1 MiB). */
     uint32_t streams, send_queue_bytes, stream_window, conn_window;
-    uint32_t header_bytes; /* of a request's head: 32 KiB. 431 */
+    uint32_t header_bytes; /* of a request's head, its first line too: 32 KiB. 431 */
     uint32_t header_count; /* 128. 431 */
     uint64_t body_bytes;   /* of an HTTP request's body: 64 MiB. 413 */
     size_t message_bytes;  /* of a gRPC message, inflated: 32 MiB. RESOURCE_EXHAUSTED */
