@@ -30,7 +30,7 @@ enum {
 };
 
 /* Codes that are counted apart; others are "other". */
-enum { PORT_HTTP_CODES = 35, PORT_GRPC_CODES = 17 };
+enum { PORT_HTTP_CODES = 38, PORT_GRPC_CODES = 17 };
 
 struct port_counters {
     _Atomic uint64_t http1_conns, http2_conns, active, http, grpc, refused;

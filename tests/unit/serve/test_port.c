@@ -215,6 +215,9 @@ static void test_refusals_are_problems(void **state)
             "POST /echo HTTP/1.1\r\nHost: a\r\nX-Request-Id: mine\r\nTransfer-Encoding: "
             "chunked\r\n\r\nzz\r\n",
             400, "invalid-argument", "hexadecimal", "mine");
+    refused(&w, "GET / HTTP/3.0\r\nHost: a\r\n\r\n", 505, "invalid-argument", "version", "");
+    refused(&w, "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: luck\r\n\r\n", 417, "invalid-argument",
+            "Expect", "");
     /* A path is bounded by what bounds the head, as over HTTP/2. */
     (void)snprintf(line, sizeof line, "GET /%08900d HTTP/1.1\r\n\r\n", 0);
     refused(&w, line, 400, "invalid-argument", "not one Host", "");
@@ -232,10 +235,14 @@ static void test_refusals_are_problems(void **state)
     assert_string_equal(got + strlen(got) - 4, "\r\n\r\n");
     free(got);
     close(fd);
-    world_until(&w.done, 10);
+    world_until(&w.done, 12);
     struct buf m = BUF_INIT;
     assert_int_equal(metrics_print(w.metrics, &m), ST_OK);
     assert_non_null(strstr(buf_cstr(&m), "varve_http_requests_total{code=\"413\"} 2"));
+    assert_non_null(strstr(buf_cstr(&m), "varve_http_requests_total{code=\"417\"} 1"));
+    assert_non_null(strstr(buf_cstr(&m), "varve_http_requests_total{code=\"431\"} 2"));
+    assert_non_null(strstr(buf_cstr(&m), "varve_http_requests_total{code=\"505\"} 1"));
+    assert_non_null(strstr(buf_cstr(&m), "varve_http_requests_total{code=\"other\"} 0"));
     buf_deinit(&m);
     assert_int_equal(world_stop(&w, 5000), 0);
 }
