@@ -72,8 +72,10 @@ static enum status list(struct call *c, bool snapshots, uint32_t size, const cha
     enum status st = call_allow(c, BYTES_EMPTY);
     if (st == ST_OK)
         st = call_work(c, WORK_READ, list_on_pool, &j);
-    if (st == ST_OK)
-        st = j.st;
+    if (st == ST_OK && (st = j.st) != ST_OK) {
+        door__rename(&c->err, "page.token", "page_token");
+        door__rename(&c->err, "page.max_rows", "page_size");
+    }
     if (st == ST_OK && j.end.more) {
         struct bytes next = text_bytes((const char *)j.token.data);
         st = buf_reserve(&j.out, 1 + PB_VARINT_MAX + next.len);

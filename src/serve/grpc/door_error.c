@@ -1,6 +1,8 @@
 /* door_error.c - how a call fails: the code, the message, and google.rpc's details of them. */
 #include "serve/grpc/door_internal.h"
 
+#include <stdio.h>
+
 #define TYPE_URL "type.googleapis.com/"
 enum { DETAILS_MAX = 4, NS_PER_MS = 1000000 };
 
@@ -30,6 +32,16 @@ struct bytes door__field(struct bytes field)
         if (bytes_eq(field, text_bytes(names[i].verb)))
             return text_bytes(names[i].contract);
     return field;
+}
+
+void door__rename(struct err *err, const char *from, const char *to)
+{
+    char rest[ERR_DETAIL_MAX];
+    struct bytes field = command_field(err);
+    if (!bytes_eq(field, text_bytes(from)))
+        return;
+    (void)snprintf(rest, sizeof rest, "%s", err->detail + field.len);
+    (void)!err_set(err, err->status, "%s%s", to, rest);
 }
 
 struct details {

@@ -104,6 +104,8 @@ void *call_alloc(struct call *c, size_t n); /* of the arena; NULL: no memory, an
 void door__fail(struct call *c, enum status st);
 /* Renames the fields of the verbs' structs to those of the contracts. */
 struct bytes door__field(struct bytes field);
+/* Where a request has another name for a field than most: what `from` was refused for is told of `to`. */
+void door__rename(struct err *err, const char *from, const char *to);
 /* An encoded google.rpc.Status, appended; `code` as it is in the trailer. */
 enum status door__details(struct call *c, enum status st, int code, struct bytes message,
                           struct buf *out) WARN_UNUSED;

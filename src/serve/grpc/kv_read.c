@@ -266,8 +266,13 @@ static void diff_on_pool(void *arg)
     struct diff_job *j = arg;
     struct call *c = j->c;
     j->st = command_moment(&c->db, &j->older, &j->diff.a, &c->err);
-    if (j->st == ST_OK)
-        j->st = command_moment(&c->db, &j->newer, &j->diff.b, &c->err);
+    if (j->st != ST_OK) {
+        door__rename(&c->err, "at.time_ms", "older.time_unix_ms");
+        door__rename(&c->err, "at.snapshot", "older.snapshot");
+    } else if ((j->st = command_moment(&c->db, &j->newer, &j->diff.b, &c->err)) != ST_OK) {
+        door__rename(&c->err, "at.time_ms", "newer.time_unix_ms");
+        door__rename(&c->err, "at.snapshot", "newer.snapshot");
+    }
     if (j->st == ST_OK)
         j->st = command_diff(&c->db, &j->diff, &j->out, &c->err);
 }

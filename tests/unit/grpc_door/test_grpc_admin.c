@@ -30,13 +30,22 @@ static void collections_snapshots_retention(void **state)
     assert_int_equal(listed->n_collections, 1);
     assert_string_equal(listed->collections[0]->name, "users");
     assert_string_equal(listed->next_page_token, "");
+    list.page_token = (char *)(uintptr_t) "nonsense";
+    struct ended e = ASK(&w, "ListCollections", list, list_collections, &listed);
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    assert_string_equal(e.field, "page_token");
+    list.page_token = (char *)(uintptr_t) "";
+    list.page_size = 100001;
+    e = ASK(&w, "ListCollections", list, list_collections, &listed);
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    assert_string_equal(e.field, "page_size");
 
     Varve__V1__SetRetentionRequest set = VARVE__V1__SET_RETENTION_REQUEST__INIT;
     Varve__V1__Retention retention = VARVE__V1__RETENTION__INIT;
     Varve__V1__GetRetentionRequest get = VARVE__V1__GET_RETENTION_REQUEST__INIT;
     Varve__V1__GetRetentionResponse *got;
     set.collection = get.collection = (char *)(uintptr_t) "users";
-    struct ended e = ASK(&w, "SetRetention", set, set_retention, &ret);
+    e = ASK(&w, "SetRetention", set, set_retention, &ret);
     assert_string_equal(e.field, "retention");
     set.retention = &retention;
     retention.max_age_ms = 1000;
