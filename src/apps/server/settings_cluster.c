@@ -106,12 +106,24 @@ static enum status check_safe(const struct settings *s, const struct net_addr *a
                    net_addr_text(a, text));
 }
 
+static enum status check_times(const struct settings *s, struct err *err)
+{
+    if (s->heartbeat == 0 || s->election < 2 * s->heartbeat || s->election > 60 * 60 * 1000)
+        return err_set(err, ST_INVALID_ARGUMENT,
+                       "cluster.election: at least twice cluster.heartbeat, at most an hour");
+    if (s->patience == 0 || s->patience > 60 * 60 * 1000)
+        return err_set(err, ST_INVALID_ARGUMENT, "cluster.timeout: 1ms to an hour");
+    return ST_OK;
+}
+
 enum status settings__check_cluster(const struct settings *s, struct err *err)
 {
     struct settings_node nodes[SETTINGS_NODES_MAX];
     struct net_addr listen;
     size_t n;
     enum status st = settings_nodes(s, nodes, &n, err);
+    if (!st)
+        st = check_times(s, err);
     if (st || n == 0)
         return st;
     if (!*s->peer_cert != !*s->peer_key || !*s->peer_cert != !*s->peer_ca)
@@ -120,11 +132,6 @@ enum status settings__check_cluster(const struct settings *s, struct err *err)
     if (n > 1 && s->sync != 0)
         return err_set(err, ST_INVALID_ARGUMENT,
                        "store.sync: the nodes of a cluster answer for what they have said: always");
-    if (s->heartbeat == 0 || s->election < 2 * s->heartbeat || s->election > 60 * 60 * 1000)
-        return err_set(err, ST_INVALID_ARGUMENT,
-                       "cluster.election: at least twice cluster.heartbeat, at most an hour");
-    if (s->patience == 0 || s->patience > 60 * 60 * 1000)
-        return err_set(err, ST_INVALID_ARGUMENT, "cluster.timeout: 1ms to an hour");
     st = settings_peer_listen(s, &listen, err);
     if (!st)
         st = check_safe(s, &listen, err);

@@ -277,6 +277,10 @@ static void test_clusters(void **state)
          ST_INVALID_ARGUMENT,
          "cluster.election"},
         {{{"cluster.nodes", TWO}, {"cluster.timeout", "0"}}, ST_INVALID_ARGUMENT, "timeout"},
+        /* Times are looked at where there is no cluster too. */
+        {{{"cluster.timeout", "0"}}, ST_INVALID_ARGUMENT, "cluster.timeout"},
+        {{{"cluster.heartbeat", "0"}}, ST_INVALID_ARGUMENT, "cluster.heartbeat"},
+        {{{"cluster.election", "2h"}}, ST_INVALID_ARGUMENT, "cluster.election"},
     };
     struct err err;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
