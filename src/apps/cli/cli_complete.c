@@ -43,6 +43,17 @@ static void print_indented(FILE *out, const char *text)
     }
 }
 
+/* What a verb is said to take: of those that read their words themselves, not what others have in
+ * common (the settings have a folder too); of those of the folder, no server (they parse it to say so). */
+static cli_opts offered(const struct cli_verb *v)
+{
+    if (v->mode == CLI_RAW)
+        return CLI_OPT(HELP) |
+               (v->fn == cli_serve || v->fn == cli_config ? CLI_OPT(DATA) : (cli_opts)0);
+    return cli_verb_options(v) &
+           ~(v->mode == CLI_FOLDER ? CLI_OPT(SERVER) | CLI_OPT(PROFILE) : (cli_opts)0);
+}
+
 void cli_help_verb(FILE *out, const struct cli_verb *v)
 {
     fprintf(out, "varve %s - %s\n\nUsage\n  varve %s%s%s\n", v->name, v->summary, v->name,
@@ -58,8 +69,8 @@ void cli_help_verb(FILE *out, const struct cli_verb *v)
         print_options(out, v->options);
     }
     fputs("\nCommon options\n", out);
-    print_options(out, CLI_OPTS_COMMON);
-    if (cli_verb_options(v) & CLI_OPTS_LOGIN)
+    print_options(out, offered(v) & CLI_OPTS_COMMON);
+    if (offered(v) & CLI_OPTS_LOGIN)
         fputs("  with --server or --profile also those of 'varve help': --user, --token-file, --ca "
               "...\n",
               out);
@@ -171,7 +182,7 @@ static void complete_bash(FILE *out)
     fputs(" --version' ;;\n", out);
     for (size_t i = 0; i < cli_verb_count; i++) {
         fprintf(out, "    %s) words='", cli_verbs[i].name);
-        bash_words(out, cli_verb_options(&cli_verbs[i]));
+        bash_words(out, offered(&cli_verbs[i]));
         if (cli_verbs[i].fn == cli_completion)
             fputs(" bash zsh fish", out);
         if (cli_verbs[i].fn == cli_snapshot)
@@ -249,7 +260,7 @@ static void complete_zsh(FILE *out)
           out);
     for (size_t i = 0; i < cli_verb_count; i++) {
         fprintf(out, "    %s)\n      _arguments", cli_verbs[i].name);
-        zsh_options(out, cli_verb_options(&cli_verbs[i]));
+        zsh_options(out, offered(&cli_verbs[i]));
         fputs(cli_verbs[i].fn == cli_completion ? " \\\n        '1:shell:(bash zsh fish)'\n"
               : cli_verbs[i].fn == cli_snapshot ? " \\\n        '1:what:(create list delete)'\n"
                                                 : " \\\n        '*:argument:_files'\n",
@@ -272,7 +283,7 @@ static void complete_fish(FILE *out)
     for (size_t v = 0; v < cli_verb_count; v++)
         for (size_t i = 0; i < OPT_COUNT; i++) {
             const struct cli_option *o = &cli_options[i];
-            if (!((cli_verb_options(&cli_verbs[v]) >> i) & 1))
+            if (!((offered(&cli_verbs[v]) >> i) & 1))
                 continue;
             fprintf(out, "complete -c varve -n '__fish_seen_subcommand_from %s' -l %s",
                     cli_verbs[v].name, o->name);

@@ -202,7 +202,7 @@ const struct cli_verb cli_verbs[] = {
      "add | grant | password | remove | list [NAME] [ROLE:PATTERN]...",
      "Roles are read, write and admin, each with those before it; a pattern is a collection's name "
      "in which * stands\n"
-     "for any run of characters and ? for one. 'none:PATTERN' takes a grant away. The password is "
+     "for any run of bytes and ? for one. 'none:PATTERN' takes a grant away. The password is "
      "asked for, or is\n"
      "the first line of standard input. With --certificate the user has no password: NAME is the "
      "subject of a client\n"

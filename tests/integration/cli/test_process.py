@@ -23,6 +23,12 @@ class Usage(CliCase):
             self.assertIn("Examples", own)
             self.assertEqual(own, self.varve(verb, "--help"))
             self.assertIn("varve %s" % verb, own)
+        for verb in ("serve", "config", "bench", "sim", "user", "token"):  # these take no server, or words of their own
+            own = self.varve("help", verb)
+            self.assertNotIn("--profile", own)
+            self.assertNotIn("with --server", own)
+            self.assertIn("-h, --help", own)
+            self.assertEqual("-q, --quiet" in own, verb in ("user", "token"))
         self.assertIn("Exit codes", text)
         self.assertEqual(self.varve("--help"), text)
         self.assertGreater(len(self.varve("help", "--all")), 5 * len(text))
