@@ -39,8 +39,8 @@ enum {
     X(PREFIX, "prefix", "{\"type\":\"string\"}", "Only keys that start with these bytes.")         \
     X(FROM, "from", "{\"type\":\"string\"}", "The first key, included.")                           \
     X(TO, "to", "{\"type\":\"string\"}", "Where keys end, not included.")                          \
-    X(LIMIT, "limit", "{\"type\":\"integer\",\"minimum\":1,\"maximum\":100000}",                   \
-      "At most so many rows: of a page; of all in a stream of NDJSON.")                            \
+    X(LIMIT, "limit", "{\"type\":\"integer\",\"minimum\":1}",                                      \
+      "At most so many rows: of a page, 100000 at most; of all in a stream of NDJSON.")            \
     X(PAGE, "page", "{\"type\":\"string\"}",                                                       \
       "Where to go on: \\\"next\\\" of the page before, with all else as it was.")                 \
     X(REVERSE, "reverse", "{\"type\":\"boolean\"}", "In descending order of keys.")                \

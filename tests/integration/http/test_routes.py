@@ -160,6 +160,10 @@ class Records(HttpCase):
             self.put("s/k99", {"n": "written between pages"})
             target = "/v1/s?limit=4&page=" + page["next"] if page["next"] else None
         self.assertEqual(seen, ["k%02d" % i for i in range(25)])
+        scan = self.call("GET", "/openapi.json").json()["paths"]["/v1/{collection}"]["get"]  # what is taken fits what is said
+        limit = next(p["schema"] for p in scan["parameters"] if p["name"] == "limit")
+        self.assertEqual(self.call("GET", "/v1/s?limit=100001", headers={"Accept": "application/x-ndjson"}).status, 200)
+        self.assertGreaterEqual(limit.get("maximum", 100001), 100001)
         lines = self.call("GET", "/v1/s?limit=26", headers={"Accept": "application/x-ndjson"}).lines()
         self.assertEqual(len(lines), 26)
         self.assertEqual(lines[3]["value"], {"n": 3})
