@@ -40,12 +40,18 @@ uint64_t store__log_end(struct store *s)
     return s->log_opened + w.appended_bytes;
 }
 
-/* By the leader: the active table becomes the frozen one. */
-static enum status freeze(struct store *s, struct err *err)
+/* By the leader: the active table becomes the frozen one. *ret_done false: another is frozen. The leader
+ * alone freezes, but what rested when it looked may be about to be drained by now (take_frozen). */
+static enum status freeze(struct store *s, bool *ret_done, struct err *err)
 {
     env_mutex_lock(&s->view_change);
     struct view *now = store__view(s);
-    ASSERT(!view_frozen(now));
+    *ret_done = !view_frozen(now);
+    if (!*ret_done) {
+        view_unref(now);
+        env_mutex_unlock(&s->view_change);
+        return ST_OK;
+    }
     struct table *fresh = table_new_on(s->pages);
     struct view *v = fresh ? view_new(fresh, now->active, now->snap) : NULL;
     uint64_t base = now->base_hlc;
@@ -213,15 +219,18 @@ enum status store__make_room(struct store *s, struct err *err)
 {
     struct view *v = store__view(s);
     size_t bytes = table_bytes(v->active);
-    bool frozen = view_frozen(v);
+    bool frozen = view_frozen(v), done = false;
     view_unref(v);
     if (bytes < s->o.table_bytes)
         return ST_OK;
     enum status st = ST_OK;
-    if (frozen)
-        st = drain_for_room(s, err);
-    if (st == ST_OK)
-        st = freeze(s, err);
+    while (st == ST_OK && !done) {
+        if (frozen)
+            st = drain_for_room(s, err);
+        if (st == ST_OK)
+            st = freeze(s, &done, err);
+        frozen = !done;
+    }
     if (st == ST_OK)
         store__poke(s);
     return st;
@@ -240,7 +249,7 @@ void store__make_room_beside(struct store *s)
 {
     struct view *v = store__view(s);
     size_t bytes = table_bytes(v->active);
-    bool frozen = view_frozen(v);
+    bool frozen = view_frozen(v), done;
     view_unref(v);
     bool early =
         bytes > s->o.table_bytes / 2 && !frozen && BUGGIFY("store: a table is frozen early");
@@ -252,7 +261,7 @@ void store__make_room_beside(struct store *s)
     err_init(&err);
     enum status st = frozen ? drain_for_room(s, &err) : ST_OK;
     if (st == ST_OK)
-        st = freeze(s, &err);
+        st = freeze(s, &done, &err); /* or the next time */
     if (st == ST_OK)
         store__poke(s);
     else /* what is committed is applied all the same, as long as there is memory */
@@ -270,11 +279,13 @@ enum status store__drain_all(struct store *s, struct err *err)
         if ((st = store__lead_begin(s, err)) != ST_OK)
             return st;
         struct view *v = store__view(s);
-        bool empty = table_count(v->active) == 0;
+        bool empty = table_count(v->active) == 0, done = false;
         again = view_frozen(v);
         view_unref(v);
-        if (!empty && !again)
-            st = freeze(s, err);
+        if (!empty && !again) {
+            st = freeze(s, &done, err);
+            again = st == ST_OK && !done;
+        }
         store__lead_end(s);
         if (st == ST_OK)
             st = drain_locking(s, true, err);

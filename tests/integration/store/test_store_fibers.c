@@ -21,7 +21,7 @@ struct fixture {
     enum store_sync sync;
 };
 
-static void open_with(struct fixture *f, store_engine_open_fn engine)
+static void open_with(struct fixture *f, store_engine_open_fn engine, bool spill)
 {
     struct err err;
     err_init(&err);
@@ -30,6 +30,7 @@ static void open_with(struct fixture *f, store_engine_open_fn engine)
     struct store_options o = {.engine_name = "mem",
                               .engine_open = engine,
                               .table_bytes = 256 * 1024,
+                              .spill_always = spill,
                               .wal = {.segment_bytes = 1 << 20}};
     assert_int_equal(store_open(env_linux(), f->dir, &o, &f->s, &err), ST_OK);
     assert_int_equal(store_collection_open(f->s, BYTES_LIT("t"), BYTES_EMPTY, &f->c, &err), ST_OK);
@@ -39,7 +40,7 @@ static void open_with(struct fixture *f, store_engine_open_fn engine)
 
 static void open_it(struct fixture *f)
 {
-    open_with(f, engine_mem_open);
+    open_with(f, engine_mem_open, false);
 }
 
 static void close_it(struct fixture *f)
@@ -51,7 +52,7 @@ static void close_it(struct fixture *f)
     assert_true(temp_dir_remove(f->dir));
 }
 
-static enum status put(struct fixture *f, const char *name, struct version *ret)
+static enum status put(struct fixture *f, const char *name, const char *value, struct version *ret)
 {
     uint8_t key[64];
     uint32_t id = collection_id(f->c);
@@ -59,7 +60,7 @@ static enum status put(struct fixture *f, const char *name, struct version *ret)
         key[i] = (uint8_t)(id >> (24 - 8 * i));
     memcpy(key + 4, name, strlen(name));
     struct entry_op op = {
-        .key = BYTES(key, 4 + strlen(name)), .kind = RECORD_PUT, .value = BYTES_STR(name)};
+        .key = BYTES(key, 4 + strlen(name)), .kind = RECORD_PUT, .value = BYTES_STR(value)};
     struct store_write w = {.collections = &f->c, .n_collections = 1, .sync = f->sync};
     struct err err;
     err_init(&err);
@@ -77,7 +78,7 @@ static void one_put(void *arg)
     char name[32];
     struct version v;
     (void)snprintf(name, sizeof name, "key %u", f->next++);
-    if (put(f, name, &v) != ST_OK || version_is_none(v))
+    if (put(f, name, name, &v) != ST_OK || version_is_none(v))
         f->failed++;
     f->done++;
 }
@@ -157,7 +158,7 @@ static void write_on(void *arg)
     struct version v;
     for (unsigned i = 0; !atomic_load(&w->stop); i++) {
         (void)snprintf(name, sizeof name, "thread %u", i % 100);
-        if (put(w->f, name, &v) != ST_OK)
+        if (put(w->f, name, name, &v) != ST_OK)
             atomic_fetch_add(&w->failed, 1);
         atomic_fetch_add(&w->wrote, 1);
     }
@@ -224,7 +225,7 @@ static void put_much(void *arg)
     struct version v;
     for (unsigned i = 0; i < FULL / 128; i++) {
         (void)snprintf(name, sizeof name, "a key of its own, %u", i);
-        if (put(f, name, &v) != ST_OK)
+        if (put(f, name, name, &v) != ST_OK)
             f->failed++;
     }
     f->done++;
@@ -259,12 +260,65 @@ static void test_a_full_table_holds_up_no_reader(void **state)
     (void)state;
     struct fixture f;
     atomic_store(&hold.slow, true);
-    open_with(&f, held_open);
+    open_with(&f, held_open, false);
     f.sync = STORE_SYNC_OFF;
     spawn(&f, put_much, 1);
     spawn(&f, read_on, 1);
     run(&f, 2);
     assert_false(atomic_load(&hold.give_up));
+    close_it(&f);
+}
+
+/* ---- tables that rest on the disk, while others ask for checkpoints ---- */
+
+enum { CHECKPOINTERS = 3, LARGE = 30000, LARGES = 2000 };
+
+struct checkpointer {
+    struct fixture *f;
+    _Atomic bool stop;
+    _Atomic unsigned failed;
+};
+
+static void ask_for_checkpoints(void *arg)
+{
+    struct checkpointer *c = arg;
+    struct err err;
+    err_init(&err);
+    while (!atomic_load(&c->stop))
+        if (store_checkpoint(c->f->s, &err) != ST_OK)
+            atomic_fetch_add(&c->failed, 1);
+}
+
+static void put_large(void *arg)
+{
+    struct fixture *f = arg;
+    static char text[LARGE];
+    struct version v;
+    memset(text, 'x', LARGE - 1);
+    for (unsigned i = 0; i < LARGES; i++)
+        if (put(f, "large", text, &v) != ST_OK)
+            f->failed++;
+    f->done++;
+}
+
+static void test_checkpoints_beside_tables_that_rest(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct env_thread t[CHECKPOINTERS];
+    struct err err;
+    open_with(&f, engine_mem_open, true);
+    f.sync = STORE_SYNC_OFF;
+    struct checkpointer c = {.f = &f};
+    for (int i = 0; i < CHECKPOINTERS; i++)
+        assert_int_equal(env_thread_start(&t[i], "checkpoint", ask_for_checkpoints, &c, &err),
+                         ST_OK);
+    spawn(&f, put_large, 1);
+    run(&f, 1);
+    atomic_store(&c.stop, true);
+    for (int i = 0; i < CHECKPOINTERS; i++)
+        env_thread_join(&t[i]);
+    assert_int_equal(atomic_load(&c.failed), 0);
     close_it(&f);
 }
 
@@ -274,6 +328,7 @@ int main(void)
         cmocka_unit_test(test_a_round_is_one_group),
         cmocka_unit_test(test_collections_are_made_together),
         cmocka_unit_test(test_beside_threads),
+        cmocka_unit_test(test_checkpoints_beside_tables_that_rest),
         cmocka_unit_test(test_a_full_table_holds_up_no_reader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
