@@ -399,7 +399,9 @@ static uint64_t tick_log(struct store *s)
         if (s->spare_ns != UINT64_MAX)
             return wait;
         atomic_store(&s->log_idle, true);
-        return atomic_load(&s->dirty) ? 0 : wait;
+        /* What came meanwhile found nobody to wake. */
+        bool came = atomic_load(&s->dirty) || (wait == UINT64_MAX && atomic_load(&s->unsynced));
+        return came ? 0 : wait;
     }
     s->mark_due = busy; /* once more after the last write: then the idle marker is due */
     if (tidy_log(s, &err) != ST_OK) {

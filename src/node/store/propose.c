@@ -57,6 +57,14 @@ static void forget(struct store *s)
         list_remove(s->in_log.next);
 }
 
+/* Applying may have taken so long that the log's keeper, which the append had woken, rests again. */
+static void promise_sync(struct store *s)
+{
+    atomic_store(&s->unsynced, true);
+    if (atomic_exchange(&s->log_idle, false))
+        store__poke(s);
+}
+
 /* One append and at most one sync for proposals [from, to), all of which are in the replica or have
  * failed already. */
 static void commit(struct store *s, struct proposal *from, struct proposal *to,
@@ -74,7 +82,7 @@ static void commit(struct store *s, struct proposal *from, struct proposal *to,
     }
     if (st == ST_OK) {
         if (sync == STORE_SYNC_INTERVAL)
-            atomic_store(&s->unsynced, true);
+            promise_sync(s);
         return;
     }
     if (replicas_broken(s->replicas) && !atomic_load(&s->poisoned))

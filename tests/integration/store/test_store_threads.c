@@ -443,6 +443,54 @@ static void test_what_is_drained_stays_in_memory_where_gets_come(void **state)
     close_it(&f);
 }
 
+/* ---- syncs that were promised within some time ---- */
+
+/* Longer than the log's keeper looks again by itself. */
+static void apply_slowly(void *arg, const struct raft_entry *e)
+{
+    const _Atomic bool *slowly = arg;
+    (void)e;
+    if (atomic_load(slowly))
+        env_sleep_ms(env_linux(), 600);
+}
+
+static void test_what_is_long_applied_is_synced_in_time(void **state)
+{
+    (void)state;
+    static struct fixture f;
+    static _Atomic bool slow_apply;
+    f = (struct fixture){0};
+    uint8_t space[64];
+    struct store_stats stats;
+    struct version v;
+    struct err err;
+    err_init(&err);
+    assert_true(temp_dir_make(f.dir, "interval"));
+    struct store_options o = {.engine_name = "mem",
+                              .engine_open = engine_mem_open,
+                              .sync = STORE_SYNC_INTERVAL,
+                              .sync_interval_ms = 50,
+                              .applied = apply_slowly,
+                              .applied_arg = &slow_apply};
+    assert_int_equal(store_open(env_linux(), f.dir, &o, &f.s, &err), ST_OK);
+    assert_int_equal(store_collection_open(f.s, BYTES_LIT("t"), BYTES_EMPTY, &f.c, &err), ST_OK);
+    f.id = collection_id(f.c);
+    env_sleep_ms(env_linux(), 600); /* nothing is left to do */
+    atomic_store(&slow_apply, true);
+    struct entry_op op = {
+        .key = key_of(&f, "long", space), .kind = RECORD_PUT, .value = BYTES_LIT("x")};
+    assert_int_equal(put(&f, &op, 1, NULL, &v), ST_OK);
+    atomic_store(&slow_apply, false);
+    for (int i = 0; i < 200; i++) {
+        store_stats(f.s, &stats);
+        if (wal_pos_cmp(stats.wal.synced, stats.wal.end) == 0)
+            break;
+        env_sleep_ms(env_linux(), 10);
+    }
+    assert_int_equal(wal_pos_cmp(stats.wal.synced, stats.wal.end), 0);
+    close_it(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -451,6 +499,7 @@ int main(void)
         cmocka_unit_test(test_what_was_put_is_never_absent),
         cmocka_unit_test(test_cached_gets_do_not_wait_for_a_sync),
         cmocka_unit_test(test_what_is_drained_stays_in_memory_where_gets_come),
+        cmocka_unit_test(test_what_is_long_applied_is_synced_in_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
