@@ -69,7 +69,8 @@ static enum status install(struct store *s, struct table *spilled, struct err *e
 bool store__spill(struct store *s, struct table *frozen)
 {
     bool full = chain_length(frozen) > STORE_SPILLS_MAX;
-    if (full ||
+    /* Spilled already: its drain has failed, and is to be tried again. */
+    if (full || table_spilled(frozen) ||
         !(s->o.spill_always || BUGGIFY("store: a frozen table is spilled") || pays(s, frozen)))
         return false;
     struct buf path = BUF_INIT;

@@ -443,6 +443,30 @@ static void test_dying_while_a_folder_is_made(void **state)
     }
 }
 
+/* What is in a file already goes into the engine next: written into another file, unread against its
+ * checksums, it would only get new ones. */
+static void test_a_spilled_table_whose_drain_failed_is_drained(void **state)
+{
+    (void)state;
+    struct world w;
+    struct store_stats stats;
+    struct err err;
+    err_init(&err);
+    world_init(&w, 1);
+    assert_true(w.o.spill_always);
+    write_n(&w, 20);
+    for (int i = 0; i < 2; i++) { /* the second time of what was spilled behind the first */
+        sim_set_faults(w.env, &(struct sim_faults){.write_enospc_ppm = 1000000});
+        assert_int_equal(store_checkpoint(w.s, &err), ST_DISK_FULL);
+        sim_set_faults(w.env, &(struct sim_faults){0});
+        (void)store_tick(w.s);
+        store_stats(w.s, &stats);
+        assert_int_equal(stats.persisted_index == stats.applied_index, i == 1);
+        check(&w);
+    }
+    world_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -450,6 +474,7 @@ int main(void)
         cmocka_unit_test(test_closing_on_a_full_disk_keeps_what_is_in_the_log),
         cmocka_unit_test(test_dying_while_a_folder_is_made),
         cmocka_unit_test(test_write_errors_lose_nothing),
+        cmocka_unit_test(test_a_spilled_table_whose_drain_failed_is_drained),
         cmocka_unit_test(test_failed_sync_poisons_the_handle_and_reopening_is_right),
         cmocka_unit_test(test_dying_at_every_disk_operation),
         cmocka_unit_test(test_every_allocation_may_fail),
