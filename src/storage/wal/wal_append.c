@@ -20,11 +20,16 @@ enum status wal__erase(struct wal *w, struct err *err)
         return st;
     /* Durable before anything else is written there: else a power cut could lose the erasure and
      * its successor, and keep the failed group. */
-    st = env_sync(seg->file, err);
-    if (st != ST_OK)
-        return wal__poison(w, st, err);
-    w->erase = false;
-    return ST_OK;
+    env_mutex_lock(&w->sync_mutex);
+    st = wal__poisoned(w, err);
+    if (st == ST_OK) {
+        st = env_sync(seg->file, err);
+        if (st != ST_OK)
+            st = wal__poison(w, st, err);
+    }
+    env_mutex_unlock(&w->sync_mutex);
+    w->erase = st != ST_OK;
+    return st;
 }
 
 static enum status check_records(const struct wal_record *r, size_t n, uint64_t *ret_length,

@@ -1,10 +1,12 @@
 /* wal_internal.h - the open log, and how its parts call each other.
  *
  * Locks, in the order they are taken: `append_mutex` (one group at a time; held over its write),
- * `sync_mutex` (one sync at a time; held over fdatasync, so that those who wait find their work
- * done), `state` (nanoseconds; never over I/O). wal_append takes append and state, wal_sync takes
- * sync and state: neither waits for the other's I/O. `make_mutex` is held over one step of a spare that is
- * being made; an append that needs a new segment takes it (behind append_mutex) only when no spare is there.
+ * `sync_mutex` (one sync of a live segment at a time, for of two at once the system tells only one
+ * that it failed; held over fdatasync, so that those who wait find their work done), `state`
+ * (nanoseconds; never over I/O). wal_append takes append and state, wal_sync takes sync and state:
+ * neither waits for the other's I/O, but for an append that failed and is erased. `make_mutex` is held over
+ * one step of a spare that is being made; an append that needs a new segment takes it (behind append_mutex)
+ * only when no spare is there.
  *
  * Invariants: segs[] holds contiguous epochs, the last is the one written to; every group before
  * `synced` is durable; `low` is what the newest group says, and segments below it are reused only

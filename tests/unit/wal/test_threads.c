@@ -150,10 +150,94 @@ static void side_by_side(void **state)
     assert_true(temp_dir_remove(dir));
 }
 
+/* ---- a disk that fails, and tells one of those who sync at the same time, as Linux does ---- */
+
+static struct {
+    struct env env;
+    struct env_ops ops;
+    atomic_bool writes_fail, lost; /* what was written is lost, and nobody was told yet */
+    atomic_int syncing;
+} bad;
+
+static enum status bad_pwritev(struct env_file *file, uint64_t off, const struct bytes *parts,
+                               size_t n, struct err *err)
+{
+    if (atomic_exchange(&bad.writes_fail, false))
+        return err_set(err, ST_IO_ERROR, "a write that fails");
+    return env_linux()->ops->pwritev(file, off, parts, n, err);
+}
+
+/* The first to come is the last to look: as long as it waits another one may. */
+static enum status bad_sync(struct env_file *file, struct err *err)
+{
+    bool first = atomic_fetch_add(&bad.syncing, 1) == 0;
+    for (int i = 0; i < 300 && first && atomic_load(&bad.lost); i++)
+        env_sleep_ms(env_linux(), 1);
+    enum status st = atomic_exchange(&bad.lost, false)
+                         ? err_set(err, ST_IO_ERROR, "a sync that fails")
+                         : env_linux()->ops->sync(file, err);
+    atomic_fetch_sub(&bad.syncing, 1);
+    return st;
+}
+
+static enum status bad_open(struct env *env, const char *path, unsigned flags,
+                            struct env_file **ret, struct err *err)
+{
+    (void)env;
+    enum status st = env_linux()->ops->open(env_linux(), path, flags, ret, err);
+    if (st == ST_OK)
+        (*ret)->ops = &bad.ops;
+    return st;
+}
+
+struct syncing {
+    struct wal *w;
+    enum status st;
+};
+
+static void sync_once(void *arg)
+{
+    struct syncing *s = arg;
+    s->st = wal_sync(s->w, NULL);
+}
+
+/* A failed append is erased, and that is synced: a sync beside it must not miss what this one met. */
+static void a_sync_beside_an_erasure_hears_of_the_failure(void **state)
+{
+    (void)state;
+    char dir[TEMP_DIR_MAX];
+    struct syncing s = {0};
+    struct env_thread t;
+    struct wal_record r = {
+        .range = 1, .term = 1, .index = 1, .kind = WAL_ENTRY, .payload = model_payload(1, 100)};
+    struct err err;
+    err_init(&err);
+    bad.ops = *env_linux()->ops;
+    bad.ops.open = bad_open;
+    bad.ops.pwritev = bad_pwritev;
+    bad.ops.sync = bad_sync;
+    bad.env.ops = &bad.ops;
+    assert_true(temp_dir_make(dir, "wal"));
+    assert_int_equal(wal_open(&bad.env, dir, NULL, NULL, NULL, &s.w, &err), ST_OK);
+    assert_int_equal(wal_append(s.w, &r, 1, NULL, &err), ST_OK);
+    atomic_store(&bad.lost, true);
+    assert_int_equal(env_thread_start(&t, "syncer", sync_once, &s, &err), ST_OK);
+    while (atomic_load(&bad.syncing) == 0)
+        env_sleep_ms(env_linux(), 1);
+    atomic_store(&bad.writes_fail, true);
+    r.index = 2;
+    assert_int_equal(wal_append(s.w, &r, 1, NULL, &err), ST_POISONED);
+    env_thread_join(&t);
+    assert_int_equal(s.st, ST_POISONED);
+    wal_abandon(s.w);
+    assert_true(temp_dir_remove(dir));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(side_by_side),
+        cmocka_unit_test(a_sync_beside_an_erasure_hears_of_the_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
