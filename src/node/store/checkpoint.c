@@ -180,8 +180,13 @@ static bool has_frozen(struct store *s)
 
 static enum status drain_locking(struct store *s, bool all, struct err *err)
 {
+    struct err own;
+    err_init(&own);
+    err = err ? err : &own;
     env_mutex_lock(&s->checkpoint_lock);
     enum status st = store__drain(s, all, err);
+    if (s->cluster)
+        cluster_drained(s, st, err);
     env_mutex_unlock(&s->checkpoint_lock);
     return st;
 }

@@ -95,6 +95,7 @@ enum status cluster_new(struct store *s, struct err *err)
     env_cond_init(&c->poke);
     buf_init(&c->scratch, STORE_BUNDLE_MAX);
     err_init(&c->stall);
+    err_init(&c->undrained);
     struct list *const lists[] = {&c->came, &c->barriers, &c->inbox,   &c->leads,   &c->queued,
                                   &c->sent, &c->awaiting, &c->reading, &c->refused, &c->changes};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)

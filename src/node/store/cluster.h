@@ -89,6 +89,7 @@ struct cluster {
     struct buf scratch;
     struct raft_status now; /* of the replica, brought up to date before proposals are looked at */
     struct err stall;       /* why the log takes nothing now; status OK: it does */
+    struct err undrained;   /* why the last drain failed; status OK: it did not; under state_lock */
 
     /* snapshot.c: states on their way out and in */
     struct store_state *snap_out;
@@ -159,6 +160,9 @@ void cluster_read_done(void *arg, struct replica *r, uint64_t id, bool ok);
 /* write.c, by who drives */
 /* Proposes, forwards, or leaves waiting what is queued. */
 void cluster_write(struct store *s);
+/* How a drain ended: while none goes well, writes that find no room are refused for that reason. With
+ * checkpoint_lock, from any thread. */
+void cluster_drained(struct store *s, enum status st, const struct err *err);
 /* Has its outcome: a local one is woken, of another node's that node is told. */
 void cluster_answer(struct store *s, struct proposal *p, enum status st);
 void cluster_lost(struct store *s, struct proposal *p);    /* surely not done */

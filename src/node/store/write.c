@@ -335,26 +335,47 @@ static bool take(struct store *s, struct view *v, struct proposal *p)
     return true;
 }
 
-/* While the log takes nothing, neither does the leader. */
-static void refuse_all(struct store *s)
+/* While the log takes nothing, or no table can be drained, neither does the leader take anything. */
+static void refuse_all(struct store *s, const struct err *why)
 {
     struct cluster *c = s->cluster;
     list_foreach_safe (it, &c->queued) {
         struct proposal *p = container_of(it, struct proposal, node);
         if (p->number != 0) {
-            cluster_unknown(s, p, c->stall.detail);
+            cluster_unknown(s, p, why->detail);
             continue;
         }
-        p->err = c->stall;
-        cluster_answer(s, p, c->stall.status);
+        p->err = *why;
+        cluster_answer(s, p, why->status);
     }
+}
+
+void cluster_drained(struct store *s, enum status st, const struct err *err)
+{
+    struct cluster *c = s->cluster;
+    env_mutex_lock(&s->state_lock);
+    if (st == ST_OK)
+        err_init(&c->undrained);
+    else
+        c->undrained = *err;
+    env_mutex_unlock(&s->state_lock);
+}
+
+/* The tables are full: until one is drained writes wait, unless that has just failed. */
+static void lack_room(struct store *s)
+{
+    env_mutex_lock(&s->state_lock);
+    struct err why = s->cluster->undrained;
+    env_mutex_unlock(&s->state_lock);
+    if (why.status != ST_OK)
+        refuse_all(s, &why);
 }
 
 static void lead(struct store *s)
 {
     struct cluster *c = s->cluster;
     if (c->stall.status != ST_OK) {
-        refuse_all(s);
+        refuse_all(s, &c->stall);
         return;
     }
     /* All that earlier leaders committed is applied once an entry of this term is. */
@@ -362,8 +383,10 @@ static void lead(struct store *s)
         return;
     if (latches_term(c->latches) != c->now.term)
         latches_reset(c->latches, c->now.term);
-    if (!store__has_room(s))
-        return; /* until the table is drained */
+    if (!store__has_room(s)) {
+        lack_room(s);
+        return;
+    }
     struct view *v = store__view(s);
     list_foreach_safe (it, &c->queued) {
         if (!take(s, v, container_of(it, struct proposal, node)))

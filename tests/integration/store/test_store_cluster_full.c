@@ -1,0 +1,88 @@
+/* A node of a cluster whose log takes writes while its engine takes none. */
+#include "base/log.h"
+#include "cluster_world.h"
+#include "support/cmocka.h"
+
+#include <stdio.h>
+
+static struct cluster_world w; /* too large for a stack */
+
+static struct {
+    struct engine_ops ops;
+    const struct engine_ops *real;
+    bool full;
+} tight;
+
+static enum status tight_drain(struct engine *e, uint64_t range, const struct table *t,
+                               const struct engine_mark *mark, struct err *err)
+{
+    if (tight.full)
+        return err_set(err, ST_DISK_FULL, "no room for a table");
+    return tight.real->drain(e, range, t, mark, err);
+}
+
+static enum status tight_open(struct env *env, const char *dir, const struct engine_options *o,
+                              struct engine **ret, struct err *err)
+{
+    enum status st = engine_mem_open(env, dir, o, ret, err);
+    if (st == ST_OK) {
+        tight.real = (*ret)->ops;
+        tight.ops = *tight.real;
+        tight.ops.drain = tight_drain;
+        (*ret)->ops = &tight.ops;
+    }
+    return st;
+}
+
+struct filling {
+    enum status st;
+    uint64_t begun_ms;
+    struct err err;
+};
+
+static void fill_tables(void *arg)
+{
+    struct filling *f = arg;
+    struct version v;
+    char key[32];
+    for (unsigned i = 0; i < 2000 && f->st == ST_OK; i++) {
+        (void)snprintf(key, sizeof key, "filling %u", i);
+        f->begun_ms = w.now_ms;
+        f->st = cw_put(&w, &w.node[1], key, &v, &f->err);
+    }
+}
+
+/* Its log has room, its tables have not: whoever writes is told at once, and why; and it goes on by
+ * itself. */
+static void test_a_leader_whose_tables_are_full_says_so(void **state)
+{
+    (void)state;
+    struct filling f = {.st = ST_OK};
+    err_init(&f.err);
+    cw_init_on(&w, 5, 1, 1);
+    w.node[1].o.engine_open = tight_open;
+    w.node[1].o.table_bytes = 64 * 1024;
+    cw_open(&w, 1);
+    cw_until(&w, cw_has_leader, 5000, "a leader");
+    cw_collection(&w);
+    tight.full = true;
+    cw_call(&w, fill_tables, &f);
+    assert_int_equal(f.st, ST_DISK_FULL);
+    assert_non_null(strstr(f.err.detail, "no room for a table"));
+    assert_true(w.now_ms - f.begun_ms < 1500);
+    tight.full = false;
+    cw_run(&w, 3000);
+    f.st = ST_OK;
+    cw_call(&w, fill_tables, &f);
+    assert_int_equal(f.st, ST_OK);
+    cw_deinit(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_leader_whose_tables_are_full_says_so),
+    };
+    log_configure(LOG_OFF, LOG_HUMAN); /* drains fail, and it says so */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
