@@ -1,6 +1,7 @@
 /* raft_step.c - messages in: who may speak, what their term means; and the way out for answers. */
 #include "consensus/raft/raft_internal.h"
 
+#include "base/buggify.h"
 #include "base/planted.h"
 
 enum { OUT_MAX = 1024 };
@@ -232,13 +233,27 @@ static bool hear_leader(struct raft *r, const struct raft_msg *m)
     return true;
 }
 
+/* A new replica that has heard nothing yet knows its peers as they were when the group began, and asks a
+ * replica of this store that is gone. That counts for nothing, but whoever sleeps without it hears that it is there. */
+static void hear_of_life(struct raft *r, const struct raft_msg *m)
+{
+    const struct raft__peer *p = raft__peer(r, m->from);
+    if (m->type != RAFT_MSG_PREVOTE || m->group != r->group || m->to_store != r->store->o.store ||
+        m->to == r->id || !p || p->store != m->from_store || p->replica == r->id)
+        return;
+    PROBE("raft: a new replica asks one that is gone");
+    raft__wake(r);
+}
+
 enum status raft_step(struct raft *r, const struct raft_msg *m)
 {
     ASSERT(r->started && !r->busy);
     if (!well_formed(m))
         return ST_INVALID_ARGUMENT;
-    if (!known_sender(r, m))
+    if (!known_sender(r, m)) {
+        hear_of_life(r, m);
         return ST_PRECONDITION_FAILED;
+    }
     if (wakes(m))
         raft__wake(r);
     if (m->type == RAFT_MSG_REPAIR || m->type == RAFT_MSG_REPAIR_RESP)

@@ -425,6 +425,42 @@ static void a_sleeping_leader_hears_of_who_may_not_campaign(void **state)
     end();
 }
 
+/* Another replica in the place of what the store has, to begin with a configuration that is long over. */
+static void renew(struct node *n, const struct raft_conf *begun)
+{
+    uint64_t index, v[] = {1, 2, 3};
+    node_crash(n, 0);
+    n->replica = 10 + at(1)->replica + at(2)->replica + at(3)->replica;
+    struct raft_conf t = conf_of(c, v, 3, NULL, 0);
+    assert_int_equal(raft_change(group_elect(c)->r, &t, true, &index, NULL), ST_OK);
+    group_run(c, 600);
+    assert_true(status_of(group_leader(c)).asleep);
+    node_start_new(n, n->replica, begun);
+}
+
+/* One that knows the others by the names of replicas that are gone is heard all the same. Seed 110005677. */
+static void a_sleeping_leader_hears_of_who_knows_nobody(void **state)
+{
+    (void)state;
+    begin(3, 3, NULL);
+    uint64_t v[] = {1, 2, 3};
+    struct node *l = group_elect(c);
+    struct raft_conf begun = conf_of(c, v, 3, NULL, 0);
+    for (int round = 0; round < 2;
+         round++) /* in the second one nobody has the name of the beginning */
+        for (unsigned s = 1; s <= 3; s++) {
+            if (at(s) == l) {
+                assert_int_equal(raft_transfer(l->r, other(l, NULL)->replica), ST_OK);
+                group_run(c, 100);
+            }
+            renew(at(s), &begun);
+            group_run(c, 500);
+            l = group_leader(c);
+            everyone_has(status_of(l).commit);
+        }
+    end();
+}
+
 /* Who was away while leading went over to one that it knows as a learner asks that one too. */
 static void a_sleeping_leader_hears_of_who_knows_it_as_a_learner(void **state)
 {
@@ -670,6 +706,7 @@ int main(void)
         cmocka_unit_test(proposals_are_held_back),
         cmocka_unit_test(idle_groups_sleep_and_one_beat_keeps_them),
         cmocka_unit_test(a_sleeping_leader_hears_of_who_may_not_campaign),
+        cmocka_unit_test(a_sleeping_leader_hears_of_who_knows_nobody),
         cmocka_unit_test(a_sleeping_leader_hears_of_who_knows_it_as_a_learner),
         cmocka_unit_test(a_restarted_leaders_store_wakes_its_followers),
         cmocka_unit_test(slow_peers_are_pipelined_within_limits),
