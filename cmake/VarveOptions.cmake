@@ -8,6 +8,7 @@ set(VARVE_SANITIZE "" CACHE STRING "comma-separated sanitizers: address,undefine
 option(VARVE_WERROR "treat warnings as errors" ON)
 option(VARVE_PLANTED_BUGS "bugs on purpose, chosen by VARVE_PLANTED_BUG in the environment: never for use" OFF)
 option(VARVE_COVERAGE "count which lines run (gcov), for tools/sim-coverage" OFF)
+set(VARVE_TESTS all CACHE STRING "built by default: all; quick (not benches and other tests); rest (not quick tests, nor each module alone)")
 option(VARVE_FUZZ "build the fuzzers against libFuzzer (needs clang)" OFF)
 
 add_library(varve_flags INTERFACE)
