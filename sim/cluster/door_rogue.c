@@ -89,7 +89,7 @@ static const struct text_script texts[] = {
     {"GET  /livez HTTP/1.1\r\nhost: n\r\n\r\n", {400}, NULL, 0, NULL},
     {"\001\002\003\004", {400, 408}, NULL, 0, NULL},
     {"\026\003\001\002\000\001", {400, 408}, NULL, 0, NULL}, /* TLS, where there is none */
-    {"GET /~ HTTP/1.1\r\nhost: n\r\n\r\n", {414, 431}, NULL, 20000, NULL},
+    {"GET /~ HTTP/1.1\r\nhost: n\r\n\r\n", {414, 431}, NULL, 40000, NULL},
     {LIVE "x-a: ~\r\n\r\n", {431}, NULL, 40000, NULL},
     {"POST /v1/batch HTTP/1.1\r\nhost: n\r\ncontent-type: application/json\r\ncontent-length: "
      "9\r\n\r\n"
