@@ -374,7 +374,9 @@ static uint64_t spare_in_steps(struct store *s, uint64_t now, struct err *err)
     uint64_t pause_ms;
     if (now < s->spare_ns)
         return (s->spare_ns - now) / 1000000 + 1;
-    if (wal_make_spare(s->wal, &pause_ms, err) != ST_OK) {
+    enum status st = wal_make_spare(s->wal, &pause_ms, err);
+    atomic_store(&s->no_spare, st == ST_DISK_FULL);
+    if (st != ST_OK) {
         complain(s, "a log segment cannot be made ahead; it will be tried again", err);
         pause_ms = RETRY_MS;
     }

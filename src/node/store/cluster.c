@@ -1,6 +1,7 @@
 #include "node/store/cluster.h"
 
 #include "base/alloc.h"
+#include "base/buggify.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/planted.h"
@@ -386,23 +387,46 @@ bool cluster_heard(struct store *s, uint64_t node, uint64_t incarnation)
     return incarnation == peer->incarnation;
 }
 
+/* For an append, a segment ahead or a drain. */
+static bool disk_full(struct store *s)
+{
+    struct cluster *c = s->cluster;
+    env_mutex_lock(&s->state_lock);
+    bool full = c->undrained.status == ST_DISK_FULL;
+    env_mutex_unlock(&s->state_lock);
+    return full || c->stall.status == ST_DISK_FULL || atomic_load(&s->no_spare);
+}
+
 /* Peers that are a bit behind get entries and no snapshots: the log is given up only where it has
- * grown large, in whole segments, first what no live peer wants, then all that is in the engine. */
+ * grown large, in whole segments, first what no live peer wants, then all that is in the engine. Or where the disk is
+ * full: also while the replica waits for room and cannot be told; whoever asks it for such an entry gets a state. */
 void cluster_compact(struct store *s)
 {
+    struct cluster *c = s->cluster;
     struct wal_stats w;
-    uint64_t mark = atomic_load(&s->persisted_index);
+    uint64_t mark = atomic_load(&s->persisted_index), before = c->let_go;
+    bool full = disk_full(s);
     wal_stats(s->wal, &w);
-    if (w.live_bytes <= s->o.log_bytes / 2 || atomic_load(&s->keep_log))
+    replica_compact(s->replica, before);
+    if ((w.live_bytes <= s->o.log_bytes / 2 && !full) || atomic_load(&s->keep_log))
         return;
     uint64_t hint = raft_compact_hint(replica_raft(s->replica));
     uint64_t to = w.live_bytes <= s->o.log_bytes && hint < mark ? hint : mark;
     if (PLANTED(LOG_GIVEN_UP_EARLY))
         to = s->range.applied;
-    replica_compact(s->replica, wal_worth_releasing(s->wal, RANGE_FIRST, to));
+    to = wal_worth_releasing(s->wal, RANGE_FIRST, to);
+    if (full && to <= before)
+        to = wal_worth_releasing(s->wal, RANGE_FIRST, mark);
+    c->let_go = to > before ? to : before;
+    replica_compact(s->replica, c->let_go);
     struct raft_status now;
     raft_status(replica_raft(s->replica), &now);
-    wal_release(s->wal, RANGE_FIRST, now.compacted);
+    wal_release(s->wal, RANGE_FIRST, full ? c->let_go : now.compacted);
+    if (!full || to <= before)
+        return;
+    PROBE("store: a full disk is freed of entries that are drained");
+    atomic_store(&s->dirty, true);
+    store__poke(s);
 }
 
 /* ---- looking ---- */

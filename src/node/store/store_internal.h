@@ -220,6 +220,7 @@ struct store {
      * by themselves anyway no append wakes them. */
     _Atomic bool log_idle, drain_idle;
     _Atomic bool drain_rests; /* nothing was appended since a look that found nothing to drain */
+    _Atomic bool no_spare;    /* the disk has no room for a segment of the log ahead */
     bool replay_grows;        /* the replay found no room on disk to drain into */
     _Atomic bool replaying;   /* there is no log to sync or release yet */
     _Atomic uint64_t last_checkpoint_ns;

@@ -21,7 +21,7 @@ static struct store_options options(void)
                                   .no_thread = true};
 }
 
-static void put(struct store *s, uint32_t collection)
+static enum status try_put(struct store *s, uint32_t collection)
 {
     static const uint8_t value[1000];
     uint8_t key[5] = {[4] = 'k'};
@@ -33,9 +33,14 @@ static void put(struct store *s, uint32_t collection)
     struct err err;
     err_init(&err);
     assert_int_equal(entry_encode(&op, 1, BYTES_EMPTY, &sw.entry, &err), ST_OK);
-    if (store_propose(s, &sw, &err) != ST_OK)
-        fail_msg("%s", err.detail);
+    enum status st = store_propose(s, &sw, &err);
     blob_unref(sw.entry);
+    return st;
+}
+
+static void put(struct store *s, uint32_t collection)
+{
+    assert_int_equal(try_put(s, collection), ST_OK);
 }
 
 static struct store_stats stats(struct store *s)
@@ -132,10 +137,76 @@ static void test_who_is_a_bit_behind_gets_entries(void **state)
     cw_deinit(&w);
 }
 
+struct writing {
+    struct store *s;
+    enum status st;
+    struct err err;
+};
+
+static void write_some(void *arg)
+{
+    struct writing *x = arg;
+    for (int i = 0; i < 100 && x->st == ST_OK; i++)
+        x->st = try_put(x->s, w.collection);
+}
+
+static void keep_one_version(void *arg)
+{
+    static const struct collection_settings one = {.max_count = 1};
+    struct writing *x = arg;
+    x->st = store_settings_set(x->s, BYTES_LIT("things"), &one, NULL);
+}
+
+static void vacuum(void *arg)
+{
+    struct writing *x = arg;
+    x->st = store_vacuum(x->s, BYTES_LIT("things"), NULL, NULL, NULL, &x->err);
+}
+
+/* The disk is full of a log that nobody needs: what it says is drained, and its limit is far. */
+static void test_a_full_disk_is_freed_of_what_is_drained(void **state)
+{
+    (void)state;
+    cw_init(&w, 7, 3);
+    for (uint64_t id = 1; id <= 3; id++) {
+        struct cw_node *n = &w.node[id];
+        assert_int_equal(store_close(n->s, NULL), ST_OK);
+        n->o = options();
+        n->o.log_bytes = 0;
+        n->o.wal = (struct wal_options){.segment_bytes = SEGMENT / 4};
+        n->o.checkpoint_interval_ms = 100;
+        n->s = NULL;
+        cw_open(&w, id);
+        sim_set_disk_bytes(n->env, 6 * SEGMENT);
+    }
+    cw_until(&w, cw_has_leader, 10000, "a leader");
+    cw_collection(&w);
+    struct writing x = {.s = w.node[1].s};
+    cw_call(&w, keep_one_version, &x);
+    assert_int_equal(x.st, ST_OK);
+    unsigned refused = 0;
+    for (unsigned i = 0; i < 300; i++) { /* 30 MB: five times the disk */
+        x = (struct writing){.s = w.node[1].s};
+        cw_call(&w, write_some, &x);
+        cw_run(&w, 10);
+        refused += x.st == ST_DISK_FULL;
+        if (x.st != ST_OK && (x.st != ST_DISK_FULL || refused > 30))
+            fail_msg("after %u MB: %s", i / 10, status_name(x.st));
+        for (uint64_t id = 1; i % 5 == 0 && id <= 3; id++) {
+            x.s = w.node[id].s;
+            cw_call(&w, vacuum, &x); /* or the next time */
+            refused += x.st == ST_DISK_FULL;
+        }
+    }
+    cw_until(&w, cw_converged, 20000, "all have it");
+    cw_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_not_drained_forces_checkpoints),
+        cmocka_unit_test(test_a_full_disk_is_freed_of_what_is_drained),
         cmocka_unit_test(test_who_is_a_bit_behind_gets_entries),
     };
     log_configure(LOG_OFF, LOG_HUMAN);
