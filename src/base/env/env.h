@@ -201,7 +201,8 @@ static inline enum status env_lock(struct env *e, const char *path, struct env_f
 }
 
 /* Whole files, for small ones. read_file appends; TOO_LARGE over `max`. write_file: written beside,
- * synced, renamed over, folder synced, so that after a crash it is the old or the new content. */
+ * synced, renamed over, folder synced, so that after a crash it is the old or the new content. Where that last
+ * sync fails a file that was not there before is not there after. */
 enum status env_read_file(struct env *e, const char *path, size_t max, struct buf *ret,
                           struct err *err) WARN_UNUSED;
 enum status env_write_file(struct env *e, const char *path, struct bytes content,

@@ -77,9 +77,12 @@ static enum status write_synced(struct env *e, const char *path, struct bytes co
     return st;
 }
 
+/* A name whose sync has failed may be lost even after a later sync that went well: what is new goes again, so
+ * that the next try makes another one. */
 enum status env_write_file(struct env *e, const char *path, struct bytes content, struct err *err)
 {
     struct buf beside = BUF_INIT;
+    bool fresh = !env_exists(e, path);
     enum status st = buf_printf(&beside, "%s.tmp", path);
     const char *tmp = st ? NULL : buf_cstr(&beside);
     if (!tmp) {
@@ -95,6 +98,8 @@ enum status env_write_file(struct env *e, const char *path, struct bytes content
         goto out;
     }
     st = sync_parent(e, path, err);
+    if (st && fresh)
+        (void)env_unlink(e, path, NULL);
 out:
     buf_deinit(&beside);
     return st;
@@ -104,8 +109,12 @@ out:
 static enum status mkdir_synced(struct env *e, const char *path, bool last, struct err *err)
 {
     enum status st = env_mkdir(e, path, err);
-    if (!st)
-        return sync_parent(e, path, err);
+    if (!st) {
+        st = sync_parent(e, path, err);
+        if (st)
+            (void)env_rmdir(e, path, NULL); /* as env_write_file does */
+        return st;
+    }
     if (st != ST_ALREADY_EXISTS || !last)
         return st == ST_ALREADY_EXISTS ? ST_OK : st;
     st = env_sync_dir(e, path, err); /* NOT_FOUND when it is a file */
