@@ -87,9 +87,9 @@
     X(body, "limit.body", SIZE, "64MiB", NULL, false, "of an HTTP request's body")                 \
     X(message, "limit.message", SIZE, "32MiB", NULL, false, "of a gRPC message")                   \
     X(conn_bytes, "limit.connection_bytes", SIZE, "64MiB", NULL, false,                            \
-      "held by the requests of one connection")                                                    \
+      "held by the requests of one connection; at least 2MiB")                                     \
     X(request_bytes, "limit.request_bytes", SIZE, "256MiB", NULL, false,                           \
-      "held by the requests of one reactor")                                                       \
+      "held by the requests of one reactor; at least 2MiB")                                        \
     X(output_bytes, "limit.output_bytes", SIZE, "256MiB", NULL, false,                             \
       "waiting to be sent by one reactor; at least 256KiB")                                        \
     X(http_timeout, "timeout.http", DURATION, "60s", NULL, false,                                  \

@@ -9,7 +9,7 @@
  * again and again. */
 enum { TABLE_LEAST = 64 * 1024 };
 /* Answers leave in pieces of up to some 85 KiB with TLS; a piece that never has room is tried for ever. */
-enum { OUTPUT_LEAST = 256 * 1024 };
+enum { OUTPUT_LEAST = 256 * 1024, HELD_LEAST = 2 * 1024 * 1024 };
 
 /* --- flags --- */
 
@@ -222,6 +222,10 @@ static enum status check_numbers(const struct settings *s, struct err *err)
     if (s->output_bytes < OUTPUT_LEAST)
         return err_set(err, ST_INVALID_ARGUMENT,
                        "limit.output_bytes: it is below the least, 256KiB");
+    /* A page of rows takes 1 MiB, and would be refused for now, and for ever. */
+    if (s->conn_bytes < HELD_LEAST || s->request_bytes < HELD_LEAST)
+        return err_set(err, ST_INVALID_ARGUMENT, "limit.%s: it is below the least, 2MiB",
+                       s->conn_bytes < HELD_LEAST ? "connection_bytes" : "request_bytes");
     for (size_t i = 0; i < sizeof narrow / sizeof narrow[0]; i++) {
         const struct setting *d = &settings__table[narrow[i]];
         if (*settings__number(s, d) > SETTINGS_INTERVAL_MAX)

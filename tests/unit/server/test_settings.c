@@ -211,6 +211,12 @@ static void test_what_does_not_fit(void **state)
         {{{"store.table", "0B"}}, ST_INVALID_ARGUMENT, "store.table: it is 0"},
         {{{"store.table", "65535B"}}, ST_INVALID_ARGUMENT, "store.table: it is below"},
         {{{"limit.output_bytes", "1KiB"}}, ST_INVALID_ARGUMENT, "limit.output_bytes: it is below"},
+        {{{"limit.connection_bytes", "2047KiB"}},
+         ST_INVALID_ARGUMENT,
+         "limit.connection_bytes: it is below"},
+        {{{"limit.request_bytes", "1MiB"}},
+         ST_INVALID_ARGUMENT,
+         "limit.request_bytes: it is below"},
         {{{"limit.body", "0"}}, ST_INVALID_ARGUMENT, "limit.body: it is 0"},
     };
     struct err err;
