@@ -441,10 +441,12 @@ static int run(struct bench *b)
     int code;
     if (st == ST_INVALID_ARGUMENT)
         code = cli_usage(c, b->a, "%s", e.detail);
-    else if (st != ST_OK)
+    else if (st != ST_OK && !r->cut)
         code = cli_fail_local(c, st, &e);
     else
         code = show(b, r);
+    if (st != ST_OK && r->cut) /* behind what was measured until then */
+        code = cli_fail_local(c, st, &e);
     mem_free(r);
     return code;
 }

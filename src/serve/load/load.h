@@ -108,7 +108,7 @@ struct load_result {
     /* Of what was asked and answered, in whatever order: the same seed gives the same sum over the
      * same keys (not of LOAD_LATEST, where it hangs on which inserts were answered first). */
     uint64_t checksum;
-    bool cut;                        /* goes_on said no */
+    bool cut;                        /* goes_on said no, or no answer came any more */
     struct load_hist all, corrected; /* ns; corrected: closed loop only, else equal to all */
     struct load_hist kind[LOAD_KINDS];
     struct load_error errors[LOAD_ERRORS_MAX];
@@ -117,7 +117,8 @@ struct load_result {
 
 /* Runs the load and fills *ret, also with what went wrong in single requests. Errors:
  * INVALID_ARGUMENT (a setting; a mix or a number in flight that the protocol cannot carry), IO_ERROR
- * (no connection could be made), TIMED_OUT, NO_MEMORY. */
+ * (no connection could be made), TIMED_OUT (*ret tells what was measured until then, cut), NO_MEMORY;
+ * of all others *ret is left as it was. */
 enum status load_run(const struct load_settings *settings, struct load_result *ret,
                      struct err *err) WARN_UNUSED;
 

@@ -239,9 +239,11 @@ static enum status tick(struct load_run *r, struct err *err)
     }
     reconnect(r);
     if (r->in_flight + (r->ready_conns < s->connections) > 0 &&
-        r->round_ns > r->last_answer_ns + patience)
+        r->round_ns > r->last_answer_ns + patience) {
+        r->ended = r->result->cut = true;
         return err_set(err, ST_TIMED_OUT, "no answer for %llu ms, %llu requests are in flight",
                        (unsigned long long)(patience / 1000000), (unsigned long long)r->in_flight);
+    }
     return ST_OK;
 }
 
@@ -341,7 +343,7 @@ enum status load_run(const struct load_settings *settings, struct load_result *r
         if (settings->mark)
             settings->mark(settings->arg, false);
     }
-    if (st == ST_OK) {
+    if (st == ST_OK || res->cut) {
         sum_up(&r);
         *ret = *res;
     }

@@ -174,6 +174,22 @@ static void test_silence_ends_it(void **state)
     assert_non_null(strstr(err.detail, "127.0.0.1:"));
 }
 
+static void test_silence_leaves_what_was_measured(void **state)
+{
+    struct echo_world w = {.stall_after = 100, .stall_ms = 1500};
+    struct err err;
+    (void)state;
+    echo_start(&w);
+    struct load_settings s = settings(&w, "get");
+    s.timeout_ms = 300;
+    *result = (struct load_result){0};
+    assert_int_equal(load_run(&s, result, &err), ST_TIMED_OUT);
+    assert_true(result->cut);
+    assert_in_range(result->done, 1, 99);
+    assert_int_equal(result->all.count, result->done);
+    echo_stop(&w);
+}
+
 static bool three_times(void *arg, uint64_t done, double part)
 {
     int *left = arg;
@@ -279,6 +295,7 @@ int main(void)
         cmocka_unit_test(test_open_loop_tells_what_was_never_sent),
         cmocka_unit_test(test_lost_connections_are_counted_and_made_again),
         cmocka_unit_test(test_silence_ends_it),
+        cmocka_unit_test(test_silence_leaves_what_was_measured),
         cmocka_unit_test(test_its_owner_ends_it),
         cmocka_unit_test(test_settings_are_checked),
         cmocka_unit_test(test_memory_fails_cleanly),
