@@ -376,7 +376,7 @@ class Hold(ServerCase):
             subprocess.run(["umount", self.data], check=True)
 
     def test_memory_limit_is_an_answer(self):
-        s = self.serve("--limit-request-bytes", "1MiB", "--limit-connection-bytes", "1MiB")
+        s = self.serve("--limit-request-bytes", "2MiB", "--limit-connection-bytes", "2MiB")
         status, body = s.put("big", {"text": "x" * (3 << 20)})
         self.assertIn(status, (413, 429, 503))
         say(f"over the limit: {status} {body[:120]!r}")
