@@ -19,9 +19,8 @@ struct seen_leader {
     uint64_t term, replica;
 };
 struct seen_commit {
-    uint64_t term; /* of the entry; 0: not seen */
-    uint64_t
-        by_term; /* it was committed in this one at the latest: no later leader is without it */
+    uint64_t term;    /* of the entry; 0: not seen */
+    uint64_t by_term; /* in which it was committed at the latest: every later leader has it */
 };
 
 struct raft_checker {
