@@ -68,6 +68,7 @@ static enum status make_port(struct peers *p, struct err *err)
         .reactor_body_bytes = (size_t)2 * PEER_BUNDLE_MAX + p->n_links * ((size_t)8 << 20),
         .conn_request_bytes = (size_t)2 * PEER_BUNDLE_MAX,
         .keepalive_ms = p->o.keepalive_ms * 4, /* the dialler asks first */
+        .heard_ms = p->o.keepalive_ms / 2,
         .idle_timeout_ms = UINT32_MAX,
     };
     const struct port_handlers handlers = {.grpc = service__call, .arg = p};

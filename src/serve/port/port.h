@@ -79,6 +79,9 @@ struct port_options {
     uint32_t body_timeout_ms; /* HTTP/1: between two bytes of a body that is awaited; 30 s */
     uint32_t keepalive_ms;    /* HTTP/2: PING after such a silence; 60 s.
                                    UINT32_MAX: never */
+    /* HTTP/2: a PING so often while bodies come in. A sender on a slow link, whose own PING waits behind
+     * what it sends, so knows that it is heard. 0: none. */
+    uint32_t heard_ms;
     uint32_t idle_timeout_ms; /* without a request: closed politely; 4 min. UINT32_MAX: never */
     struct metrics *metrics;  /* requests are counted there; NULL: nowhere */
     /* Called on the reactor's thread when a request has ended; must not wait. NULL: not. */

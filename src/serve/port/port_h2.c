@@ -123,9 +123,20 @@ static void feed_rpc(struct slot *s)
     slot__dispatch(s);
 }
 
+/* One message may take so long that nothing else would be said meanwhile. */
+static void tell_heard(struct port_conn *pc)
+{
+    uint64_t now = port__now_ms(pc), pause = pc->pr->port->o.heard_ms;
+    if (pause == 0 || now < pc->told_ms + pause)
+        return;
+    pc->told_ms = now;
+    if (h2_ping(pc->h2, 0) != ST_OK)
+        pc->told_ms = 0; /* with the next bytes */
+}
+
 static void on_data(void *arg, struct h2_stream *stream, struct bytes data)
 {
-    (void)arg;
+    tell_heard(arg);
     struct slot *s = h2_user(stream);
     if (!s)
         return;

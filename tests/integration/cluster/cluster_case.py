@@ -92,6 +92,7 @@ class Node:
         self.process = None
         self.client = Client(self.port)
         self.words = []
+        self.nodes_text = ""  # the cluster's
         self.begun = 0  # of the log
 
     def start(self, *words):
@@ -99,7 +100,7 @@ class Node:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [VARVE, "serve", "--data", self.folder, "--listen", f"127.0.0.1:{self.port}", "--node-id", str(self.id),
-                 "--cluster-nodes", self.cluster.nodes_text, "--cluster-heartbeat", f"{HEARTBEAT_MS}ms",
+                 "--cluster-nodes", self.nodes_text or self.cluster.nodes_text, "--cluster-heartbeat", f"{HEARTBEAT_MS}ms",
                  "--cluster-election", f"{ELECTION_MS}ms", *self.cluster.words, *self.words, *words],
                 stdout=subprocess.DEVNULL, stderr=log, env=clean_env())
 
