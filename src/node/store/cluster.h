@@ -84,6 +84,7 @@ struct cluster {
     uint64_t read_no, number;
     uint64_t tick_ns, ticked_ns;
     bool role_dirty, led;
+    bool hurries; /* writes wait for a drain */
     struct latches *latches;
     struct cluster_peer peers[RAFT_MEMBERS_MAX];
     struct buf scratch;

@@ -186,7 +186,7 @@ struct store {
         struct view *view;       /* the same in every stripe, but while one is being installed */
         _Atomic uint64_t misses; /* gets that the engine answered with "absent" */
     } views[VIEW_STRIPES];
-    _Atomic bool hurry;           /* a leader waits for a drain */
+    _Atomic bool hurry;           /* a leader, or its writes, wait for a drain */
     struct table_pages *pages;    /* of drained tables, for the next ones */
     struct env_mutex view_change; /* whoever makes a new view from the present one */
     _Atomic uint64_t visible_hlc; /* origin is 0 while there is one region */

@@ -26,7 +26,9 @@ void cluster_answer(struct store *s, struct proposal *p, enum status st)
 static void no_leader(struct store *s, struct proposal *p)
 {
     err_set(&p->err, ST_UNAVAILABLE,
-            replica_belongs(s->replica)
+            s->cluster->now.role == RAFT_LEADER
+                ? "node %" PRIu64 " leads, but could not begin with the write in time"
+            : replica_belongs(s->replica)
                 ? "no leader of the cluster could be reached from node %" PRIu64 " in time"
                 : "node %" PRIu64 " does not belong to the cluster now",
             s->cluster->o.node);
@@ -361,6 +363,16 @@ void cluster_drained(struct store *s, enum status st, const struct err *err)
     env_mutex_unlock(&s->state_lock);
 }
 
+/* Nobody waits in the drain itself, which would get no processor where there is none to spare. What
+ * drains for room (checkpoint.c) ends a hurry, so it is told again. */
+static void hurry(struct store *s, bool wanted)
+{
+    struct cluster *c = s->cluster;
+    if (wanted || c->hurries)
+        atomic_store_explicit(&s->hurry, wanted, memory_order_relaxed);
+    c->hurries = wanted;
+}
+
 /* The tables are full: until one is drained writes wait, unless that has just failed. */
 static void lack_room(struct store *s)
 {
@@ -369,6 +381,8 @@ static void lack_room(struct store *s)
     env_mutex_unlock(&s->state_lock);
     if (why.status != ST_OK)
         refuse_all(s, &why);
+    else
+        hurry(s, true);
 }
 
 static void lead(struct store *s)
@@ -441,9 +455,11 @@ void cluster_write(struct store *s)
         c->role_dirty = false;
         cluster_new_leader(s);
     }
+    if (list_empty(&c->queued) || !leads || store__has_room(s))
+        hurry(s, false);
     if (list_empty(&c->queued))
         return;
-    if (c->now.role == RAFT_LEADER)
+    if (leads)
         lead(s);
     else
         follow(s);
