@@ -281,6 +281,7 @@ void doors__handlers(struct server_doors *d, struct port_handlers *ret)
     *ret = (struct port_handlers){
         .http = on_http, .grpc = on_grpc, .arg = d, .grpc_ahead = on_grpc_ahead};
 #ifdef SERVER_GRPC_DOOR
+    ret->grpc_takes_one = grpc_door_takes_one;
     ret->grpc_joins = grpc_joins;
     ret->join = join;
 #endif

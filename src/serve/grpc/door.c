@@ -18,23 +18,34 @@ static bool is(struct bytes b, const char *name)
     return bytes_eq(b, BYTES_STR(name));
 }
 
+static const struct service *service_of(const struct rpc *r)
+{
+    for (size_t i = 0; i < sizeof services / sizeof services[0]; i++)
+        if (is(r->service, services[i]->name))
+            return services[i];
+    return NULL;
+}
+
+static const struct method *method_of(const struct service *s, const struct rpc *r)
+{
+    for (size_t i = 0; s && i < s->n; i++)
+        if (is(r->method, s->methods[i].name))
+            return &s->methods[i];
+    return NULL;
+}
+
 static enum status find(struct call *c)
 {
-    for (size_t i = 0; i < sizeof services / sizeof services[0]; i++) {
-        if (!is(c->rpc->service, services[i]->name))
-            continue;
-        for (size_t k = 0; k < services[i]->n; k++)
-            if (is(c->rpc->method, services[i]->methods[k].name)) {
-                c->method = &services[i]->methods[k];
-                call_request(c)->route = c->method->route;
-                return ST_OK;
-            }
-        return err_set(&c->err, ST_UNIMPLEMENTED, "the service %s has no method %.*s",
-                       services[i]->name, (int)c->rpc->method.len,
-                       (const char *)c->rpc->method.data);
-    }
-    return err_set(&c->err, ST_UNIMPLEMENTED, "there is no service %.*s", (int)c->rpc->service.len,
-                   (const char *)c->rpc->service.data);
+    const struct service *s = service_of(c->rpc);
+    c->method = method_of(s, c->rpc);
+    if (!s)
+        return err_set(&c->err, ST_UNIMPLEMENTED, "there is no service %.*s",
+                       (int)c->rpc->service.len, (const char *)c->rpc->service.data);
+    if (!c->method)
+        return err_set(&c->err, ST_UNIMPLEMENTED, "the service %s has no method %.*s", s->name,
+                       (int)c->rpc->method.len, (const char *)c->rpc->method.data);
+    call_request(c)->route = c->method->route;
+    return ST_OK;
 }
 
 static enum status open_gate(struct call *c)
@@ -159,6 +170,13 @@ void grpc_door_handle(struct rpc *r, void *arg)
         door__fail(&c, st);
     if (c.who && d->gate.close)
         d->gate.close(d->gate.arg, c.who);
+}
+
+bool grpc_door_takes_one(const struct rpc *r, void *arg)
+{
+    (void)arg;
+    const struct method *m = method_of(service_of(r), r);
+    return m && m->request;
 }
 
 void grpc_door_ahead(const struct rpc *r, struct bytes message, void *arg)

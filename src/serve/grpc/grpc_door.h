@@ -58,6 +58,8 @@ enum status grpc_door_new(const struct grpc_door_options *o, struct grpc_door **
 void grpc_door_free(struct grpc_door *d); /* no call is at work; takes NULL */
 /* Serves one call. `arg` is the struct grpc_door. */
 void grpc_door_handle(struct rpc *r, void *arg);
+/* For port_handlers: whatever is not reflection takes one message. */
+bool grpc_door_takes_one(const struct rpc *r, void *arg);
 /* The call comes next, after others: see port_handlers. `message` is its first. */
 void grpc_door_ahead(const struct rpc *r, struct bytes message, void *arg);
 /* For port_handlers: in a cluster, gets of the present ask the leader together. `arg` as above. */

@@ -12,7 +12,10 @@ static enum status greet(struct peers *p, struct rpc *r, struct peer_link **ret,
     struct bytes message;
     struct buf answer;
     struct hello_heard heard;
-    enum status st = rpc_recv_one(r, &message, err);
+    bool end;
+    enum status st = rpc_recv(r, &message, &end, err);
+    if (!st && end)
+        st = err_set(err, ST_INVALID_ARGUMENT, "the link came without a hello");
     if (!st)
         st = message__judge(p, message, false, 0, &heard, err);
     if (st)

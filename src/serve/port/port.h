@@ -31,6 +31,10 @@ struct port_handlers {
     void (*http)(struct exchange *x, void *arg);
     void (*grpc)(struct rpc *r, void *arg);
     void *arg;
+    /* Whether the call takes one message: then it begins when the client has ended, so that one with
+     * more of them is not half done before they come (and who does not end costs no fiber). NULL: none
+     * does, each begins with its first message. */
+    bool (*grpc_takes_one)(const struct rpc *r, void *arg);
     /* May be NULL. A call with this first message starts soon, after others whose bytes came with its
      * own: what it will read can be asked of memory meanwhile. Must not wait, change or answer. */
     void (*grpc_ahead)(const struct rpc *r, struct bytes first, void *arg);

@@ -105,19 +105,25 @@ static void on_headers(void *arg, struct h2_stream *stream, bool end)
     (void)h;
 }
 
-/* An rpc gets its fiber with its first message; without one, with the end or the failure. */
+/* An rpc gets its fiber with its first message, or with the end behind it; without a message, with the
+ * end or the failure. */
 static void feed_rpc(struct slot *s)
 {
+    const struct port_handlers *h = &s->pc->pr->port->handlers;
     struct err err;
     if (s->state != SLOT_WAITING) {
         slot__wake(s);
         return;
     }
-    enum grpc_next next = grpc_next(&s->call, &s->first, &err);
-    if (next == GRPC_WAIT)
+    if (!s->have_first) {
+        enum grpc_next next = grpc_next(&s->call, &s->first, &err);
+        if (next == GRPC_WAIT)
+            return;
+        s->have_first = next == GRPC_MESSAGE;
+    }
+    if (s->have_first && !rpc__is_over(s) && h->grpc_takes_one &&
+        h->grpc_takes_one(&s->as.r, h->arg))
         return;
-    s->have_first = next == GRPC_MESSAGE;
-    const struct port_handlers *h = &s->pc->pr->port->handlers;
     if (s->have_first && s->pc->begun++ > 0 && h->grpc_ahead)
         h->grpc_ahead(&s->as.r, s->first, h->arg);
     slot__dispatch(s);

@@ -184,6 +184,8 @@ void port__split_target(struct bytes target, struct exchange *x);
 void exchange__finish(struct slot *s); /* after the handler: completes the answer */
 void exchange__refuse(struct slot *s, unsigned status, enum status kind, const char *detail);
 void rpc__finish(struct slot *s);
+/* Whether it is known what follows the message that was taken: nothing, another one, or a failure. */
+bool rpc__is_over(const struct slot *s);
 
 /* --- port.c --- */
 void port__conn_release(struct port_conn *pc); /* frees it when nothing holds it */

@@ -44,13 +44,26 @@ bool rpc_ready(const struct rpc *r)
     return s->have_first || grpc_has_message(&s->call);
 }
 
+bool rpc__is_over(const struct slot *s)
+{
+    return s->call.peer_ended || grpc_has_message(&s->call) || s->call.failure.status != ST_OK;
+}
+
 enum status rpc_recv_one(struct rpc *r, struct bytes *ret, struct err *err)
 {
+    struct slot *s = slot_r(r);
+    const struct err *failure = &s->call.failure;
     bool end;
     enum status st = rpc_recv(r, ret, &end, err);
     if (!st && end)
-        st = err_set(err, ST_INVALID_ARGUMENT, "the call came without a message");
-    return st;
+        st = err_set(err, ST_UNIMPLEMENTED, "the call takes one message, but came without any");
+    while (!st && !rpc__is_over(s))
+        st = slot__wait(s, err);
+    if (st)
+        return st;
+    if (grpc_has_message(&s->call))
+        return err_set(err, ST_UNIMPLEMENTED, "the call takes one message, but came with more");
+    return failure->status == ST_OK ? ST_OK : err_set(err, failure->status, "%s", failure->detail);
 }
 
 enum status rpc_send(struct rpc *r, struct bytes message)

@@ -29,7 +29,8 @@ struct rpc {
  * NO_MEMORY. */
 enum status rpc_recv(struct rpc *r, struct bytes *ret, bool *ret_end, struct err *err) WARN_UNUSED;
 bool rpc_ready(const struct rpc *r); /* a message is there: rpc_recv would not wait for it */
-/* For a unary call: its one message. INVALID_ARGUMENT: there is none. */
+/* For a call that takes one message: that one, once the client has ended. UNIMPLEMENTED: there is none, or
+ * another one (so the table of gRPC's doc/statuscodes.md). Other errors: those of rpc_recv. */
 enum status rpc_recv_one(struct rpc *r, struct bytes *ret, struct err *err) WARN_UNUSED;
 
 /* Sends a message; waits for room while the peer is slow. Errors: CANCELLED (the peer is gone),

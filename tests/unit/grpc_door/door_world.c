@@ -53,8 +53,10 @@ void door_start_with(struct door_world *w, const struct grpc_gate *gate,
     struct reactor_options ro = {.linger_ms = 100};
     if (reactors_start(w->db.env, 1, &ro, &w->reactors, &w->err) != ST_OK)
         fail_msg("reactors_start: %s", w->err.detail);
-    struct port_handlers handlers = {
-        .grpc = grpc_door_handle, .arg = w->door, .grpc_ahead = grpc_door_ahead};
+    struct port_handlers handlers = {.grpc = grpc_door_handle,
+                                     .arg = w->door,
+                                     .grpc_takes_one = grpc_door_takes_one,
+                                     .grpc_ahead = grpc_door_ahead};
     assert_int_equal(port_new(w->reactors, &(struct port_options){0}, &handlers, &w->port, &w->err),
                      ST_OK);
     assert_int_equal(net_addr_parse("127.0.0.1:0", &any, NULL), ST_OK);

@@ -205,6 +205,12 @@ static void rpc_sum(struct rpc *r)
     assert_true(st == ST_OK || st == ST_CANCELLED);
 }
 
+static bool grpc_takes_one(const struct rpc *r, void *arg)
+{
+    (void)arg;
+    return bytes_eq(r->method, BYTES_LIT("One"));
+}
+
 static bool grpc_joins(const struct rpc *r, struct bytes first, void *arg)
 {
     (void)arg;
@@ -246,7 +252,7 @@ static void on_grpc(struct rpc *r, void *arg)
     if (st) {
         note_end(w, st);
         st = finish(r, st, &err);
-    } else if (bytes_eq(r->method, BYTES_LIT("Echo"))) {
+    } else if (bytes_eq(r->method, BYTES_LIT("Echo")) || bytes_eq(r->method, BYTES_LIT("One"))) {
         st = rpc_respond(r, m);
     } else if (bytes_eq(r->method, BYTES_LIT("Joined"))) {
         st = rpc_joined(w, r, m);
@@ -289,8 +295,12 @@ void world_start(struct world *w, const struct world_options *o)
     own.port.done_arg = w;
     assert_int_equal(net_addr_parse("127.0.0.1:0", &any, &err), ST_OK);
     assert_int_equal(reactors_start(env_linux(), 1, &own.reactor, &w->g, &err), ST_OK);
-    struct port_handlers h = {
-        .http = on_http, .grpc = on_grpc, .arg = w, .grpc_joins = grpc_joins, .join = join};
+    struct port_handlers h = {.http = on_http,
+                              .grpc = on_grpc,
+                              .arg = w,
+                              .grpc_takes_one = grpc_takes_one,
+                              .grpc_joins = grpc_joins,
+                              .join = join};
     if (own.no_http)
         h.http = NULL;
     assert_int_equal(port_new(w->g, &own.port, &h, &w->port, &err), ST_OK);

@@ -25,7 +25,7 @@ struct world_options {
     bool no_http; /* gRPC alone, as at the port of a cluster's nodes */
 };
 /* HTTP: /hello /echo /pieces /stream?BYTES /wait /none /half /headers /late /group
- * gRPC test.T: Echo, Stream (message: decimal bytes to stream), Sum, Wait, Late, None, Joined
+ * gRPC test.T: Echo, One (an echo that begins when the client has ended), Stream (message: decimal bytes to stream), Sum, Wait, Late, None, Joined
  * (an echo after a join). */
 void world_start(struct world *w, const struct world_options *o);
 size_t world_stop(struct world *w, uint64_t drain_ms); /* how many connections were cut */

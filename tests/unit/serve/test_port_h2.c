@@ -169,11 +169,72 @@ static void test_unary_calls(void **state)
         assert_int_equal(a[0].result.code, others[i].code);
         answer_free(&a[0]);
     }
-    peer_call(p, &a[0], "Echo", 0); /* without a message */
-    assert_int_equal(grpc_send_end(&a[0].call), ST_OK);
-    peer_until(p, &a[0].closed);
-    assert_int_equal(a[0].result.code, GRPC_INVALID_ARGUMENT);
-    answer_free(&a[0]);
+    peer_close(p);
+    assert_int_equal(world_stop(&w, 5000), 0);
+}
+
+/* Which code: the table of gRPC's doc/statuscodes.md, "request cardinality violation". */
+static void test_none_or_two_messages_where_one_is_taken(void **state)
+{
+    (void)state;
+    static const char *const methods[] = {"Echo", "One"};
+    struct world w;
+    struct answer a;
+    world_start(&w, NULL);
+    struct peer *p = peer_dial(&w, NULL);
+    for (size_t i = 0; i < 2; i++) {
+        peer_call(p, &a, methods[i], 0);
+        assert_int_equal(grpc_send_end(&a.call), ST_OK);
+        peer_until(p, &a.closed);
+        assert_int_equal(a.result.code, GRPC_UNIMPLEMENTED);
+        answer_free(&a);
+        for (int later = 0; later < 2; later++) { /* the second comes by itself */
+            peer_call(p, &a, methods[i], 0);
+            assert_int_equal(grpc_send(&a.call, BYTES_LIT("first"), false), ST_OK);
+            if (later)
+                peer_send(p);
+            assert_int_equal(grpc_send(&a.call, BYTES_LIT("second"), true), ST_OK);
+            peer_until(p, &a.closed);
+            assert_int_equal(a.result.code, GRPC_UNIMPLEMENTED);
+            assert_int_equal(a.body.len, 0);
+            answer_free(&a);
+        }
+        /* The end by itself is the usual one of some clients. */
+        peer_call(p, &a, methods[i], 0);
+        assert_int_equal(grpc_send(&a.call, BYTES_LIT("one"), false), ST_OK);
+        peer_send(p);
+        assert_int_equal(grpc_send_end(&a.call), ST_OK);
+        peer_until(p, &a.closed);
+        assert_int_equal(a.result.code, GRPC_OK);
+        body_is(&a, "one");
+        answer_free(&a);
+        /* A message, and behind it what is none. */
+        peer_call(p, &a, methods[i], 0);
+        assert_int_equal(grpc_send(&a.call, BYTES_LIT("one"), false), ST_OK);
+        assert_int_equal(h2_write(a.call.stream, BYTES_LIT("\7xxxx"), true), ST_OK);
+        peer_until(p, &a.closed);
+        assert_int_equal(a.result.code, GRPC_INTERNAL);
+        answer_free(&a);
+    }
+    peer_close(p);
+    assert_int_equal(world_stop(&w, 5000), 0);
+}
+
+/* Who sends the one message and no end has no handler that waits for it. */
+static void test_one_message_without_an_end(void **state)
+{
+    (void)state;
+    struct world w;
+    struct world_options o = {.port.body_timeout_ms = 100};
+    struct answer a;
+    world_start(&w, &o);
+    struct peer *p = peer_dial(&w, NULL);
+    peer_call(p, &a, "One", 0);
+    assert_int_equal(grpc_send(&a.call, BYTES_LIT("one"), false), ST_OK);
+    peer_until(p, &a.closed);
+    assert_int_equal(a.code, H2_CANCEL);
+    assert_int_equal(atomic_load(&w.done), 0);
+    answer_free(&a);
     peer_close(p);
     assert_int_equal(world_stop(&w, 5000), 0);
 }
@@ -546,6 +607,8 @@ int main(void)
         cmocka_unit_test(test_a_greeting_alone),
         cmocka_unit_test(test_multiplexing),
         cmocka_unit_test(test_unary_calls),
+        cmocka_unit_test(test_none_or_two_messages_where_one_is_taken),
+        cmocka_unit_test(test_one_message_without_an_end),
         cmocka_unit_test(test_big_messages),
         cmocka_unit_test(test_body_budget),
         cmocka_unit_test(test_streams_both_ways),

@@ -1,0 +1,45 @@
+/* What holds for calls of any service: how many messages they take, and what their refusals name. */
+#include "door_world.h"
+
+/* Neither half of two writes is done, and neither is a call without a message taken for an empty one. */
+static void one_message_is_what_a_call_takes(void **state)
+{
+    (void)state;
+    static const char *const methods[] = {"varve.v1.KV/Put", "varve.v1.Admin/Sync",
+                                          "varve.v1.Changes/Watch"};
+    struct door_world w;
+    struct tcall t;
+    Varve__V1__PutRequest m = VARVE__V1__PUT_REQUEST__INIT;
+    Varve__V1__Value v = VARVE__V1__VALUE__INIT;
+    Varve__V1__GetRequest g = VARVE__V1__GET_REQUEST__INIT;
+    m.collection = g.collection = (char *)(uintptr_t) "c";
+    m.key = g.key = data_of("k");
+    m.value = &v;
+    v.kind_case = VARVE__V1__VALUE__KIND_RAW;
+    v.raw = data_of("value");
+    door_start(&w, NULL);
+    (void)put_raw(&w, "c", "other", "value");
+    tcall_start(&t, &w, methods[0], 0, &varve__v1__put_response__descriptor);
+    tcall_say(&t, &m.base, false);
+    tcall_say(&t, &m.base, true);
+    struct ended e = tcall_end(&t);
+    assert_code(e, GRPC_UNIMPLEMENTED);
+    assert_string_equal(e.reason, "UNIMPLEMENTED");
+    assert_string_equal(e.field, "");
+    assert_code(ask(&w, "varve.v1.KV/Get", &g.base, &varve__v1__get_response__descriptor, NULL),
+                GRPC_NOT_FOUND);
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+        tcall_start(&t, &w, methods[i], 0, &varve__v1__put_response__descriptor);
+        assert_int_equal(grpc_send_end(&t.call), ST_OK);
+        assert_code(tcall_end(&t), GRPC_UNIMPLEMENTED);
+    }
+    door_stop(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_message_is_what_a_call_takes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
