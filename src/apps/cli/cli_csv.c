@@ -1,5 +1,6 @@
 #include "apps/cli/cli_csv.h"
 #include "base/alloc.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 void cli_csv_init(struct cli_csv *csv, struct cli_input *in)
@@ -61,10 +62,30 @@ static int bad_row(struct cli_csv *csv, uint8_t last, const char *what, struct e
                          what);
 }
 
+/* The rows between two quotes that do not belong together go with them: both are named. */
+static int behind_quote(struct cli_csv *csv, uint8_t last, uint64_t line, struct err *err)
+{
+    char what[96] = "text after the closing quote";
+    if (line != csv->in->line - (last == '\n'))
+        (void)snprintf(what, sizeof what, "text after the closing quote of what line %llu opened",
+                       (unsigned long long)line);
+    return bad_row(csv, last, what, err);
+}
+
+/* Where the quote that is missing should have been nobody can tell, nor where the next row begins: to go
+ * on at any line would make rows of what is text, or pass over rows as if they were one. */
+static int unclosed(const struct cli_csv *csv, uint64_t line, const char *what, struct err *err)
+{
+    return -(int)err_set(err, ST_CORRUPT,
+                         "line %llu, field %zu: %s, so that no row behind it can be told",
+                         (unsigned long long)line, csv->nfields, what);
+}
+
 /* Reads what follows the opening quote, up to and with the byte behind the closing one. 1: that
  * byte is in *ret (',', LF or CR); 0: the input ended behind the quote. */
 static int quoted_field(struct cli_csv *csv, uint8_t *ret, struct err *err)
 {
+    const uint64_t line = csv->in->line;
     uint8_t byte = 0;
     int got;
     while ((got = cli_input_byte(csv->in, &byte, err)) == 1) {
@@ -80,21 +101,15 @@ static int quoted_field(struct cli_csv *csv, uint8_t *ret, struct err *err)
             if (byte == '\r' && cli_input_peek(csv->in, &next, err) == 1 && next == '\n')
                 return cli_input_byte(csv->in, ret, err);
             if (byte != '"')
-                return bad_row(csv, byte, "text after the closing quote", err);
+                return behind_quote(csv, byte, line, err);
         }
         enum status st = keep(csv, byte, err);
-        if (st == ST_TOO_LARGE) {
-            struct err ignored;
-            (void)bad_row(csv, byte, "", &ignored);
-        }
+        if (st == ST_TOO_LARGE)
+            return unclosed(csv, line, "the quote is not closed within 192 MiB of the row", err);
         if (st != ST_OK)
             return -(int)st;
     }
-    if (got < 0)
-        return got;
-    return -(int)err_set(err, ST_INVALID_ARGUMENT,
-                         "line %llu, field %zu: the quote is never closed",
-                         (unsigned long long)csv->line, csv->nfields);
+    return got < 0 ? got : unclosed(csv, line, "the quote is never closed", err);
 }
 
 /* An unquoted field whose first byte was read; returns as quoted_field does. */

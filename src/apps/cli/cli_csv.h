@@ -8,7 +8,7 @@
  * Owns:     the row's text, valid until the next row.
  * Promises: what the writer wrote the reader reads back, byte for byte and quote for quote; a
  * malformed row is an error that names its line, after which reading goes on at the next physical
- * line. Never:    reads a whole file into memory. Threads: one owner.
+ * line; but for a quote that is not closed, behind which nothing is a row. Never:    reads a whole file into memory. Threads: one owner.
  */
 #ifndef VARVE_APPS_CLI_CLI_CSV_H
 #define VARVE_APPS_CLI_CLI_CSV_H
@@ -32,7 +32,8 @@ struct cli_csv {
 void cli_csv_init(struct cli_csv *csv, struct cli_input *in);
 void cli_csv_deinit(struct cli_csv *csv);
 /* 1: a row; 0: the end; < 0: minus a status: INVALID_ARGUMENT (malformed; may be called again),
- * TOO_LARGE (a row over 192 MiB; may be called again), NO_MEMORY, or the input's. */
+ * TOO_LARGE (a row over 192 MiB; may be called again), CORRUPT (a quote that is not closed: there is no
+ * going on), NO_MEMORY, or the input's. */
 int cli_csv_next(struct cli_csv *csv, struct err *err);
 struct bytes cli_csv_field(const struct cli_csv *csv, size_t i);
 

@@ -140,6 +140,15 @@ class Csv(CliCase):
         self.assertEqual((got["rows"], got["skipped"]), (2, 2))
         self.assertEqual(sorted(self.scan("p")), ["1", "4"])
 
+    def test_a_quote_that_is_never_closed_is_not_skipped(self):
+        """As one bad row it would take all the rest of the file along."""
+        self.write("p.csv", 'id,a\n1,x\n2,y"z\n3,"cut\n4,w\n5,w\n')
+        for _ in range(2):
+            self.varve("import", "p", "p.csv", "--key", "id", "--on-error", "skip", "--resume", code=5)
+            self.assertIn("line 4, field 2: the quote is never closed", self.err)
+            self.assertIn("All rows before it are imported: 1.", self.err)
+        self.assertEqual(sorted(self.scan("p")), ["1"])
+
     def test_mark_and_heading_only(self):
         self.varve("import", "p", "-", "--format", "csv", "--key", "id", stdin=b"\xef\xbb\xbfid,a\n1,x\n")
         self.varve("import", "b", "-", "--key", "id", stdin=b'\xef\xbb\xbf{"id":"1","a":"x"}\n{"id":"2"}\n')

@@ -40,8 +40,10 @@ static void read_as(const char *text, const char *expected)
     cli_csv_init(&csv, &in);
     while ((got = cli_csv_next(&csv, &e)) != 0) {
         if (got < 0) {
-            assert_int_equal(got, -(int)ST_INVALID_ARGUMENT);
+            assert_true(got == -(int)ST_INVALID_ARGUMENT || got == -(int)ST_CORRUPT);
             assert_int_equal(buf_printf(&out, "!%s;", strstr(e.detail, "line")), ST_OK);
+            if (got == -(int)ST_CORRUPT)
+                break;
             continue;
         }
         for (size_t i = 0; i < csv.nfields; i++) {
@@ -88,8 +90,12 @@ static void malformed_rows(void **state)
     (void)state;
     read_as("a\"b,c\nd\n", "!line 1, field 1: a quote inside an unquoted field;d;");
     read_as("a\n\"b\"c,d\ne\n", "a;!line 2, field 1: text after the closing quote;e;");
-    read_as("a\n\"b\nc", "a;!line 2, field 1: the quote is never closed;");
-    read_as("a,\"b\nc\"d\ne\n", "!line 2, field 2: text after the closing quote;e;");
+    read_as("a\n\"b\nc",
+            "a;!line 2, field 1: the quote is never closed, so that no row behind it can be told;");
+    read_as("\"a\nb\",c,\"d\nf,g\n",
+            "!line 2, field 3: the quote is never closed, so that no row behind it can be told;");
+    read_as("a,\"b\nc\"d\ne\n",
+            "!line 2, field 2: text after the closing quote of what line 1 opened;e;");
     read_as("\"a\" \nb\n", "!line 1, field 1: text after the closing quote;b;");
     read_as("\"a\"\rb\nc\n", "!line 1, field 1: text after the closing quote;c;");
     read_as("\xef\xbb"
