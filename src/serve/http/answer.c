@@ -465,7 +465,7 @@ void http_problem(struct http_call *c, enum status st)
 
 /* ---- cross-origin requests (the Fetch standard): off unless the origin is listed ---- */
 
-static bool origin_allowed(const struct http_call *c, struct bytes origin)
+bool http__origin_allowed(const struct http_call *c, struct bytes origin)
 {
     const char *const *p = c->door->o.cors_origins;
     for (; p && *p; p++)
@@ -480,75 +480,19 @@ void http_cors(struct http_call *c)
     if (!c->door->o.cors_origins || !c->door->o.cors_origins[0])
         return;
     call_header(c, "vary", BYTES_LIT("origin"));
-    if (!request_header(&c->x->req, BYTES_LIT("origin"), &origin) || !origin_allowed(c, origin))
+    if (!request_header(&c->x->req, BYTES_LIT("origin"), &origin) ||
+        !http__origin_allowed(c, origin))
         return;
     call_header(c, "access-control-allow-origin", origin);
     call_header(c, "access-control-expose-headers",
                 BYTES_LIT("etag, x-request-id, x-varve-writer, x-varve-expires, retry-after"));
 }
 
-/* "https://app.example:8443" is of the host that the request names. Whether a proxy before us speaks TLS
- * is not known here, so the scheme does not count. */
-static bool origin_is_ours(const struct http_call *c, struct bytes origin)
-{
-    const uint8_t *p = memmem(origin.data, origin.len, "://", 3);
-    return p && wire_eq_nocase(BYTES(p + 3, origin.len - (size_t)(p + 3 - origin.data)),
-                               c->x->authority);
-}
-
-/* "localhost:7878", "db.localhost", "127.0.0.1:7878", "[::1]:7878". What has but digits and dots is an
- * address for every browser. */
-static bool names_this_machine(struct bytes authority)
-{
-    static const char local[] = "localhost";
-    enum { LOCAL = sizeof local - 1 };
-    struct bytes host = authority;
-    bool number = true;
-    if (host.len && host.data[0] == '[')
-        return true;
-    const uint8_t *colon = memchr(host.data, ':', host.len);
-    if (colon)
-        host.len = (size_t)(colon - host.data);
-    for (size_t i = 0; i < host.len; i++)
-        number = number && (host.data[i] == '.' || (host.data[i] >= '0' && host.data[i] <= '9'));
-    if (number || host.len < LOCAL)
-        return number;
-    size_t before = host.len - LOCAL;
-    return wire_eq_nocase(BYTES(host.data + before, LOCAL), BYTES_STR(local)) &&
-           (before == 0 || host.data[before - 1] == '.');
-}
-
-enum status http_check_host(struct http_call *c)
-{
-    struct bytes host = c->x->authority;
-    if (!c->door->o.of_this_machine || c->route->verb < 0 || names_this_machine(host))
-        return ST_OK;
-    return err_set(&c->err, ST_PERMISSION_DENIED,
-                   "'%.*s' is not taken for a name of this machine, which alone is served without "
-                   "--auth: say localhost or an address, or serve with --insecure",
-                   (int)(host.len < 80 ? host.len : 80), (const char *)host.data);
-}
-
-enum status http_check_site(struct http_call *c)
-{
-    struct bytes origin, site;
-    bool from_page = request_header(&c->x->req, BYTES_LIT("origin"), &origin);
-    if (c->route->method == METHOD_GET || (from_page && origin_allowed(c, origin)))
-        return ST_OK;
-    if (request_header(&c->x->req, BYTES_LIT("sec-fetch-site"), &site)) {
-        if (bytes_eq(site, BYTES_LIT("same-origin")) || bytes_eq(site, BYTES_LIT("none")))
-            return ST_OK;
-    } else if (!from_page || origin_is_ours(c, origin)) {
-        return ST_OK;
-    }
-    return err_set(&c->err, ST_PERMISSION_DENIED,
-                   "a page of another site may change nothing unless http.cors lists its origin");
-}
-
 enum status http_preflight(struct http_call *c)
 {
     struct bytes origin;
-    if (request_header(&c->x->req, BYTES_LIT("origin"), &origin) && origin_allowed(c, origin)) {
+    if (request_header(&c->x->req, BYTES_LIT("origin"), &origin) &&
+        http__origin_allowed(c, origin)) {
         call_header(c, "access-control-allow-methods", BYTES_LIT("GET, HEAD, PUT, POST, DELETE"));
         call_header(c, "access-control-allow-headers",
                     BYTES_LIT("authorization, content-type, idempotency-key, if-match, "

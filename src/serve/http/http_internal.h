@@ -217,7 +217,13 @@ enum status call_content(struct http_call *c, enum http_media *ret) WARN_UNUSED;
 void http_problem(struct http_call *c, enum status st); /* answers, if nothing was answered yet */
 void http_cors(struct http_call *c);                    /* adds headers */
 enum status http_preflight(struct http_call *c) WARN_UNUSED;
-/* http_door_options.of_this_machine. PERMISSION_DENIED. */
+bool http__origin_allowed(const struct http_call *c, struct bytes origin);
+
+/* host.c */
+/* Whether it is uri-host [":" port] (RFC 9110, 7.2; perhaps without any letter of a host). */
+bool http_host_parse(struct bytes authority, struct bytes *ret_host);
+/* That it is one; over HTTP/2, that a Host beside :authority is the same (RFC 9113, 8.3.1); and
+ * http_door_options.of_this_machine. INVALID_ARGUMENT, PERMISSION_DENIED. */
 enum status http_check_host(struct http_call *c) WARN_UNUSED;
 /* A page of another site can have a browser send, without asking, what needs no leave of CORS: a POST
  * without a body, with a password that the browser remembers. Browsers say where it comes from

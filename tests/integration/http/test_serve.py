@@ -91,13 +91,21 @@ class Serve(unittest.TestCase):
     def test_a_name_that_was_made_to_mean_this_machine(self):
         self.plain = True
         self.start()
-        for host in ("localhost", "LocalHost:7878", "db.localhost:1", "127.0.0.1:%d" % self.port, "[::1]:7878", "127.0.0.2"):
+        for host in ("localhost", "LocalHost:7878", "db.localhost:1", "127.0.0.1:%d" % self.port, "[::1]:7878", "127.0.0.2", "localhost.",
+                     "[::1]", "[::ffff:127.0.0.1]:1"):
             self.assertEqual(self.by_name("GET", "/v1/collections", host)[0], 200, host)
-        for host in ("evil.example", "evil.example:%d" % self.port, "127.0.0.1.evil.example", "localhost.evil.example", "evillocalhost"):
+        for host in ("evil.example", "evil.example:%d" % self.port, "127.0.0.1.evil.example", "localhost.evil.example", "evillocalhost", "",
+                     ".", "localhost.."):
             status, data = self.by_name("GET", "/v1/collections", host)
             self.assertEqual(status, 403, host)
             self.assertIn("--insecure", json.loads(data)["detail"])
             self.assertEqual(self.by_name("GET", "/livez", host)[0], 200)
+        for host in ("[evil]", "[::1", "[]", "[::1]x", "[fe80::1%25eth0]", "localhost:http", "localhost:1:2", "[127.0.0.1]:1"):
+            status, data = self.by_name("GET", "/v1/collections", host)
+            self.assertEqual((status, json.loads(data)["field"]), (400, "host"), host)
+        with socket.create_connection(("127.0.0.1", self.port), 20) as s: # HTTP/1.0 need not say a name: then it is none
+            s.sendall(b"GET /v1/collections HTTP/1.0\r\n\r\n")
+            self.assertIn(b" 403 ", b"".join(iter(lambda: s.recv(65536), b"")).split(b"\r\n")[0])
         self.stop()
         self.start("--insecure")
         self.assertEqual(self.by_name("GET", "/v1/collections", "db.example")[0], 200)
