@@ -72,6 +72,8 @@ enum status gate_open(void *arg, struct request *q, void **ret_who, struct err *
     l.peer = peer_of(q);
     l.peer.network = BYTES(l.network, gate_network(&from, l.network));
     (void)request_header(q, BYTES_LIT("authorization"), &l.authorization);
+    if (request_header_repeats(q, BYTES_LIT("authorization"))) /* a proxy may have seen the other */
+        return err_set(err, ST_INVALID_ARGUMENT, "authorization: it is there more than once");
     enum status st = security_gate_open_cached(g->security, &l.peer, l.authorization, &l.who, err);
     if (st == ST_TIMED_OUT) {
         st = work_run(g->work, WORK_READ, login_on_pool, &l, err);

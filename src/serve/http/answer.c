@@ -256,9 +256,13 @@ static enum status check_whole(struct http_call *c)
     struct bytes value;
     if (request_header(&c->x->req, BYTES_LIT("content-range"), &value))
         return call_refuse(c, 400, "content-range", "a part of a value cannot be written");
-    if (request_header(&c->x->req, BYTES_LIT("content-encoding"), &value) && value.len &&
-        !wire_eq_nocase(value, BYTES_LIT("identity")))
-        return call_refuse(c, 415, "content-encoding", "bodies are taken as they are, not encoded");
+    for (size_t i = 0; i < c->x->n_headers; i++) {
+        const struct wire_header *h = &c->x->headers[i];
+        if (wire_eq_nocase(h->name, BYTES_LIT("content-encoding")) && h->value.len &&
+            !wire_eq_nocase(h->value, BYTES_LIT("identity")))
+            return call_refuse(c, 415, "content-encoding",
+                               "bodies are taken as they are, not encoded");
+    }
     return ST_OK;
 }
 

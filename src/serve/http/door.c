@@ -57,6 +57,19 @@ enum status http__allow(struct http_call *c, enum command_verb verb, struct byte
     return gate_check(&c->door->gate, c->who, &c->x->req, verb, collection, &c->err);
 }
 
+/* Fields that may be there once (RFC 9110, 5.3): which of two is meant, others on the way may have
+ * decided otherwise. Lists (conditions, Accept) are read as such. */
+static enum status check_repeats(struct http_call *c)
+{
+    static const char *const names[] = {"authorization",   "content-type",   "content-range",
+                                        "idempotency-key", "x-varve-writer", "last-event-id",
+                                        "origin",          "sec-fetch-site"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (request_header_repeats(&c->x->req, BYTES_STR(names[i])))
+            return call_refuse(c, 400, names[i], "it is there more than once");
+    return ST_OK;
+}
+
 /* A condition that no route heeds must not be passed over. */
 static enum status check_conditions(struct http_call *c)
 {
@@ -113,6 +126,8 @@ static enum status run(struct http_call *c)
     http_cors(c);
     if (st == ST_OK && !c->route)
         return http_preflight(c);
+    if (st == ST_OK)
+        st = check_repeats(c);
     if (st == ST_OK)
         st = http_check_host(c);
     if (st == ST_OK)

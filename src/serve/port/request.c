@@ -70,7 +70,8 @@ const char *request_traceparent(struct request *q)
     if (s->trace)
         return s->trace;
     s->trace = "";
-    if (request_header(q, BYTES_LIT("traceparent"), &v) && sane_trace(v)) {
+    if (request_header(q, BYTES_LIT("traceparent"), &v) && sane_trace(v) &&
+        !request_header_repeats(q, BYTES_LIT("traceparent"))) {
         char *copy = arena_alloc(&s->arena, REQUEST_TRACEPARENT + 1);
         if (copy) {
             memcpy(copy, v.data, REQUEST_TRACEPARENT);
@@ -102,20 +103,34 @@ uint64_t request_conn_id(const struct request *q)
     return conn_id(slot_of(q)->pc->c);
 }
 
-bool request_header(const struct request *q, struct bytes name, struct bytes *ret)
+static const struct wire_header *headers_of(const struct request *q, size_t *ret_n)
 {
     const struct slot *s = slot_of(q);
-    const struct wire_header *h, *headers = NULL;
-    size_t n = 0;
-    if (q->door == REQUEST_GRPC) {
-        if (s->call.stream)
-            headers = h2_headers(s->call.stream, &n);
-    } else {
-        headers = s->as.x.headers;
-        n = s->as.x.n_headers;
+    if (q->door != REQUEST_GRPC) {
+        *ret_n = s->as.x.n_headers;
+        return s->as.x.headers;
     }
-    h = n ? wire_header_find(headers, n, name) : NULL;
+    *ret_n = 0;
+    return s->call.stream ? h2_headers(s->call.stream, ret_n) : NULL;
+}
+
+bool request_header(const struct request *q, struct bytes name, struct bytes *ret)
+{
+    size_t n;
+    const struct wire_header *headers = headers_of(q, &n);
+    const struct wire_header *h = n ? wire_header_find(headers, n, name) : NULL;
     if (h)
         *ret = h->value;
     return h != NULL;
+}
+
+bool request_header_repeats(const struct request *q, struct bytes name)
+{
+    size_t n;
+    const struct wire_header *headers = headers_of(q, &n);
+    const struct wire_header *h = n ? wire_header_find(headers, n, name) : NULL;
+    if (!h)
+        return false;
+    size_t behind = (size_t)(h - headers) + 1;
+    return wire_header_find(headers + behind, n - behind, name) != NULL;
 }

@@ -66,7 +66,7 @@ void request_uncharge(struct request *q, size_t bytes); /* earlier than by itsel
 /* The client's x-request-id if it is sane (at most 64 of A-Z a-z 0-9 . _ -), else one of ours (16 hex
  * digits). Made when first asked for; lives as long as the request. */
 const char *request_id(struct request *q);
-/* The client's traceparent (W3C Trace Context, checked for its form); "" when there is none. */
+/* The client's traceparent (W3C Trace Context, checked for its form); "" when there is not one. */
 const char *request_traceparent(struct request *q);
 void request_peer(const struct request *q, struct net_addr *ret);
 const char *request_peer_text(struct request *q); /* "127.0.0.1:53412" */
@@ -76,5 +76,7 @@ uint64_t request_conn_id(const struct request *q); /* of the connection: unique 
 /* The value of the first header (gRPC: metadata) of that name, in any case; false: there is none.
  * Several of a name: exchange.h, rpc.h. */
 bool request_header(const struct request *q, struct bytes name, struct bytes *ret);
+/* Whether there are several of that name: for those that may be there once. */
+bool request_header_repeats(const struct request *q, struct bytes name);
 
 #endif

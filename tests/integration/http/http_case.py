@@ -134,7 +134,8 @@ class HttpCase(unittest.TestCase):
         try:
             connection.putrequest(method, target, skip_accept_encoding=True)
             for name, value in (headers or {}).items():
-                connection.putheader(name, value)
+                for one in value if isinstance(value, list) else [value]: # a list: as often
+                    connection.putheader(name, one)
             if body is not None:
                 connection.putheader("Content-Length", str(len(body)))
             connection.endheaders(body)

@@ -55,6 +55,19 @@ class Errors(HttpCase):
                      headers={"Idempotency-Key": "n" * 1000}, field="idempotency-key")
         self.problem("PUT", "/v1/c/k?ttl=2000000w", 400, body={}, field="ttl")
 
+    def test_what_may_be_said_once(self):
+        version = self.put("once/k", {"n": 1})
+        for name, values in (("Content-Type", ["application/json", "application/octet-stream"]), ("Idempotency-Key", ["a", "b"]),
+                             ("X-Varve-Writer", ["ann", "ann"]), ("Authorization", ["Basic eDp5", "Bearer z"]),
+                             ("Content-Range", ["bytes 0-1/2"] * 2), ("Origin", ["http://127.0.0.1:%d" % self.port, "https://evil.example"]),
+                             ("Sec-Fetch-Site", ["same-origin", "cross-site"])):
+            self.problem("PUT", "/v1/once/k", 400, body=b"{}", headers={name: values}, field=name.lower())
+        self.problem("GET", "/v1/changes", 400, headers={"Last-Event-ID": ["a", "b"], "Accept": "text/event-stream"}, field="last-event-id")
+        self.problem("PUT", "/v1/once/k", 415, body=b"{}", headers={"Content-Encoding": ["identity", "gzip"]}, field="content-encoding")
+        self.assertEqual(self.call("GET", "/v1/once/k").header("etag"), '"%s"' % version)
+        self.assertEqual(self.raw("GET", "/v1/once/k", headers={"If-None-Match": ['"00"', '"%s"' % version]}).status, 304)
+        self.call("GET", "/v1/once/k", headers={"Accept": ["text/html", "application/json"]})
+
     def test_a_condition_without_a_tag_is_none_that_holds(self):
         version = self.put("cond/k", {"n": 1})
         for value in ("", ",", " , "):

@@ -53,6 +53,8 @@ class Security(HttpCase):
         self.problem("GET", "/v1/app-t", 401, headers={"Authorization": "Bearer " + self.token[:-1] + "!"})
         self.problem("GET", "/v1/app-t", 401, headers={"Authorization": "Bearer nonsense"})
         self.problem("GET", "/v1/app-t", 401, headers={"Authorization": "Negotiate x"}, detail="only Basic")
+        self.problem("GET", "/v1/app-t", 400, field="authorization",
+                     headers={"Authorization": [token["Authorization"], basic("writer")["Authorization"]]})
 
     def test_secrets_of_the_system_stay_hidden_from_the_mightiest(self):
         admin = basic("admin")
