@@ -86,6 +86,17 @@ static enum status check_conditions(struct http_call *c)
     return ST_OK;
 }
 
+/* What somebody wrote into a body (the collection of a vacuum, the condition of a delete) must not be
+ * passed over either. One that is announced and empty says nothing. */
+static enum status check_body(struct http_call *c)
+{
+    struct bytes body;
+    if (c->route->body || !c->x->has_body)
+        return ST_OK;
+    enum status st = exchange_body(c->x, 0, &body, &c->err);
+    return st == ST_TOO_LARGE ? call_refuse(c, 400, "body", "this path takes none") : st;
+}
+
 static enum status open_gate(struct http_call *c)
 {
     if (c->route->verb < 0)
@@ -140,6 +151,8 @@ static enum status run(struct http_call *c)
         st = arg_consistency(c);
     if (st == ST_OK)
         st = check_conditions(c);
+    if (st == ST_OK)
+        st = check_body(c);
     if (st == ST_OK && (st = request_stop(&c->x->req)) == ST_CLOSED)
         st = ST_OK;
     return st == ST_OK ? c->route->fn(c) : st;

@@ -60,6 +60,9 @@ enum status http_target_parse(struct bytes path, struct arena *arena, struct htt
     struct http_target t = {0};
     if (path.len == 0 || path.data[0] != '/')
         return err_set(err, ST_INVALID_ARGUMENT, "the path does not begin with '/'");
+    /* No part of a target (RFC 9112, 3.2): others on the way cut it off, and it is another key. */
+    if (memchr(path.data, '#', path.len))
+        return err_set(err, ST_INVALID_ARGUMENT, "path: '#' in a key is written as %%23");
     if (path.len == 1) {
         *ret = t;
         return ST_OK;
@@ -214,6 +217,8 @@ enum status http_query_parse(struct bytes query, uint32_t allowed, struct arena 
                              struct http_query *ret, struct err *err)
 {
     struct http_query q = {0};
+    if (query.len && memchr(query.data, '#', query.len))
+        return err_set(err, ST_INVALID_ARGUMENT, "query: '#' is written as %%23");
     for (size_t from = 0; from < query.len;) {
         const uint8_t *amp = memchr(query.data + from, '&', query.len - from);
         size_t end = amp ? (size_t)(amp - query.data) : query.len;

@@ -21,6 +21,8 @@ class Errors(HttpCase):
         self.problem("DELETE", "/livez", 405)
         for path in ("/v1/c/%", "/v1/c/%4", "/v1/c/%zz", "/v1/%g0/k"):
             self.problem("GET", path, 400, detail="percent sign")
+        self.problem("PUT", "/v1/c/a#b", 400, body={}, field="path", detail="%23")
+        self.problem("GET", "/v1/c?prefix=a#b", 400, field="query", detail="%23")
 
     def test_queries(self):
         self.put("q/k", {"n": 1})
@@ -54,6 +56,19 @@ class Errors(HttpCase):
         self.problem("POST", "/v1/batch", 400, body={"writes": [{"collection": "c", "key": "k", "value": {}}]},
                      headers={"Idempotency-Key": "n" * 1000}, field="idempotency-key")
         self.problem("PUT", "/v1/c/k?ttl=2000000w", 400, body={}, field="ttl")
+
+    def test_a_body_that_is_not_heeded_is_refused(self):
+        version = self.put("bodies/k", {"n": 1})
+        for method, path in (("GET", "/v1/bodies/k"), ("DELETE", "/v1/bodies/k"), ("POST", "/v1/admin/vacuum"),
+                             ("POST", "/v1/bodies/k/restore?at=" + version), ("GET", "/v1/changes"), ("PUT", "/v1/snapshots/bodies"),
+                             ("DELETE", "/v1/collections/bodies?confirm=bodies")):
+            self.problem(method, path, 400, body={"if_version": "1"}, field="body")
+            self.problem(method, path, 400, body=b"x" * 200000, field="body")
+        self.assertEqual(self.call("GET", "/v1/bodies/k", headers={"Content-Length": "0"}).header("etag"), '"%s"' % version)
+        for chunks, status in ((b"0\r\n\r\n", b"200"), (b"1\r\nx\r\n0\r\n\r\n", b"400")):
+            with socket.create_connection(("127.0.0.1", self.port), 20) as s:
+                s.sendall(b"GET /v1/bodies/k HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
+                self.assertEqual(b"".join(iter(lambda: s.recv(65536), b"")).split(b" ")[1], status)
 
     def test_what_may_be_said_once(self):
         version = self.put("once/k", {"n": 1})
