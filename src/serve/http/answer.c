@@ -411,19 +411,24 @@ static unsigned code_of(const struct http_call *c, enum status st)
     return (unsigned)status_http(st);
 }
 
-static void problem_headers(struct http_call *c, enum status st, unsigned code)
+static void call_allow(struct http_call *c)
 {
     static const char *const methods[] = {"GET, HEAD", "PUT", "POST", "DELETE"};
     char text[64];
     size_t n = 0;
+    for (int m = 0; m < METHODS; m++)
+        if ((c->allow >> m) & 1)
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", n ? ", " : "", methods[m]);
+    call_header(c, "allow", BYTES(text, n));
+}
+
+static void problem_headers(struct http_call *c, enum status st, unsigned code)
+{
+    char text[64];
     c->n_headers = 0;
     http_cors(c);
-    if (code == 405) {
-        for (int m = 0; m < METHODS; m++)
-            if ((c->allow >> m) & 1)
-                n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", n ? ", " : "", methods[m]);
-        call_header(c, "allow", BYTES(text, n));
-    }
+    if (code == 405)
+        call_allow(c);
     if (code == 401) {
         call_header(c, "www-authenticate",
                     BYTES_LIT("Basic realm=\"varve\", charset=\"UTF-8\", Bearer realm=\"varve\""));
@@ -503,5 +508,6 @@ enum status http_preflight(struct http_call *c)
                               "if-none-match, last-event-id, x-request-id, x-varve-writer"));
         call_header(c, "access-control-max-age", BYTES_LIT("600"));
     }
+    call_allow(c);
     return http__respond(c, 204, MEDIA_NONE, BYTES_EMPTY);
 }

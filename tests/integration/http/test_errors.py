@@ -164,6 +164,7 @@ class Errors(HttpCase):
         a = self.raw("OPTIONS", "/v1/c/k", headers={"Origin": "https://app.example", "Access-Control-Request-Method": "PUT"})
         self.assertEqual(a.status, 204)
         self.assertIsNone(a.header("access-control-allow-methods"))
+        self.assertEqual(a.header("allow"), "GET, HEAD, PUT, DELETE")
 
     def test_pages_of_other_sites_change_nothing(self):
         """A POST without a body asks no leave of CORS: a browser just sends it, and says whose page it is."""
