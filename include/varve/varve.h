@@ -284,7 +284,8 @@ VARVE_API varve_status varve_diff(varve *db, const char *collection, const void 
 typedef struct varve_write_options {
     size_t size; /* sizeof(varve_write_options) */
     varve_sync sync;
-    uint64_t ttl_ms;    /* the record expires after this; 0 = never. Puts only. */
+    uint64_t ttl_ms; /* the record expires after this, in the year 9999 at the latest (TOO_LARGE);
+                         * 0 = never. Puts only. */
     const char *writer; /* NULL = the handle's */
     /* Writes of one id (at most 128 bytes) are done once, however often they are sent within 24 hours,
      * also after a crash: the later ones answer the version of the first. INVALID_ARGUMENT when the id

@@ -104,12 +104,10 @@ enum status command__check_value(struct command_value value, struct buf *scratch
 
 enum status command__expiry(uint64_t now_ms, uint64_t ttl_ms, uint64_t *ret_ms, struct err *err)
 {
-    uint64_t last = (UINT64_C(1) << COMMAND_TIME_BITS) - 1;
-    if (ttl_ms > last - now_ms)
+    if (now_ms > COMMAND_EXPIRES_MAX || ttl_ms > COMMAND_EXPIRES_MAX - now_ms)
         return err_set(err, ST_TOO_LARGE,
-                       "ttl_ms: %" PRIu64 " reaches over the limit of time, %" PRIu64
-                       " ms (48 bits)",
-                       ttl_ms, last);
+                       "ttl_ms: with %" PRIu64 " ms the record would expire after the year 9999",
+                       ttl_ms);
     *ret_ms = ttl_ms ? now_ms + ttl_ms : 0;
     return ST_OK;
 }

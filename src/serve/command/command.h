@@ -47,7 +47,9 @@ struct command_db {
 };
 
 enum { COMMAND_TIME_BITS = 48 }; /* of Unix milliseconds */
-#define COMMAND_SYSTEM "_varve."
+/* When a record may expire at the latest: the last time that RFC 3339 can write, which doors tell it in. */
+#define COMMAND_EXPIRES_MAX UINT64_C(253402300799999)
+#define COMMAND_SYSTEM      "_varve."
 /* How far imports are (apps/cli): written with their rows as one, so whoever imports must reach it. */
 #define COMMAND_IMPORTS "_varve.imports"
 /* May no door reach it? */

@@ -132,8 +132,7 @@ static enum status put_ops(const struct command_db *db, struct command_batch *b,
         if (!now)
             now = env_now_ms(db->env);
         b->entry_ops[i].expires_ms += now;
-        if (b->entry_ops[i].expires_ms >>
-            COMMAND_TIME_BITS) { /* rare: let the check find the words */
+        if (b->entry_ops[i].expires_ms > COMMAND_EXPIRES_MAX) { /* let the check find the words */
             enum status st =
                 command__expiry(now, op->op.expires_ms, &b->entry_ops[i].expires_ms, err);
             if (st != ST_OK)

@@ -57,6 +57,14 @@ class Errors(HttpCase):
                      headers={"Idempotency-Key": "n" * 1000}, field="idempotency-key")
         self.problem("PUT", "/v1/c/k?ttl=2000000w", 400, body={}, field="ttl")
 
+    def test_nothing_expires_when_no_time_can_be_written(self):
+        """RFC 3339 ends with the year 9999: what "expires" says must be one."""
+        self.problem("PUT", "/v1/ttl/k?ttl=2920000d", 400, body={}, field="ttl", detail="9999")
+        self.problem("POST", "/v1/batch", 400, body={"writes": [{"collection": "ttl", "key": "k", "value": {}, "ttl": "2920000d"}]},
+                     detail="9999")
+        self.put("ttl/k?ttl=2900000d", {})
+        self.assertRegex(self.call("GET", "/v1/ttl/k").header("x-varve-expires"), r"^99\d\d-.*Z$")
+
     def test_a_body_that_is_not_heeded_is_refused(self):
         version = self.put("bodies/k", {"n": 1})
         for method, path in (("GET", "/v1/bodies/k"), ("DELETE", "/v1/bodies/k"), ("POST", "/v1/admin/vacuum"),

@@ -1,6 +1,8 @@
 /* What holds for calls of any service: how many messages they take, and what their refusals name. */
 #include "door_world.h"
 
+#include "base/env/env.h"
+
 /* Neither half of two writes is done, and neither is a call without a message taken for an empty one. */
 static void one_message_is_what_a_call_takes(void **state)
 {
@@ -36,10 +38,37 @@ static void one_message_is_what_a_call_takes(void **state)
     door_stop(&w);
 }
 
+static void what_expires_does_so_by_the_year_9999(void **state)
+{
+    (void)state;
+    struct door_world w;
+    struct ended e;
+    Varve__V1__Value v = VARVE__V1__VALUE__INIT;
+    Varve__V1__PutRequest m = VARVE__V1__PUT_REQUEST__INIT;
+    Varve__V1__WriteOptions options = VARVE__V1__WRITE_OPTIONS__INIT;
+    door_start(&w, NULL);
+    m.collection = (char *)(uintptr_t) "c";
+    m.key = data_of("k");
+    /* RFC 3339 can write no later time. */
+    v.kind_case = VARVE__V1__VALUE__KIND_RAW;
+    v.raw = data_of("value");
+    m.value = &v;
+    m.options = &options;
+    options.ttl_ms = COMMAND_EXPIRES_MAX;
+    e = ask(&w, "varve.v1.KV/Put", &m.base, &varve__v1__put_response__descriptor, NULL);
+    assert_code(e, GRPC_INVALID_ARGUMENT);
+    assert_string_equal(e.field, "options.ttl_ms");
+    options.ttl_ms = COMMAND_EXPIRES_MAX - env_now_ms(w.db.env) - 60000;
+    e = ask(&w, "varve.v1.KV/Put", &m.base, &varve__v1__put_response__descriptor, NULL);
+    assert_int_equal(e.code, GRPC_OK);
+    door_stop(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_message_is_what_a_call_takes),
+        cmocka_unit_test(what_expires_does_so_by_the_year_9999),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
