@@ -92,13 +92,17 @@ static enum status add_info(struct details *d, const struct call *c, enum status
 static enum status add_field(struct details *d, const struct call *c)
 {
     struct bytes field = command_field(&c->err);
+    size_t head = field.len ? field.len + 2 : 0;
+    /* A moment to come is refused by the store, which does not know what it was named by. */
+    if (!head && c->err.status == ST_FUTURE_TIME)
+        field = BYTES_LIT("at");
     Google__Rpc__BadRequest bad = GOOGLE__RPC__BAD_REQUEST__INIT;
     Google__Rpc__BadRequest__FieldViolation violation =
         GOOGLE__RPC__BAD_REQUEST__FIELD_VIOLATION__INIT;
     Google__Rpc__BadRequest__FieldViolation *violations[1] = {&violation};
     if (field.len == 0 || bytes_eq(field, BYTES_LIT("request")))
         return ST_OK;
-    violation.description = pb_text(text_bytes(c->err.detail + field.len + 2), d->arena);
+    violation.description = pb_text(text_bytes(c->err.detail + head), d->arena);
     violation.field = pb_text(door__field(field), d->arena);
     if (!violation.field || !violation.description)
         return ST_NO_MEMORY;

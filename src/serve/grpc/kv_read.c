@@ -261,18 +261,25 @@ struct diff_job {
     enum status st;
 };
 
+/* Which of the two moments was refused. */
+static void older_or_newer(struct call *c, const char *whole, const char *time,
+                           const char *snapshot)
+{
+    door__rename(&c->err, "at.time_ms", time);
+    door__rename(&c->err, "at.snapshot", snapshot);
+    if (c->err.status == ST_FUTURE_TIME && command_field(&c->err).len == 0)
+        err_prefix(&c->err, "%s", whole);
+}
+
 static void diff_on_pool(void *arg)
 {
     struct diff_job *j = arg;
     struct call *c = j->c;
     j->st = command_moment(&c->db, &j->older, &j->diff.a, &c->err);
-    if (j->st != ST_OK) {
-        door__rename(&c->err, "at.time_ms", "older.time_unix_ms");
-        door__rename(&c->err, "at.snapshot", "older.snapshot");
-    } else if ((j->st = command_moment(&c->db, &j->newer, &j->diff.b, &c->err)) != ST_OK) {
-        door__rename(&c->err, "at.time_ms", "newer.time_unix_ms");
-        door__rename(&c->err, "at.snapshot", "newer.snapshot");
-    }
+    if (j->st != ST_OK)
+        older_or_newer(c, "older", "older.time_unix_ms", "older.snapshot");
+    else if ((j->st = command_moment(&c->db, &j->newer, &j->diff.b, &c->err)) != ST_OK)
+        older_or_newer(c, "newer", "newer.time_unix_ms", "newer.snapshot");
     if (j->st == ST_OK)
         j->st = command_diff(&c->db, &j->diff, &j->out, &c->err);
 }

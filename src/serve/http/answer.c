@@ -337,6 +337,14 @@ static struct bytes public_field(struct bytes f)
     return f;
 }
 
+/* A moment to come is refused by the store, which does not know what it was named by: of whatever reads
+ * the past here that is "at"; the two of a diff say so themselves. */
+static struct bytes field_of(const struct http_call *c, enum status st)
+{
+    struct bytes field = c->field ? BYTES_STR(c->field) : public_field(command_field(&c->err));
+    return field.len == 0 && st == ST_FUTURE_TIME ? BYTES_LIT("at") : field;
+}
+
 static enum status member(struct buf *b, const char *name, struct bytes text)
 {
     enum status st = buf_printf(b, ",\"%s\":", name);
@@ -363,7 +371,7 @@ enum status http_problem_json(const struct http_call *c, enum status st, unsigne
                               const char *request_id, struct buf *out)
 {
     const char *title = reason(code) ? reason(code) : status_text(st);
-    struct bytes field = c->field ? BYTES_STR(c->field) : public_field(command_field(&c->err));
+    struct bytes field = field_of(c, st);
     char slug[EXCHANGE_SLUG];
     uint64_t limit;
     exchange_problem_slug(title, slug);

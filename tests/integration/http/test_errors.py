@@ -28,7 +28,8 @@ class Errors(HttpCase):
         self.put("q/k", {"n": 1})
         for target, field in (("/v1/q?limit=0", "limit"), ("/v1/q?limit=x", "limit"), ("/v1/q?limit=100001", "limit"),
                               ("/v1/q?limit=99999999999999999999999", "limit"), ("/v1/q?reverse=maybe", "reverse"),
-                              ("/v1/q?page=nonsense", "page"), ("/v1/q/k?at=yesterday", "at"), ("/v1/q/k?at=2999-01-01", None),
+                              ("/v1/q?page=nonsense", "page"), ("/v1/q/k?at=yesterday", "at"), ("/v1/q/k?at=2999-01-01", "at"),
+                              ("/v1/q?at=2999-01-01", "at"), ("/v1/q/k/diff?a=2999-01-01", "a"), ("/v1/q/k/diff?a=-1d&b=2999-01-01", "b"),
                               ("/v1/q/k?at=%00", "at"), ("/v1/q/k/diff", "a"), ("/v1/q/k/diff?a=now", "a"),
                               ("/v1/q/k/diff?a=-1m&format=xml", "format"), ("/v1/q?prefixx=a", None), ("/v1/q?prefix=a&prefix=b", "prefix"),
                               ("/v1/q?prefix=%zz", None), ("/v1/changes?since=nonsense", "since"),
@@ -56,6 +57,9 @@ class Errors(HttpCase):
         self.problem("POST", "/v1/batch", 400, body={"writes": [{"collection": "c", "key": "k", "value": {}}]},
                      headers={"Idempotency-Key": "n" * 1000}, field="idempotency-key")
         self.problem("PUT", "/v1/c/k?ttl=2000000w", 400, body={}, field="ttl")
+        self.problem("POST", "/v1/q/k/restore?at=2999-01-01", 400, field="at")
+        self.problem("PUT", "/v1/snapshots/to-come?at=2999-01-01", 400, field="at")
+        self.problem("POST", "/v1/get", 400, body={"keys": [{"collection": "q", "key": "k"}], "at": "2999-01-01"}, field="at")
 
     def test_nothing_expires_when_no_time_can_be_written(self):
         """RFC 3339 ends with the year 9999: what "expires" says must be one."""

@@ -64,11 +64,48 @@ static void what_expires_does_so_by_the_year_9999(void **state)
     door_stop(&w);
 }
 
+static Varve__V1__At *at_time(struct door_world *w, uint64_t ms)
+{
+    Varve__V1__At *at = arena_alloc(&w->arena, sizeof *at);
+    varve__v1__at__init(at);
+    at->moment_case = VARVE__V1__AT__MOMENT_TIME_UNIX_MS;
+    at->time_unix_ms = ms;
+    return at;
+}
+
+static void a_moment_to_come_is_named(void **state)
+{
+    (void)state;
+    struct door_world w;
+    struct ended e;
+    Varve__V1__GetRequest g = VARVE__V1__GET_REQUEST__INIT;
+    Varve__V1__DiffRequest d = VARVE__V1__DIFF_REQUEST__INIT;
+    door_start(&w, NULL);
+    Varve__V1__At *to_come = at_time(&w, 32472144000000), *past = at_time(&w, 1);
+    (void)put_json(&w, "c", "k", "{}");
+    g.collection = d.collection = (char *)(uintptr_t) "c";
+    g.key = d.key = data_of("k");
+    g.at = to_come;
+    e = ask(&w, "varve.v1.KV/Get", &g.base, &varve__v1__get_response__descriptor, NULL);
+    assert_code(e, GRPC_OUT_OF_RANGE);
+    assert_string_equal(e.field, "at");
+    static const char *const fields[] = {"older", "newer"};
+    for (int newer = 0; newer < 2; newer++) {
+        d.older = newer ? past : to_come;
+        d.newer = newer ? to_come : NULL;
+        e = ask(&w, "varve.v1.KV/Diff", &d.base, &varve__v1__diff_response__descriptor, NULL);
+        assert_code(e, GRPC_OUT_OF_RANGE);
+        assert_string_equal(e.field, fields[newer]);
+    }
+    door_stop(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_message_is_what_a_call_takes),
         cmocka_unit_test(what_expires_does_so_by_the_year_9999),
+        cmocka_unit_test(a_moment_to_come_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
