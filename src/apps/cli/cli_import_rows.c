@@ -23,6 +23,11 @@ static enum status read_heading(struct cli_rows *r, struct err *err)
         if (name.len == 0 || memchr(name.data, 0, name.len) || !cli_is_utf8(name))
             return err_set(err, ST_INVALID_ARGUMENT,
                            "line 1, field %zu: a heading must be text that is not empty", i + 1);
+        /* A file all of whose lines end so is one line: nothing but a heading. */
+        if (!r->parser.field[i].quoted && memchr(name.data, '\r', name.len))
+            return err_set(err, ST_INVALID_ARGUMENT,
+                           "line 1, field %zu: a CR in the heading; lines end with LF or CRLF",
+                           i + 1);
         for (size_t j = 0; j < i; j++)
             if (bytes_eq(BYTES_STR((char *)r->names.data + r->name_at[j]), name))
                 return err_set(err, ST_INVALID_ARGUMENT,

@@ -128,7 +128,8 @@ class Csv(CliCase):
     def test_errors(self):
         for text, where in (("id,a\n1\n", "line 2"), ("id,a\n1,2,3\n", "line 2"), ('id,a\n1,"x\n', "line 2"),
                             ('id,a\n1,x"y\n', "line 2, field 2"), ('id,a\n"1"x,2\n', "line 2, field 1"),
-                            ("a,b\n1,2\n", "'id'"), ("id,id\n", "same heading"), ("id,\n", "heading"), ("", "no heading")):
+                            ("a,b\n1,2\n", "'id'"), ("id,id\n", "same heading"), ("id,\n", "heading"), ("", "no heading"),
+                            ("id,a\r1,x\r2,y\r", "lines end with LF or CRLF")):
             self.varve("import", "p", "-", "--format", "csv", "--key", "id", stdin=text, code=5)
             self.assertIn(where, self.err)
         self.varve("import", "p", "-", "--format", "csv", "--key", "id", stdin=b"id,a\n1,\xff\n", code=5)
