@@ -113,6 +113,9 @@ int varve_watch_next(varve_watch *w, int64_t timeout_ms, const varve_iter **ret_
         if (atomic_load(&w->cancelled))
             return 0;
         int rc = feed_next(it->feed, &row, err);
+        /* The rows that have ended may have been of a moment that is over: what came since is there. */
+        if (rc == 0 && !feed_limit_reached(it->feed))
+            rc = feed_next(it->feed, &row, err);
         if (rc < 0)
             return -(int)embed__done((enum status) - rc);
         if (rc > 0) {

@@ -317,6 +317,26 @@ static void watches_without_waiting(void **state)
     db_end(w);
 }
 
+/* 0 says that nothing is there now: also of one that had rows at hand when something came. */
+static void tells_what_came_while_it_had_rows(void **state)
+{
+    struct world *w = *state;
+    varve_watch *watch;
+    const varve_iter *row;
+    db_open(w);
+    put(w, "c", "a", "1");
+    put(w, "c", "b", "1");
+    assert_ok(varve_watch_open(w->db, NULL, NULL, &watch));
+    assert_int_equal(varve_watch_next(watch, 0, &row), 1);
+    put(w, "c", "c", "1");
+    assert_int_equal(varve_watch_next(watch, 0, &row), 1);
+    assert_int_equal(varve_watch_next(watch, 0, &row), 1);
+    assert_true(bytes_are(varve_iter_key(row), "c"));
+    assert_int_equal(varve_watch_next(watch, 0, &row), 0);
+    varve_watch_close(watch);
+    db_end(w);
+}
+
 /* A watch that has nothing to tell goes on behind what retention removes. */
 static void an_idle_watch_survives_vacuum(void **state)
 {
@@ -397,6 +417,7 @@ int main(void)
         WORLD_TEST(follows_names_through_drops),
         WORLD_TEST(shows_values_of_expired_records),
         WORLD_TEST(watches_without_waiting),
+        WORLD_TEST(tells_what_came_while_it_had_rows),
         WORLD_TEST(an_idle_watch_survives_vacuum),
         WORLD_TEST(a_watch_of_what_is_quiet_survives_vacuum),
     };
