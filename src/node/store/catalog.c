@@ -318,6 +318,17 @@ static enum status load_last_id(struct store *s, struct err *err)
     return st;
 }
 
+/* A dropped collection has left its name and its horizons, but no descriptor. */
+static void load_dropped(struct catalog *c)
+{
+    struct collection_map *ids = map_of(&c->by_id), *names = map_of(&c->by_name);
+    for (size_t i = 0; i < ids->cap; i++) {
+        struct collection *col = atomic_load(&ids->slots[i]);
+        if (col && atomic_load(name_slot(names, BYTES(col->name, col->name_len))) != col)
+            atomic_store(&col->dropped, true);
+    }
+}
+
 enum status store__catalog_load(struct store *s, struct err *err)
 {
     enum status first = load_last_id(s, err);
@@ -353,5 +364,6 @@ enum status store__catalog_load(struct store *s, struct err *err)
         store__catalog_applied(s, &op, row.rec.version);
     }
     store_iter_close(it);
+    load_dropped(&s->catalog);
     return rc < 0 && st == ST_OK ? (enum status) - rc : st;
 }

@@ -266,6 +266,43 @@ static void records_expire(void **state)
     db_end(w);
 }
 
+/* What is dropped is past, and stays as it was, however often the folder is opened. */
+static void vacuum_leaves_the_dropped_alone(void **state)
+{
+    struct world *w = *state;
+    varve_write_options o = {.size = sizeof(o), .ttl_ms = 1};
+    varve_retention r = {.max_count = 1};
+    varve_vacuum_result res;
+    varve_version early;
+    varve_watch *watch;
+    const varve_iter *row;
+    db_open(w);
+    early = put(w, "other", "k", "1");
+    put(w, "c", "counted", "1");
+    put(w, "c", "counted", "2");
+    assert_ok(varve_retention_set(w->db, "c", &r));
+    assert_ok(varve_vacuum(w->db, "c", NULL, NULL, NULL));
+    assert_ok(varve_put(w->db, "c", "k", 1, VARVE_RAW, "old", 3, &o, NULL));
+    nap_ms(5);
+    assert_ok(varve_collection_drop(w->db, "c", NULL));
+    put(w, "c", "k", "new");
+    for (int pass = 0; pass < 2; pass++) {
+        varve_at at = at_version(early);
+        assert_ok(varve_watch_open(w->db, "now", NULL, &watch));
+        assert_ok(varve_vacuum(w->db, NULL, NULL, NULL, &res));
+        if (varve_watch_next(watch, 0, &row) != 0) /* it would be taken for the present's */
+            fail_msg("vacuum deleted %.1s of %s", (const char *)varve_iter_key(row).data,
+                     varve_iter_collection(row));
+        varve_watch_close(watch);
+        assert_int_equal(res.expired, 0);
+        expect(w, "c", "k", NULL, "new");
+        assert_ok(varve_snapshot_create(w->db, "early", &at, NULL));
+        assert_ok(varve_snapshot_delete(w->db, "early"));
+        db_reopen(w);
+    }
+    db_end(w);
+}
+
 static void retention_by_count(void **state)
 {
     struct world *w = *state;
@@ -380,6 +417,7 @@ int main(void)
         WORLD_TEST(restores),
         WORLD_TEST(names_moments),
         WORLD_TEST(records_expire),
+        WORLD_TEST(vacuum_leaves_the_dropped_alone),
         WORLD_TEST(retention_by_count),
         WORLD_TEST(retention_by_age),
         WORLD_TEST(long_work_can_be_stopped),
