@@ -365,7 +365,8 @@ VARVE_API varve_status varve_collection_drop(varve *db, const char *collection,
                                              const varve_write_options *o) VARVE_WARN_UNUSED;
 
 /* Names a moment that vacuum respects while the name exists. `at` NULL = now. ALREADY_EXISTS,
- * BELOW_HORIZON. */
+ * FUTURE_TIME; BELOW_HORIZON where a vacuum may have removed what that moment saw (by count: any
+ * moment before it, of whatever collection). */
 VARVE_API varve_status varve_snapshot_create(varve *db, const char *name, const varve_at *at,
                                              varve_version *ret) VARVE_WARN_UNUSED;
 /* NOT_FOUND */
@@ -400,7 +401,7 @@ typedef struct varve_changes_options {
 
 /* Every put and delete after the token, oldest first, no gap and no repeat. `token` NULL or "" =
  * from the beginning; "now" = from here on. Ends at the newest write. BELOW_HORIZON when retention
- * has removed changes behind the token; INVALID_ARGUMENT for a token that is none, or of a write
+ * may have removed changes behind the token (by count: any from before the vacuum); INVALID_ARGUMENT for a token that is none, or of a write
  * that this folder has not seen. Rows: collection, key, version, parent, is_delete, value on
  * request, token. The token may be asked for before the first row too: the place it began. Such an
  * iterator does not hold its moment: next answers BELOW_HORIZON where a vacuum has removed meanwhile
