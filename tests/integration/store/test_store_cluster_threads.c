@@ -11,6 +11,9 @@
 #include <stdlib.h>
 
 enum { NODES = 3, WRITERS = 6, READERS = 2, MAIL_MAX = 4096 };
+/* A node that is about to close gets no mail any more, and closes when its clients have left it: they wait for
+ * answers until they give up, three times in a row. */
+enum { GIVE_UP_MS = 1000 };
 
 struct mail {
     struct mail *next;
@@ -159,6 +162,7 @@ static void start(struct cluster *c, bool in_time)
         n->options = (struct store_cluster){.node = id,
                                             .nodes = {1, 2, 3},
                                             .n = NODES,
+                                            .propose_timeout_ms = GIVE_UP_MS,
                                             .transport = {post, n},
                                             .heartbeat_ms = 50,
                                             .election_ms = 500};
@@ -291,7 +295,7 @@ static void read_on(void *arg)
         struct store *s = enter(n);
         uint64_t before = atomic_load(&c->counter);
         struct version v;
-        if (s && store_barrier(s, 2000, &err) == ST_OK) {
+        if (s && store_barrier(s, GIVE_UP_MS, &err) == ST_OK) {
             uint64_t now = read_at(c, s, "counter", &v);
             if (now < before)
                 fail_msg("%llu was read, %llu had been acknowledged", (unsigned long long)now,
