@@ -410,8 +410,10 @@ static void on_closed(struct conn *c, enum status why)
     struct peer_link *l = conn_state(c);
     char text[PEER_REASON_MAX];
     if (!l->over) {
+        const char *failure = conn_failure(c); /* of TLS */
         (void)snprintf(text, sizeof text, "%s",
-                       why == ST_IO_ERROR    ? "no connection"
+                       *failure              ? failure
+                       : why == ST_IO_ERROR  ? "no connection"
                        : why == ST_TIMED_OUT ? "no answer in time"
                                              : status_text(why));
         peers__reason(l, text);

@@ -101,6 +101,11 @@ const char *conn_alpn(const struct conn *c)
     return c->filter ? c->maker->ops->alpn(c->filter) : "";
 }
 
+const char *conn_failure(const struct conn *c)
+{
+    return c->failure ? c->failure : "";
+}
+
 const char *conn_peer_name(const struct conn *c)
 {
     return c->filter ? c->maker->ops->peer_name(c->filter) : "";

@@ -130,6 +130,8 @@ struct conn_filter_maker {
     void *arg;
 };
 bool conn_is_secure(const struct conn *c); /* a filter stands between */
+/* What the filter found wrong, in words; "" when nothing. Lives as long as c. */
+const char *conn_failure(const struct conn *c);
 /* The filter, for whoever made it; NULL when it has none or another kind of. */
 void *conn_filter(const struct conn *c, const struct conn_filter_ops *ops);
 const char *conn_alpn(const struct conn *c);      /* "" without a filter */

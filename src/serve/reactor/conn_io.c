@@ -37,6 +37,7 @@ void conn__free(struct conn *c)
     if (c->filter)
         c->maker->ops->free(c->filter);
     mem_free(c->kept);
+    mem_free(c->failure);
     mem_free(c);
 }
 
@@ -69,6 +70,8 @@ static void fail_filter(struct conn *c, enum status st, const struct err *err)
         log_at(LOG_DEBUG, "reactor", "the filter ends a connection", LOG_FU64("conn", c->id),
                LOG_FSTR("because", err->detail));
     c->why = st;
+    if (!c->failure) /* without memory nobody hears it */
+        c->failure = mem_memdup(err->detail, strlen(err->detail) + 1);
     if (send_out(c)) { /* the alert */
         conn_abort(c, st);
         return;

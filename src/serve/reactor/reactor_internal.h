@@ -58,6 +58,7 @@ struct conn {
     bool client, opened, open_failed, finishing, aborted, settled, eof_told, drain_told;
     unsigned paused;
     enum status why;
+    char *failure; /* what the filter said when it failed; may be NULL */
     size_t charged;
     size_t thrown_away; /* of what came while finishing */
     int busy;

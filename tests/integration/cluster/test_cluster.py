@@ -248,7 +248,10 @@ class Certificates(ClusterCase):
         stranger.kill()
         stranger.words = self.words(self.certificate(c.dir, "stranger", other_ca), other_ca)
         stranger.start()
-        c.until("it reaches nobody", lambda: stranger.has_line("a node cannot be reached"))
+        c.until("it reaches nobody, and says why",
+                lambda: stranger.has_line("a node cannot be reached", because="certificate"))
+        c.until("nor is it reached", lambda: all(n.has_line("a node cannot be reached", because="certificate")
+                                                 for n in c.nodes[:2]))
         t = c.until("it answers", stranger.topology)
         self.assertFalse(any(x["reachable"] for x in t["nodes"] if not x["answering"]))
         stranger.kill()
