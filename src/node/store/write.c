@@ -337,7 +337,7 @@ static bool take(struct store *s, struct view *v, struct proposal *p)
     return true;
 }
 
-/* While the log takes nothing, or no table can be drained, neither does the leader take anything. */
+/* While the log takes nothing, or a leader's tables cannot be drained, neither does the node take anything. */
 static void refuse_all(struct store *s, const struct err *why)
 {
     struct cluster *c = s->cluster;
@@ -409,9 +409,25 @@ static void lead(struct store *s)
     view_unref(v);
 }
 
+/* While its log takes nothing a node does not see what it passes on come back: it passes on nothing.
+ * What others have sent it is theirs to try elsewhere. */
+static void refuse_own(struct store *s, const struct err *why)
+{
+    list_foreach_safe (it, &s->cluster->queued) {
+        struct proposal *p = container_of(it, struct proposal, node);
+        if (p->remote)
+            cluster_lost(s, p);
+    }
+    refuse_all(s, why);
+}
+
 static void follow(struct store *s)
 {
     struct cluster *c = s->cluster;
+    if (c->stall.status != ST_OK) {
+        refuse_own(s, &c->stall);
+        return;
+    }
     /* A node that is out would not see what became of its write. */
     bool may_send = c->now.leader != 0 && replica_belongs(s->replica);
     list_foreach_safe (it, &c->queued) {

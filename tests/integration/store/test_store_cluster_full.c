@@ -104,11 +104,56 @@ static void test_a_drain_that_writes_wait_for_is_in_a_hurry(void **state)
     cw_deinit(&w);
 }
 
+struct follower {
+    struct cw_node *full, *leader;
+    enum status st;
+    struct err err;
+    uint64_t took_ms;
+};
+
+/* More than the follower has room for, and then a write there. */
+static void write_past_the_end(void *arg)
+{
+    struct follower *f = arg;
+    struct version v;
+    struct err err;
+    char key[60];
+    for (unsigned i = 0; i < 3500; i++) {
+        (void)snprintf(key, sizeof key, "%050u", i);
+        assert_int_equal(cw_put(&w, f->leader, key, &v, &err), ST_OK);
+    }
+    uint64_t begun = w.now_ms;
+    f->st = cw_put(&w, f->full, "there", &v, &f->err);
+    f->took_ms = w.now_ms - begun;
+}
+
+/* It would not see what it passed on come back: its client would wait for long, and never know. */
+static void test_a_follower_whose_disk_is_full_passes_nothing_on(void **state)
+{
+    (void)state;
+    struct follower f = {.st = ST_OK};
+    err_init(&f.err);
+    cw_init(&w, 7, 3);
+    cw_until(&w, cw_has_leader, 5000, "a leader");
+    cw_collection(&w);
+    uint64_t leader = cw_leader(&w);
+    f.leader = &w.node[leader];
+    f.full = &w.node[leader % 3 + 1];
+    sim_set_disk_bytes(f.full->env, 1);
+    cw_call(&w, write_past_the_end, &f);
+    assert_int_equal(f.st, ST_DISK_FULL);
+    assert_true(f.took_ms < 1000);
+    sim_set_disk_bytes(f.full->env, 0);
+    cw_until(&w, cw_converged, 20000, "the follower has caught up");
+    cw_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_leader_whose_tables_are_full_says_so),
         cmocka_unit_test(test_a_drain_that_writes_wait_for_is_in_a_hurry),
+        cmocka_unit_test(test_a_follower_whose_disk_is_full_passes_nothing_on),
     };
     log_configure(LOG_OFF, LOG_HUMAN); /* drains fail, and it says so */
     return cmocka_run_group_tests(tests, NULL, NULL);
