@@ -143,13 +143,24 @@ static bool has_begun(const struct run *r)
     return r->plan.doors ? r->n_versions > 0 : r->result->operations > 0;
 }
 
-/* A new cluster's first leader is its first node, which alone may bring data along; before that has
- * replicated something the others wait for it. So trouble begins when somebody was answered. */
-static void phase_begin(struct run *r)
+static void pass_until_begun(struct run *r)
 {
     uint64_t until = run_now(r) + PROGRESS_MS * MS;
     while (!has_begun(r) && run_now(r) < until && !run_failed(r))
         pass(r, run_now(r) + SLICE_MS * MS);
+}
+
+/* A new cluster's first leader is its first node, which alone may bring data along; before that has
+ * replicated something the others wait for it. So trouble begins when somebody was answered. Where every
+ * other forward is refused and every other answer to one is lost, that may be nobody for long by luck
+ * alone: only without rare paths must it come. */
+static void phase_begin(struct run *r)
+{
+    pass_until_begun(r);
+    if (!has_begun(r) && !run_failed(r)) {
+        points_rest();
+        pass_until_begun(r);
+    }
     if (!has_begun(r))
         run_fail(r, "a new cluster answered nobody within %d ms", PROGRESS_MS);
 }
