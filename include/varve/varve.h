@@ -217,7 +217,8 @@ typedef struct varve_key {
     size_t key_len;
 } varve_key;
 /* n records at one moment. ret_status[i] is OK or NOT_FOUND for each key, and ret[i] its value; any
- * other failure is the call's own, and then what is in ret and ret_status is not to be used. */
+ * other failure is the call's own, and then what is in ret and ret_status is not to be used. Each
+ * key needs a varve_value of its own: the same one twice is INVALID_ARGUMENT. */
 VARVE_API varve_status varve_get_many(varve *db, const varve_key *keys, size_t n,
                                       const varve_at *at, varve_value *const *ret,
                                       varve_status *ret_status) VARVE_WARN_UNUSED;

@@ -24,6 +24,7 @@ struct varve {
 struct varve_value {
     struct buf bufs[2];
     unsigned shown;
+    bool lent; /* the buffer that is not shown, to a read of many */
     struct record rec;
     struct buf json;
 };

@@ -23,28 +23,36 @@ varve_status varve_get(varve *db, const char *collection, const void *key, size_
 struct many { /* the arguments, in the words of the verb */
     struct command_key *keys;
     struct command_got *got;
+    size_t lent; /* values whose buffer is in `got` */
 };
 
 static enum status many_init(struct many *m, const varve_key *keys, size_t n,
                              varve_value *const *ret, struct err *err)
 {
-    m->keys = n ? mem_zalloc(n * sizeof(*m->keys)) : NULL;
-    m->got = n ? mem_zalloc(n * sizeof(*m->got)) : NULL;
+    *m = (struct many){.keys = n ? mem_zalloc(n * sizeof(*m->keys)) : NULL,
+                       .got = n ? mem_zalloc(n * sizeof(*m->got)) : NULL};
     if (n && (!m->keys || !m->got))
         return err_set(err, ST_NO_MEMORY, "no memory to read %zu keys", n);
     for (size_t i = 0; i < n; i++) {
+        struct varve_value *v = ret[i];
+        if (v->lent)
+            return err_set(err, ST_INVALID_ARGUMENT,
+                           "keys[%zu]: ret: an earlier key has this value", i);
         m->keys[i] = (struct command_key){embed__name(keys[i].collection),
                                           BYTES(keys[i].key, keys[i].key_len)};
-        m->got[i].buf = ret[i]->bufs[ret[i]->shown ^ 1]; /* lent */
-        ret[i]->bufs[ret[i]->shown ^ 1] = BUF_INIT;
+        m->got[i].buf = v->bufs[v->shown ^ 1];
+        v->bufs[v->shown ^ 1] = BUF_INIT;
+        v->lent = true;
+        m->lent++;
     }
     return ST_OK;
 }
 
-static void many_deinit(struct many *m, size_t n, bool shown, varve_value *const *ret)
+static void many_deinit(struct many *m, bool shown, varve_value *const *ret)
 {
-    for (size_t i = 0; m->got && m->keys && i < n; i++) {
+    for (size_t i = 0; i < m->lent; i++) {
         struct varve_value *v = ret[i];
+        v->lent = false;
         v->bufs[v->shown ^ 1] = m->got[i].buf;
         if (shown && m->got[i].st == ST_OK) {
             v->shown ^= 1;
@@ -73,7 +81,7 @@ static enum status get_many(struct varve *db, const varve_key *keys, size_t n, c
         st = command_get_many(&db->on, &c, m.got, err);
     for (size_t i = 0; st == ST_OK && i < n; i++)
         ret_status[i] = (varve_status)m.got[i].st;
-    many_deinit(&m, n, st == ST_OK, ret);
+    many_deinit(&m, st == ST_OK, ret);
     return st;
 }
 

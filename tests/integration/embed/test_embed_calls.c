@@ -408,6 +408,29 @@ static void gets_many_at_once(void **state)
     db_end(w);
 }
 
+/* It could hold but one of the records. */
+static void refuses_one_value_for_two_keys(void **state)
+{
+    struct world *w = *state;
+    const varve_key keys[] = {{"c", "a", 1}, {"c", "b", 1}, {"c", "a", 1}};
+    varve_value *values[] = {w->v, varve_value_new(), w->v};
+    varve_status sts[3];
+    db_open(w);
+    put(w, "c", "a", "1");
+    put(w, "c", "b", "2");
+    expect(w, "c", "b", NULL, "2");
+    assert_fails(varve_get_many(w->db, keys, 3, NULL, values, sts), VARVE_INVALID_ARGUMENT,
+                 "keys[2]: ret: ");
+    assert_true(bytes_are(varve_value_bytes(w->v), "2"));
+    /* Both are good for the next read. */
+    for (int i = 0; i < 3; i++)
+        assert_ok(varve_get_many(w->db, keys, 2, NULL, values, sts));
+    assert_true(bytes_are(varve_value_bytes(w->v), "1"));
+    assert_true(bytes_are(varve_value_bytes(values[1]), "2"));
+    varve_value_free(values[1]);
+    db_end(w);
+}
+
 static void drops_collections_but_not_their_past(void **state)
 {
     struct world *w = *state;
@@ -526,6 +549,7 @@ int main(void)
         WORLD_TEST(refuses_null_handles),
         WORLD_TEST(compares_and_sets),
         WORLD_TEST(gets_many_at_once),
+        WORLD_TEST(refuses_one_value_for_two_keys),
         WORLD_TEST(drops_collections_but_not_their_past),
         WORLD_TEST(tells_versions_and_statuses),
         WORLD_TEST(counts),
