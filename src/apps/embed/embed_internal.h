@@ -31,7 +31,9 @@ struct varve_value {
 
 /* ---- error.c ---- */
 
-struct err *embed__err(void); /* this thread's */
+/* This thread's, to hand down. It may be written to by calls that go well. */
+struct err *embed__err(void);
+/* Makes what was written there the last error that the user sees. */
 varve_status embed__failed(enum status st);
 static inline varve_status embed__done(enum status st)
 {

@@ -30,17 +30,21 @@ _Static_assert((int)DOC_DIFF_PATHS == (int)VARVE_DIFF_PATHS &&
                    (int)DOC_DIFF_JSON_PATCH == (int)VARVE_DIFF_JSON_PATCH,
                "formats of differences have one number");
 
-static _Thread_local struct err last;
+/* Those below also write into what they are given when a failure is theirs to handle, as a missing
+ * file is at an opening. So it becomes the last error only when the call has failed. */
+static _Thread_local struct err given, last;
 
 struct err *embed__err(void)
 {
-    return &last;
+    return &given;
 }
 
 varve_status embed__failed(enum status st)
 {
-    if (last.status != st) /* whoever failed had nothing to add */
-        err_set(&last, st, "%s", status_text(st));
+    if (given.status != st) /* whoever failed had nothing to add */
+        err_set(&given, st, "%s", status_text(st));
+    last.status = st;
+    memcpy(last.detail, given.detail, strlen(given.detail) + 1);
     return (varve_status)st;
 }
 

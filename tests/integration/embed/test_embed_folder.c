@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -506,6 +507,38 @@ static void verifies_a_folder_that_nobody_has_open(void **state)
     db_end(w);
 }
 
+static bool clean(const char *what, varve_status st)
+{
+    if (st == VARVE_OK && !*varve_last_error())
+        return true;
+    print_message("%s: %s: \"%s\"\n", what, varve_status_name(st), varve_last_error());
+    return false;
+}
+
+static void *fail_nowhere(void *arg)
+{
+    struct world *w = arg;
+    bool all = clean("open anew", varve_open(w->folder, &w->o, &w->db)) &&
+               clean("put", varve_put(w->db, "c", "k", 1, VARVE_RAW, "v", 1, NULL, NULL)) &&
+               clean("get", varve_get(w->db, "c", "k", 1, NULL, w->v)) &&
+               clean("close", varve_close(w->db)) &&
+               clean("open again", varve_open(w->folder, &w->o, &w->db)) &&
+               clean("get again", varve_get(w->db, "c", "k", 1, NULL, w->v)) &&
+               clean("verify", varve_verify(w->db, NULL, NULL, NULL)) &&
+               clean("checkpoint", varve_checkpoint(w->db)) &&
+               clean("close again", varve_close(w->db));
+    return all ? w : NULL;
+}
+
+static void leaves_no_error_behind_where_none_was(void **state)
+{
+    pthread_t t; /* its own last error; this thread's is of other tests */
+    void *all;
+    assert_int_equal(pthread_create(&t, NULL, fail_nowhere, *state), 0);
+    assert_int_equal(pthread_join(t, &all), 0);
+    assert_non_null(all);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 7 && strcmp(argv[1], "child") == 0)
@@ -522,6 +555,7 @@ int main(int argc, char **argv)
         WORLD_TEST(a_relative_name_stays_where_it_was),
         WORLD_TEST(checks_each_option),
         WORLD_TEST(verifies_a_folder_that_nobody_has_open),
+        WORLD_TEST(leaves_no_error_behind_where_none_was),
     };
     return RUN_ON(tests, "mem", "rocks");
 }
