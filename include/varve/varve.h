@@ -252,9 +252,9 @@ VARVE_API varve_version varve_iter_parent(const varve_iter *it);
 VARVE_API varve_bytes varve_iter_writer(const varve_iter *it);
 VARVE_API bool varve_iter_is_delete(const varve_iter *it);
 VARVE_API uint64_t varve_iter_expires_ms(const varve_iter *it);
-/* After a row of changes or watch: the position right behind it. After the end of changes: behind all
- * that was there, also what the filter left out (to be taken up with the same filter). Text, borrowed until
- * the next call. */
+/* After a row of changes or watch: the position right behind it. After the end of changes: behind
+ * all that was there, also what the filter left out (to be taken up with the same filter). Text,
+ * borrowed until the next call. */
 VARVE_API const char *varve_iter_token(const varve_iter *it);
 
 /* Records of a collection in key order (bytes compared unsigned). `o` may be NULL. A collection
@@ -288,9 +288,10 @@ typedef struct varve_write_options {
     uint64_t ttl_ms; /* the record expires after this, in the year 9999 at the latest (TOO_LARGE);
                          * 0 = never. Puts only. */
     const char *writer; /* NULL = the handle's */
-    /* Writes of one id (at most 128 bytes) are done once, however often they are sent within 24 hours,
-     * also after a crash: the later ones answer the version of the first. INVALID_ARGUMENT when the id
-     * was used for another write. NULL = none. Not for dropping a collection: UNIMPLEMENTED. */
+    /* Writes of one id (at most 128 bytes) are done once, however often they are sent within 24
+     * hours, also after a crash: the later ones answer the version of the first. INVALID_ARGUMENT
+     * when the id was used for another write. NULL = none. Not for dropping a collection:
+     * UNIMPLEMENTED. */
     const char *request_id;
 } varve_write_options;
 
@@ -402,11 +403,11 @@ typedef struct varve_changes_options {
 
 /* Every put and delete after the token, oldest first, no gap and no repeat. `token` NULL or "" =
  * from the beginning; "now" = from here on. Ends at the newest write. BELOW_HORIZON when retention
- * may have removed changes behind the token (by count: any from before the vacuum); INVALID_ARGUMENT for a token that is none, or of a write
- * that this folder has not seen. Rows: collection, key, version, parent, is_delete, value on
- * request, token. The token may be asked for before the first row too: the place it began. Such an
- * iterator does not hold its moment: next answers BELOW_HORIZON where a vacuum has removed meanwhile
- * what it had not come to. */
+ * may have removed changes behind the token (by count: any from before the vacuum);
+ * INVALID_ARGUMENT for a token that is none, or of a write that this folder has not seen. Rows:
+ * collection, key, version, parent, is_delete, value on request, token. The token may be asked for
+ * before the first row too: the place it began. Such an iterator does not hold its moment: next
+ * answers BELOW_HORIZON where a vacuum has removed meanwhile what it had not come to. */
 VARVE_API varve_status varve_changes(varve *db, const char *token, const varve_changes_options *o,
                                      varve_iter **ret) VARVE_WARN_UNUSED;
 
@@ -422,8 +423,8 @@ VARVE_API int varve_watch_next(varve_watch *w, int64_t timeout_ms,
                                const varve_iter **ret_row) VARVE_WARN_UNUSED;
 /* from any thread: varve_watch_next answers 0 from now on, also a waiting one */
 VARVE_API void varve_watch_cancel(varve_watch *w);
-/* Behind the row that was delivered; after varve_watch_next answered 0 for want of rows: behind all that was
- * there, also what the filter left out. Borrowed until the next call. */
+/* Behind the row that was delivered; after varve_watch_next answered 0 for want of rows: behind all
+ * that was there, also what the filter left out. Borrowed until the next call. */
 VARVE_API const char *varve_watch_token(const varve_watch *w);
 VARVE_API void varve_watch_close(varve_watch *w);
 
