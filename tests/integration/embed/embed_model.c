@@ -133,7 +133,9 @@ void model_vacuum(struct model *m, int home, int event, uint64_t ms)
         int horizon = model_event_at(m, before);
         horizon = horizon < hold ? horizon : hold;
         h->horizon = horizon > h->horizon ? horizon : h->horizon;
-        h->feed = horizon > h->feed ? horizon : h->feed;
+        /* Who has heard of the very last event before the moment is refused too: that nothing lies
+         * between the two is not known. */
+        h->feed = horizon + 1 > h->feed ? horizon + 1 : h->feed;
     }
     for (int i = 0; i < m->n_rows; i++) {
         struct model_row *r = &m->rows[i];

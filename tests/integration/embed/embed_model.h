@@ -42,7 +42,7 @@ struct model_home { /* one life of a collection's name */
     varve_retention keep;
     int vacuumed; /* the last vacuum that found retention set; 0: none */
     int horizon;  /* reads by age may be refused up to this event */
-    int feed;     /* so may changes; a vacuum by count lets go of all that were before it */
+    int feed; /* so may changes after an event before this one; a vacuum by count lets go of all */
 };
 
 struct model_snapshot {
