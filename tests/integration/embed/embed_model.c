@@ -130,7 +130,7 @@ void model_vacuum(struct model *m, int home, int event, uint64_t ms)
     if (h->keep.max_count)
         h->feed = event;
     if (before) {
-        int horizon = model_event_at(m, before);
+        int horizon = model_event_at(m, before) + 1; /* which is noted when it is over */
         horizon = horizon < hold ? horizon : hold;
         h->horizon = horizon > h->horizon ? horizon : h->horizon;
         /* Who has heard of the very last event before the moment is refused too: that nothing lies
@@ -149,7 +149,7 @@ void model_vacuum(struct model *m, int home, int event, uint64_t ms)
         /* By age a delete needs no successor: what it says is said by its absence too. */
         const struct model_row *end = r->child < 0 || (r->del && before) ? r : &m->rows[r->child];
         bool held = end->event > hold;
-        bool aged = before && m->event_ms[end->event] <= before;
+        bool aged = before && m->event_ms[end->event - 1] <= before;
         bool counted = h->keep.max_count && rank >= h->keep.max_count;
         r->may_go = r->may_go || (!held && (aged || counted));
     }

@@ -29,9 +29,10 @@ bool may_refuse(const struct bench *b, int home, int key, int event)
         return false;
     if (event <= b->m.homes[home].horizon)
         return true;
+    /* Before a version that has gone there may have been others: also before the first one. */
     for (int i = 0; i < b->m.n_rows; i++) {
         const struct model_row *r = &b->m.rows[i];
-        if (r->home == home && (key < 0 || r->key == key) && r->may_go && r->event <= event &&
+        if (r->home == home && (key < 0 || r->key == key) && r->may_go &&
             (r->child < 0 || b->m.rows[r->child].event > event))
             return true;
     }
