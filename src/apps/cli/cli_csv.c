@@ -109,6 +109,7 @@ static int quoted_field(struct cli_csv *csv, uint8_t *ret, struct err *err)
         if (st != ST_OK)
             return -(int)st;
     }
+    csv->torn = got == 0;
     return got < 0 ? got : unclosed(csv, line, "the quote is never closed", err);
 }
 

@@ -8,7 +8,8 @@
  * Owns:     the row's text, valid until the next row.
  * Promises: what the writer wrote the reader reads back, byte for byte and quote for quote; a
  * malformed row is an error that names its line, after which reading goes on at the next physical
- * line; but for a quote that is not closed, behind which nothing is a row. Never:    reads a whole file into memory. Threads: one owner.
+ * line; but for a quote that is not closed, behind which nothing is a row. Never: reads a whole file
+ * into memory. Threads: one owner.
  */
 #ifndef VARVE_APPS_CLI_CLI_CSV_H
 #define VARVE_APPS_CLI_CLI_CSV_H
@@ -27,6 +28,7 @@ struct cli_csv {
     size_t nfields, cap;
     uint64_t line; /* the first line of the row last read */
     bool ended;    /* the row had its line end: false at the end of a torn file */
+    bool torn;     /* the file ended in a quoted field: CORRUPT was answered */
 };
 
 void cli_csv_init(struct cli_csv *csv, struct cli_input *in);

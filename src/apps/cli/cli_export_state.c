@@ -136,7 +136,7 @@ static enum status end_of_csv(struct cli_input *in, uint64_t *ret_end, struct bu
     cli_csv_init(&csv, in);
     enum status st = ST_OK;
     while (st == ST_OK && (got = cli_csv_next(&csv, err)) != 0) {
-        if (got < 0 && got != -(int)ST_INVALID_ARGUMENT) {
+        if (got < 0 && got != -(int)ST_INVALID_ARGUMENT && !csv.torn) {
             st = (enum status) - got;
         } else if (got < 0 || !csv.ended) {
             break;
