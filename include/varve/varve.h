@@ -367,8 +367,8 @@ VARVE_API varve_status varve_collection_drop(varve *db, const char *collection,
                                              const varve_write_options *o) VARVE_WARN_UNUSED;
 
 /* Names a moment that vacuum respects while the name exists. `at` NULL = now. ALREADY_EXISTS,
- * FUTURE_TIME; BELOW_HORIZON where a vacuum may have removed what that moment saw (by count: any
- * moment before it, of whatever collection). */
+ * FUTURE_TIME; BELOW_HORIZON where a vacuum may have removed what that moment saw of a collection
+ * that was there then, also of one dropped since (by count: any moment before the vacuum). */
 VARVE_API varve_status varve_snapshot_create(varve *db, const char *name, const varve_at *at,
                                              varve_version *ret) VARVE_WARN_UNUSED;
 /* NOT_FOUND */

@@ -356,6 +356,25 @@ enum status store__raise_horizons(struct store *s, struct collection *c, const s
     return st;
 }
 
+/* When a collection was made, dropped ones too. Its descriptor is written anew with its settings; the
+ * record of its id's name is not. `key` and `value` are scratch. */
+static enum status when_made(struct store *s, uint32_t collection, struct buf *key,
+                             struct buf *value, struct version *ret, struct err *err)
+{
+    struct record rec;
+    uint8_t id[4];
+    route_put(id, collection);
+    buf_clear(key);
+    if (catalog_key(key, CATALOG_NAME, BYTES(id, sizeof(id))) != ST_OK)
+        return err_set(err, ST_NO_MEMORY, "no memory to look up collection %u", collection);
+    enum status st = store_get(s, buf_bytes(key), VERSION_NONE, value, &rec, err);
+    if (st == ST_OK)
+        *ret = rec.version;
+    return st == ST_NOT_FOUND
+               ? err_set(err, ST_CORRUPT, "the catalog does not know collection %u", collection)
+               : st;
+}
+
 /* ---- named snapshots ---- */
 
 static enum status snapshot_key(struct bytes name, struct buf *key, struct err *err)
@@ -367,25 +386,35 @@ static enum status snapshot_key(struct bytes name, struct buf *key, struct err *
 }
 
 /* A name must not promise what retention has removed already: by age what is below the horizon of
- * reads, by count perhaps anything up to the feed's. The caller holds catalog.lock, as does whoever
- * raises a horizon. */
+ * reads, by count perhaps anything up to the feed's. A moment sees the collections that were there,
+ * also those that were dropped since. The caller holds catalog.lock, as does whoever raises a
+ * horizon. */
 static enum status check_kept(struct store *s, struct version at, struct err *err)
 {
-    for (uint32_t id = STORE_FIRST_ID; id <= atomic_load(&s->catalog.last_id); id++) {
+    struct buf key = BUF_INIT, value = BUF_INIT;
+    enum status st = ST_OK;
+    for (uint32_t id = STORE_FIRST_ID; st == ST_OK && id <= atomic_load(&s->catalog.last_id);
+         id++) {
         struct collection *c = store__collection_by_id(s, id);
         uint64_t horizon = c ? atomic_load(&c->feed_horizon_hlc) : 0;
         if (c && atomic_load(&c->horizon_hlc) > horizon)
             horizon = atomic_load(&c->horizon_hlc);
-        if (at.hlc >= horizon || atomic_load(&c->dropped))
+        if (at.hlc >= horizon)
+            continue;
+        struct version made;
+        st = when_made(s, id, &key, &value, &made, err);
+        if (st != ST_OK || version_cmp(at, made) < 0)
             continue;
         char text[VERSION_TEXT_MAX], time[TIME_TEXT_MAX];
         version_format((struct version){horizon, 0}, text);
         time_format(horizon >> HLC_LOGICAL_BITS, time);
-        return err_set(err, ST_BELOW_HORIZON,
-                       "collection %s may have lost versions before %s (%s) to its retention",
-                       c->name, text, time);
+        st = err_set(err, ST_BELOW_HORIZON,
+                     "collection %s may have lost versions before %s (%s) to its retention",
+                     c->name, text, time);
     }
-    return ST_OK;
+    buf_deinit(&key);
+    buf_deinit(&value);
+    return st;
 }
 
 static enum status create_snapshot(struct store *s, struct bytes name, struct version at,
@@ -491,26 +520,13 @@ struct list_iter {
     bool snapshots;
 };
 
-/* When a collection was made. Its descriptor is written anew with its settings; the record of its
- * id's name is not. */
 static enum status made_at(struct list_iter *it, struct store_row *row, struct err *err)
 {
     struct descriptor d;
-    struct record rec;
-    uint8_t id[4];
     if (!descriptor_decode(row->rec.value, &d))
         return err_set(err, ST_CORRUPT, "the descriptor of collection %.*s does not decode",
                        (int)row->key.len, (const char *)row->key.data);
-    route_put(id, d.id);
-    buf_clear(&it->key);
-    if (catalog_key(&it->key, CATALOG_NAME, BYTES(id, sizeof(id))) != ST_OK)
-        return err_set(err, ST_NO_MEMORY, "no memory for a list");
-    enum status st = store_get(it->s, buf_bytes(&it->key), VERSION_NONE, &it->value, &rec, err);
-    if (st == ST_OK)
-        row->rec.version = rec.version;
-    return st == ST_NOT_FOUND
-               ? err_set(err, ST_CORRUPT, "the catalog does not know collection %u", d.id)
-               : st;
+    return when_made(it->s, d.id, &it->key, &it->value, &row->rec.version, err);
 }
 
 static int list_next(struct store_iter *base, struct store_row *ret, struct err *err)

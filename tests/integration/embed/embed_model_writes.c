@@ -203,7 +203,7 @@ void do_snapshot(struct bench *b)
     if (st == VARVE_BELOW_HORIZON && at) {
         bool may = false;
         for (int h = 0; h < b->m.n_homes; h++)
-            may = may || (!b->m.homes[h].dropped && b->m.homes[h].feed > t.event);
+            may = may || (b->m.homes[h].made <= t.event && b->m.homes[h].feed > t.event);
         assert_true(may);
         return;
     }

@@ -303,6 +303,36 @@ static void vacuum_leaves_the_dropped_alone(void **state)
     db_end(w);
 }
 
+/* The moment sees what has been dropped since: a name of it would promise what is gone. */
+static void names_no_moment_that_the_dropped_lack(void **state)
+{
+    struct world *w = *state;
+    varve_retention r = {.max_count = 1};
+    db_open(w);
+    varve_version before = put(w, "other", "k", "1");
+    varve_version lost = put(w, "c", "k", "1");
+    put(w, "c", "k", "2");
+    assert_ok(varve_retention_set(w->db, "c", &r));
+    assert_ok(varve_vacuum(w->db, "c", NULL, NULL, NULL));
+    varve_version after = put(w, "c", "k", "3");
+    assert_ok(varve_collection_drop(w->db, "c", NULL));
+    put(w, "c", "k", "anew");
+    varve_at early = at_version(before), at = at_version(lost), late = at_version(after);
+    for (int pass = 0; pass < 2; pass++) {
+        assert_fails(varve_get(w->db, "c", "k", 1, &at, w->v), VARVE_BELOW_HORIZON, "");
+        assert_fails(varve_snapshot_create(w->db, "lost", &at, NULL), VARVE_BELOW_HORIZON,
+                     "collection c");
+        assert_ok(varve_snapshot_create(w->db, "early", &early, NULL));
+        assert_ok(varve_snapshot_create(w->db, "late", &late, NULL));
+        varve_at named = at_snapshot("late");
+        expect(w, "c", "k", &named, "3");
+        assert_ok(varve_snapshot_delete(w->db, "early"));
+        assert_ok(varve_snapshot_delete(w->db, "late"));
+        db_reopen(w);
+    }
+    db_end(w);
+}
+
 static void retention_by_count(void **state)
 {
     struct world *w = *state;
@@ -418,6 +448,7 @@ int main(void)
         WORLD_TEST(names_moments),
         WORLD_TEST(records_expire),
         WORLD_TEST(vacuum_leaves_the_dropped_alone),
+        WORLD_TEST(names_no_moment_that_the_dropped_lack),
         WORLD_TEST(retention_by_count),
         WORLD_TEST(retention_by_age),
         WORLD_TEST(long_work_can_be_stopped),
