@@ -214,7 +214,7 @@ void check_lists(struct bench *b)
     varve_iter_close(it);
     assert_ok(varve_snapshots(b->w->db, &it));
     for (int i = 0; i < MODEL_SNAPSHOTS; i++) {
-        char name[8];
+        char name[16];
         if (!b->m.snapshots[i].there)
             continue;
         snprintf(name, sizeof(name), "s%d", i);
