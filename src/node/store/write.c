@@ -337,19 +337,21 @@ static bool take(struct store *s, struct view *v, struct proposal *p)
     return true;
 }
 
-/* While the log takes nothing, or a leader's tables cannot be drained, neither does the node take anything. */
+static void refuse_one(struct store *s, struct proposal *p, const struct err *why)
+{
+    if (p->number != 0) {
+        cluster_unknown(s, p, why->detail);
+        return;
+    }
+    p->err = *why;
+    cluster_answer(s, p, why->status);
+}
+
+/* While the log takes nothing, or no table can be drained, neither does the leader take anything. */
 static void refuse_all(struct store *s, const struct err *why)
 {
-    struct cluster *c = s->cluster;
-    list_foreach_safe (it, &c->queued) {
-        struct proposal *p = container_of(it, struct proposal, node);
-        if (p->number != 0) {
-            cluster_unknown(s, p, why->detail);
-            continue;
-        }
-        p->err = *why;
-        cluster_answer(s, p, why->status);
-    }
+    list_foreach_safe (it, &s->cluster->queued)
+        refuse_one(s, container_of(it, struct proposal, node), why);
 }
 
 void cluster_drained(struct store *s, enum status st, const struct err *err)
@@ -409,31 +411,19 @@ static void lead(struct store *s)
     view_unref(v);
 }
 
-/* While its log takes nothing a node does not see what it passes on come back: it passes on nothing.
- * What others have sent it is theirs to try elsewhere. */
-static void refuse_own(struct store *s, const struct err *why)
-{
-    list_foreach_safe (it, &s->cluster->queued) {
-        struct proposal *p = container_of(it, struct proposal, node);
-        if (p->remote)
-            cluster_lost(s, p);
-    }
-    refuse_all(s, why);
-}
-
 static void follow(struct store *s)
 {
     struct cluster *c = s->cluster;
-    if (c->stall.status != ST_OK) {
-        refuse_own(s, &c->stall);
-        return;
-    }
     /* A node that is out would not see what became of its write. */
     bool may_send = c->now.leader != 0 && replica_belongs(s->replica);
     list_foreach_safe (it, &c->queued) {
         struct proposal *p = container_of(it, struct proposal, node);
         if (p->remote) {
             cluster_lost(s, p);
+            continue;
+        }
+        if (c->stall.status != ST_OK) { /* nor would one whose log takes nothing */
+            refuse_one(s, p, &c->stall);
             continue;
         }
         if (!may_send)
