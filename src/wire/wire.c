@@ -20,6 +20,17 @@ bool wire_eq_nocase(struct bytes a, struct bytes b)
     return true;
 }
 
+bool wire_is_of(struct bytes b, const char *others)
+{
+    for (size_t i = 0; i < b.len; i++) {
+        const uint8_t c = b.data[i], low = c | 0x20;
+        bool alnum = (low >= 'a' && low <= 'z') || (c >= '0' && c <= '9');
+        if (!alnum && (!c || !strchr(others, c)))
+            return false;
+    }
+    return true;
+}
+
 const struct wire_header *wire_header_find(const struct wire_header *headers, size_t n,
                                            struct bytes name)
 {

@@ -29,6 +29,8 @@ const struct wire_header *wire_header_find(const struct wire_header *headers, si
                                            struct bytes name);
 /* Equal without regard to the case of ASCII letters. */
 bool wire_eq_nocase(struct bytes a, struct bytes b);
+/* Nothing but letters and digits of ASCII and the bytes of `others`; also when it is empty. */
+bool wire_is_of(struct bytes b, const char *others);
 
 /* Memory for messages that many connections may hold together; whoever makes it says who shares it
  * (a connection, a reactor). The parts that take from it answer OVERLOADED when it is used up. */

@@ -18,14 +18,7 @@ static bool all_digits(struct bytes b)
 /* unreserved, sub-delims and percent-encoded bytes (RFC 3986, 3.2.2). */
 static bool is_name(struct bytes b)
 {
-    static const char others[] = "-._~!$&'()*+,;=%";
-    for (size_t i = 0; i < b.len; i++) {
-        const uint8_t c = b.data[i], low = c | 0x20;
-        bool alnum = (low >= 'a' && low <= 'z') || (c >= '0' && c <= '9');
-        if (!alnum && (!c || !strchr(others, c)))
-            return false;
-    }
-    return true;
+    return wire_is_of(b, "-._~!$&'()*+,;=%");
 }
 
 /* "[::1]". A zone ("%eth0") means nothing but where it was written, and is not sent (RFC 9844). */

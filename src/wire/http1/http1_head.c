@@ -298,14 +298,7 @@ enum status h1__body_begin(struct h1_conn *c)
  * authority. */
 static bool is_host(struct bytes v)
 {
-    static const char others[] = "-._~%!$&'()*+,;=[]:";
-    for (size_t i = 0; i < v.len; i++) {
-        const uint8_t b = v.data[i], low = b | 0x20;
-        bool alnum = (low >= 'a' && low <= 'z') || (b >= '0' && b <= '9');
-        if (!alnum && (!b || !strchr(others, b)))
-            return false;
-    }
-    return true;
+    return wire_is_of(v, "-._~%!$&'()*+,;=[]:");
 }
 
 static enum status check_request(struct h1_conn *c)
