@@ -168,8 +168,7 @@ static int bad_row(struct import *im, enum status st, const struct err *e)
     if (of_row)
         fprintf(im->c->err, "All rows before it are imported.%s\n",
                 im->id.known ? " --resume --on-error skip goes on behind it." : "");
-    else if (st ==
-             ST_CORRUPT) /* of a file: not to be skipped, as what is behind would go with it */
+    else if (st == ST_CORRUPT) /* of the file: what is behind cannot be told, nor skipped */
         fprintf(im->c->err, "All rows before it are imported: %llu.\n",
                 (unsigned long long)(im->state.rows + im->state.unchanged));
     return CLI_FAILED;
