@@ -51,7 +51,8 @@ struct queue {
 struct fiber_sched {
     struct fiber_context thread; /* of fiber_sched_run's caller */
     struct queue fresh;          /* spawned and not started */
-    struct queue queue;          /* the other runnable ones */
+    size_t n_fresh;
+    struct queue queue; /* the other runnable ones */
     uint64_t turns;
     struct fiber *pool;
     struct stack *stacks, *youngest; /* those that no fiber has; all */
@@ -302,6 +303,7 @@ enum status fiber_spawn(struct fiber_sched *s, void (*fn)(void *arg), void *arg,
     s->alive++;
     f->turn = s->turns++;
     queue_push(&s->fresh, f);
+    s->n_fresh++;
     return ST_OK;
 }
 
@@ -344,6 +346,7 @@ static struct fiber *next_runnable(struct fiber_sched *s, size_t switches)
     if ((!s->queue.first && !s->fresh.first) || switches % SWITCHES_PER_CLOCK == 0)
         wake_sleepers(s);
     bool fresh = s->fresh.first && (!s->queue.first || s->fresh.first->turn < s->queue.first->turn);
+    s->n_fresh -= fresh;
     return queue_pop(fresh ? &s->fresh : &s->queue);
 }
 
@@ -397,7 +400,12 @@ size_t fiber_sched_run(struct fiber_sched *s)
     return switches;
 }
 
-size_t fiber_sched_run_fresh(struct fiber_sched *s)
+size_t fiber_sched_fresh(const struct fiber_sched *s)
+{
+    return s->n_fresh;
+}
+
+size_t fiber_sched_run_fresh(struct fiber_sched *s, size_t most)
 {
     ASSERT(!t_running);
     if (!s->fresh.first)
@@ -405,8 +413,10 @@ size_t fiber_sched_run_fresh(struct fiber_sched *s)
     t_running = s;
     fiber__context_adopt(&s->thread);
     size_t started = 0;
-    for (struct fiber *f; (f = queue_pop(&s->fresh)) != NULL; started++)
-        resume(s, f);
+    for (; started < most && s->fresh.first; started++) {
+        s->n_fresh--;
+        resume(s, queue_pop(&s->fresh));
+    }
     t_running = NULL;
     return started;
 }

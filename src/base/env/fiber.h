@@ -35,9 +35,11 @@ enum status fiber_spawn(struct fiber_sched *s, void (*fn)(void *arg), void *arg,
                         struct err *err) WARN_UNUSED;
 size_t fiber_sched_run(
     struct fiber_sched *s); /* runs until none is runnable; returns how many switches it made */
-/* Starts those that were spawned and have not run yet, and runs each until it waits, yields or ends;
- * those that could go on stay for fiber_sched_run. Returns how many it started. */
-size_t fiber_sched_run_fresh(struct fiber_sched *s);
+/* Starts those that were spawned and have not run yet, `most` of them at most, the oldest first, and
+ * runs each until it waits, yields or ends; those that could go on stay for fiber_sched_run. Returns
+ * how many it started. */
+size_t fiber_sched_run_fresh(struct fiber_sched *s, size_t most);
+size_t fiber_sched_fresh(const struct fiber_sched *s); /* spawned and not started */
 size_t fiber_sched_alive(const struct fiber_sched *s);
 /* When, by the scheduler's clock, the first of its sleepers must run again; UINT64_MAX: none
  * sleeps. Whoever waits between two runs must not wait past it. The clock is CLOCK_MONOTONIC unless

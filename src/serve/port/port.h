@@ -35,8 +35,9 @@ struct port_handlers {
      * more of them is not half done before they come (and who does not end costs no fiber). NULL: none
      * does, each begins with its first message. */
     bool (*grpc_takes_one)(const struct rpc *r, void *arg);
-    /* May be NULL. A call with this first message starts soon, after others whose bytes came with its
-     * own: what it will read can be asked of memory meanwhile. Must not wait, change or answer. */
+    /* May be NULL. A call with this first message starts soon, after what came with it and the bytes
+     * of a few more connections were read: what it will read can be asked of memory meanwhile. Must not
+     * wait, change or answer. */
     void (*grpc_ahead)(const struct rpc *r, struct bytes first, void *arg);
     /* Calls that have to wait for the same thing can do so as one, before they have a fiber and a
      * stack each. Whether this one, whose first message is there, is such a call; must not wait.

@@ -124,7 +124,7 @@ static void feed_rpc(struct slot *s)
     if (s->have_first && !rpc__is_over(s) && h->grpc_takes_one &&
         h->grpc_takes_one(&s->as.r, h->arg))
         return;
-    if (s->have_first && s->pc->begun++ > 0 && h->grpc_ahead)
+    if (s->have_first && h->grpc_ahead)
         h->grpc_ahead(&s->as.r, s->first, h->arg);
     slot__dispatch(s);
 }
@@ -239,7 +239,6 @@ static size_t conn_on_data(struct conn *c, struct bytes data)
     err_init(&err);
     uint64_t now = port__now_ms(pc);
     port__budget_before(pc);
-    pc->begun = 0;
     enum status st = h2_recv(pc->h2, data, now, &err);
     port__budget_after(pc);
     if (st && log_enabled(LOG_DEBUG))

@@ -80,7 +80,6 @@ struct port_conn {
     bool paused;       /* h2_wants_input said no */
     bool h1_refused;   /* an error was answered: nothing more is read */
     unsigned waiting;  /* slots without a fiber */
-    unsigned begun;    /* calls that this input has brought */
     uint64_t told_ms;  /* when the peer was last told that its bodies come in */
     uint64_t tick_ms;  /* when on_tick comes; UINT64_MAX: not */
     struct slot *turn; /* HTTP/1: the exchange at work */

@@ -27,6 +27,7 @@ struct conn *conn__new(struct reactor *r, const struct conn_proto *proto, void *
     list_init(&c->node);
     list_init(&c->attention);
     list_init(&c->output);
+    list_init(&c->behind);
     loop_timer_init(&c->watch, conn__on_watch, c);
     loop_timer_init(&c->tick, conn__on_tick, c);
     return c;
@@ -151,6 +152,8 @@ static void on_close(void *ctx, enum status why, int errno_value)
     list_remove(&c->node);
     list_remove(&c->attention);
     list_remove(&c->output);
+    r->n_behind -= !list_empty(&c->behind);
+    list_remove(&c->behind);
     r->kept_bytes -= c->kept_end - c->kept_at + c->held;
     c->kept_at = c->kept_end = c->held = 0;
     conn__wake_writer(c);
@@ -308,15 +311,44 @@ static void through_filter(struct conn *c, struct bytes data)
     hold_rest(c);
 }
 
-/* The requests that came start while all they need is in the processor's cache, and what they have to
- * say becomes bytes then. What waits goes on when the whole input of the round was looked at: so the
- * leader of a group commit finds the writes of every connection. */
-static void serve(struct conn *c)
+/* --- requests --- */
+
+/* Starts the requests of those that were read first, until `leave` connections are left, and makes
+ * bytes of what they have to say. */
+static void serve_behind(struct reactor *r, size_t leave)
 {
-    if (fiber_sched_run_fresh(c->r->fibers) == 0 || list_empty(&c->output))
+    while (r->n_behind > leave) {
+        struct conn *c = container_of(r->behind.next, struct conn, behind);
+        list_remove(&c->behind);
+        r->n_behind--;
+        (void)fiber_sched_run_fresh(r->fibers, c->began);
+        if (list_empty(&c->output))
+            continue;
+        list_remove(&c->output);
+        make_output(c);
+    }
+}
+
+/* Requests start while all they need is in the processor's cache: many at once with the return, a few
+ * when BEHIND more connections were read, for by then the memory that was asked for ahead has come.
+ * What waits goes on when the whole input of the round was looked at: so the leader of a group commit
+ * finds the writes of every connection. */
+static void serve(struct conn *c, size_t began)
+{
+    struct reactor *r = c->r;
+    if (began == 0)
         return;
-    list_remove(&c->output);
-    make_output(c);
+    if (!list_empty(&c->behind))
+        serve_behind(r, 0);
+    c->began = began;
+    list_push_back(&r->behind, &c->behind);
+    r->n_behind++;
+    serve_behind(r, began <= BEHIND ? BEHIND : 0);
+}
+
+void conn__serve_rest(struct reactor *r)
+{
+    serve_behind(r, 0);
 }
 
 static size_t on_recv(void *ctx, struct bytes data)
@@ -324,7 +356,7 @@ static size_t on_recv(void *ctx, struct bytes data)
     struct conn *c = ctx;
     c->active_ns = loop_now_ns(c->r->loop);
     conn__count(&c->r->count.bytes_in, data.len);
-    size_t taken = data.len;
+    size_t taken = data.len, fresh = fiber_sched_fresh(c->r->fibers);
     if (c->finishing || c->aborted) {
         /* A peer that does not stop would have the reactor read on for nothing. */
         c->thrown_away += data.len;
@@ -340,7 +372,7 @@ static size_t on_recv(void *ctx, struct bytes data)
         taken = deliver(c, data.data, data.len);
     }
     if (taken == data.len) /* else a request must not resume what only pauses with the return */
-        serve(c);
+        serve(c, fiber_sched_fresh(c->r->fibers) - fresh);
     if (conn__alive(c) && !c->finishing)
         conn__apply_reading(c);
     return taken;

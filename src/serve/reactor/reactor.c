@@ -82,6 +82,7 @@ enum status reactor__new(struct env *env, struct reactors *g, unsigned index,
     list_init(&r->conns);
     list_init(&r->attention);
     list_init(&r->output);
+    list_init(&r->behind);
     list_init(&r->yielded);
     loop_timer_init(&r->drain_end, cut_all, r);
     struct loop_options lo = {.kind = o->loop,
@@ -161,6 +162,7 @@ static bool has_more(const struct reactor *r)
 static void one_round(struct reactor *r, uint64_t deadline_ns)
 {
     loop_poll(r->loop, has_more(r) ? 0 : deadline_ns);
+    conn__serve_rest(r);
     conn__attend(r);
     wake_yielded(r);
     fiber_sched_run(r->fibers);

@@ -24,6 +24,7 @@ enum {
     PAUSED_BY_PROTO = 1,
     PAUSED_BY_OUTPUT = 2,
     PAUSED_BY_BYTES = 4,
+    BEHIND = 2, /* connections that are read before the requests of the one before them start */
 };
 
 struct acceptor {
@@ -48,6 +49,8 @@ struct conn {
     struct list node;      /* among the reactor's connections */
     struct list attention; /* kept clear bytes to deliver, in the next round */
     struct list output;    /* wants on_output */
+    struct list behind;    /* was read, and its requests have not started */
+    size_t began;          /* those requests */
 
     const struct conn_filter_maker *maker;
     void *filter;
@@ -83,7 +86,8 @@ struct reactor {
     struct env_thread thread;
     bool started;
     struct acceptor *acceptors;
-    struct list conns, attention, output;
+    struct list conns, attention, output, behind;
+    size_t n_behind;
     struct list yielded; /* struct yielded on fibers' stacks */
     size_t request_bytes, kept_bytes;
     uint8_t *clear; /* CLEAR_BYTES of scratch */
@@ -128,7 +132,8 @@ void conn__on_tick(void *conn);
 /* --- conn_io.c --- */
 /* Makes a connection of an accepted socket, or refuses and closes it. */
 void conn__accept(struct reactor *r, const struct acceptor *a, int sock);
-void conn__attend(struct reactor *r); /* delivers what was kept to those that resumed */
+void conn__attend(struct reactor *r);     /* delivers what was kept to those that resumed */
+void conn__serve_rest(struct reactor *r); /* starts the requests that were read last */
 void conn__make_output(struct reactor *r);
 extern const struct loop_conn_ops conn__loop_ops;
 struct conn *conn__new(struct reactor *r, const struct conn_proto *proto, void *arg,

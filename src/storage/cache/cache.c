@@ -7,7 +7,7 @@
 #include "base/hash.h"
 #include "storage/cache/cache_internal.h"
 
-enum { READ_TRIES = 8, USES_MAX = 3, TICKET_EPOCH = 48, AHEAD = 2, AHEAD_BYTES = 384 };
+enum { READ_TRIES = 8, USES_MAX = 3, TICKET_EPOCH = 48, AHEAD = 1, AHEAD_BYTES = 384 };
 
 /* What a ticket keeps of a sequence: parity and 47 more bits. */
 #define TICKET_SEQ ((1ull << TICKET_EPOCH) - 1)

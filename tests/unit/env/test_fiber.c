@@ -92,13 +92,13 @@ static void test_env_fiber_fresh_first(void **state)
     struct fiber_sched *s = sched(8);
     struct log log = {0};
     struct speaker a = {&log, 'a', 2}, b = {&log, 'b', 2}, c = {&log, 'c', 1};
-    assert_int_equal(fiber_sched_run_fresh(s), 0);
+    assert_int_equal(fiber_sched_run_fresh(s, SIZE_MAX), 0);
     spawn(s, speak, &a);
     spawn(s, speak, &b);
-    assert_int_equal(fiber_sched_run_fresh(s), 2);
+    assert_int_equal(fiber_sched_run_fresh(s, SIZE_MAX), 2);
     spawn(s, speak, &c);
-    assert_int_equal(fiber_sched_run_fresh(s), 1);
-    assert_int_equal(fiber_sched_run_fresh(s), 0);
+    assert_int_equal(fiber_sched_run_fresh(s, SIZE_MAX), 1);
+    assert_int_equal(fiber_sched_run_fresh(s, SIZE_MAX), 0);
     assert_int_equal(log.len, 3);
     assert_memory_equal(log.text, "abc", 3);
     spawn(s, speak, &(struct speaker){&log, 'd', 1}); /* behind those that yielded */
@@ -108,7 +108,15 @@ static void test_env_fiber_fresh_first(void **state)
     assert_int_equal(fiber_sched_alive(s), 0);
     for (int i = 0; i < 5; i++)
         spawn(s, end_at_once, NULL);
-    assert_int_equal(fiber_sched_run_fresh(s), 5);
+    assert_int_equal(fiber_sched_fresh(s), 5);
+    assert_int_equal(fiber_sched_run_fresh(s, 2), 2);
+    assert_int_equal(fiber_sched_fresh(s), 3);
+    assert_int_equal(fiber_sched_alive(s), 3);
+    assert_int_equal(fiber_sched_run_fresh(s, 0), 0);
+    assert_int_equal(fiber_sched_run_fresh(s, SIZE_MAX), 3);
+    spawn(s, end_at_once, NULL);
+    assert_int_equal(fiber_sched_run(s), 1);
+    assert_int_equal(fiber_sched_fresh(s), 0);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     assert_int_equal(stacks_differ, 0);
 #endif

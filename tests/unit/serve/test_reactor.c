@@ -109,6 +109,7 @@ struct request {
 };
 
 static unsigned waiting_group; /* one reactor's thread only */
+static struct conn *victim;    /* of "kill"; as above */
 
 static void finish_if_drained(struct conn *c)
 {
@@ -148,6 +149,10 @@ static void answer(void *arg)
             reactor_yield(r);
     } else if (!strcmp(q->line, "stream")) {
         stream(c, sv);
+    } else if (!strcmp(q->line, "victim")) {
+        victim = c;
+    } else if (!strcmp(q->line, "kill")) {
+        conn_abort(victim, ST_CANCELLED);
     }
     char out[80];
     int n = snprintf(out, sizeof out, "<%s>", q->line);
@@ -363,6 +368,60 @@ static void test_serve_reactor_requests(void **state)
     until(&sv.closed, 3);
     assert_int_equal(atomic_load(&sv.last_why), ST_CORRUPT);
     down(&sv);
+}
+
+/* Few requests of many connections start a little behind the reading, and all in the same round. */
+static void test_serve_reactor_many_with_one_each(void **state)
+{
+    (void)state;
+    enum { MANY = 7 };
+    struct server sv = {0};
+    struct reactor_options o = {.loop = kind_now};
+    struct net_addr any;
+    int fd[MANY];
+    victim = NULL;
+    assert_int_equal(reactors_by_hand(env_linux(), &o, &sv.g, NULL), ST_OK);
+    struct reactor *r = reactors_at(sv.g, 0);
+    reactors_set_ctx(sv.g, 0, &sv);
+    assert_int_equal(net_addr_parse("127.0.0.1:0", &any, NULL), ST_OK);
+    assert_int_equal(
+        reactors_listen(sv.g, &any, REACTORS_REUSEPORT, &lines, &sv, NULL, &sv.addr, NULL), ST_OK);
+    for (unsigned i = 0; i < MANY; i++)
+        fd[i] = dial(&sv.addr);
+    while (atomic_load(&sv.opened) < MANY)
+        (void)reactor_round(r);
+    for (unsigned n = 1; n <= MANY; n++) {
+        for (unsigned i = 0; i < n; i++)
+            say(fd[i], "group\n");
+        for (unsigned done = atomic_load(&sv.fibers_done); atomic_load(&sv.fibers_done) < done + n;)
+            (void)reactor_round(r);
+        assert_int_equal(atomic_load(&sv.group), n);
+        (void)reactor_round(r); /* io_uring sends with the next */
+        for (unsigned i = 0; i < n; i++)
+            hear(fd[i], "<group>");
+    }
+    /* Whose requests have not started yet may be cut off by those of another. */
+    say(fd[1], "victim\n");
+    while (!victim)
+        (void)reactor_round(r);
+    (void)reactor_round(r);
+    hear(fd[1], "<victim>");
+    say(fd[0], "kill\n");
+    say(fd[1], "a\nb\n");
+    while (atomic_load(&sv.closed) < 1 || stats(&sv, 0).fibers)
+        (void)reactor_round(r);
+    hear(fd[0], "<kill>");
+    hear_end(fd[1]);
+    for (unsigned i = 0; i < MANY; i++)
+        if (i != 1)
+            close(fd[i]);
+    while (atomic_load(&sv.closed) < MANY)
+        (void)reactor_round(r);
+    reactors_stop_begin(sv.g, 0);
+    while (!reactors_is_over(sv.g))
+        (void)reactor_round(r);
+    assert_int_equal(stats(&sv, 0).request_bytes, 0);
+    reactors_free(sv.g);
 }
 
 static void test_serve_reactor_yield(void **state)
@@ -745,12 +804,12 @@ static void test_serve_reactor_no_memory(void **state)
 #name " " kind, name, NULL, NULL, NULL                                                     \
     }
 #define TESTS(kind)                                                                                \
-    ON(kind, test_serve_reactor_requests), ON(kind, test_serve_reactor_yield),                     \
-        ON(kind, test_serve_reactor_slow_reader), ON(kind, test_serve_reactor_deaf),               \
-        ON(kind, test_serve_reactor_bounds), ON(kind, test_serve_reactor_timeouts),                \
-        ON(kind, test_serve_reactor_first_after_sleep), ON(kind, test_serve_reactor_stop),         \
-        ON(kind, test_serve_reactor_group), ON(kind, test_serve_reactor_connect),                  \
-        ON(kind, test_serve_reactor_no_memory)
+    ON(kind, test_serve_reactor_requests), ON(kind, test_serve_reactor_many_with_one_each),        \
+        ON(kind, test_serve_reactor_yield), ON(kind, test_serve_reactor_slow_reader),              \
+        ON(kind, test_serve_reactor_deaf), ON(kind, test_serve_reactor_bounds),                    \
+        ON(kind, test_serve_reactor_timeouts), ON(kind, test_serve_reactor_first_after_sleep),     \
+        ON(kind, test_serve_reactor_stop), ON(kind, test_serve_reactor_group),                     \
+        ON(kind, test_serve_reactor_connect), ON(kind, test_serve_reactor_no_memory)
 
 int main(void)
 {
