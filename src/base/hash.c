@@ -12,6 +12,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#define XXH_INLINE_ALL /* keys are short: a call costs as much as their hash */
 #include <xxhash.h>
 
 #if defined(__x86_64__)

@@ -73,11 +73,11 @@ void err_init(struct err *err);
 /* Sets status and detail; `err` may be NULL. Returns `st`, so `return err_set(err, ST_X, ...)`.
  * NO_MEMORY: the detail ends with that, unless it says it already. */
 enum status err_set(struct err *err, enum status st, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4), cold));
 /* As err_set, from errno: appends ": " and strerror(errno_value). */
 enum status err_errno(struct err *err, int errno_value, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4), cold));
 /* Puts "context: " before the detail; each layer adds its part. Does nothing when err is NULL. */
-void err_prefix(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void err_prefix(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3), cold));
 
 #endif
