@@ -4,7 +4,7 @@
  * Parts: put, get, batch, scan (beside peers), cpu, idle, tail (Varve alone), all. Each part starts
  * the servers that it needs one after the other, on loopback, with their data on the same disk
  * ($BENCH_DIR), fills them with the same keys of 256 B values, waits until they are at rest, and
- * measures row by row. For gets all are up at once, and take three turns at each row. A peer whose program is not there is left out by name (deps/apt-all.txt has
+ * measures row by row. For gets all are up at once, and take five turns at each row. A peer whose program is not there is left out by name (deps/apt-all.txt has
  * them). $BENCH_VARVE adds settings to `varve serve`. */
 #include "base/alloc.h"
 #include "bench/bench_server_peers.h"
@@ -146,13 +146,15 @@ static void pause_ms(long ms)
     nanosleep(&t, NULL);
 }
 
-/* Until what it does behind the loading is done: less than 3 % of a core over half a second. */
+/* Until what it does behind the loading is done, in processes of its own too: less than 5 % of the
+ * machine over half a second. */
 static void calm_down(const struct server *s)
 {
     for (int ms = 0; ms < CALM_MS; ms += 500) {
-        uint64_t before = server_cpu_us(s);
+        struct bench_ticks before = bench_ticks(), after;
         pause_ms(500);
-        if (server_cpu_us(s) - before < 15000)
+        after = bench_ticks();
+        if ((after.busy - before.busy) * 20 < after.all - before.all)
             return;
     }
     printf("  %s is not at rest after %d s\n", server_name(s->kind), CALM_MS / 1000);
@@ -226,7 +228,7 @@ static void at_most(const char *what, double value, double goal, const char *uni
 
 /* --- the parts --- */
 
-enum { PEERS = 3, TURNS = 3 };
+enum { PEERS = 3, TURNS = 5 };
 
 static void part_put(void)
 {
@@ -254,14 +256,17 @@ static void part_put(void)
     ratio("PUT durable, 16 x 64, over etcd", &f[0][2], &f[1][2], 4);
 }
 
-/* The middle one of the turns that a server had at a row, by its rate. */
-static struct figures middle(const struct figures *turns)
+static int by_rate(const void *a, const void *b)
 {
-    const struct figures *a = &turns[0], *b = &turns[1], *c = &turns[2];
-    _Static_assert(TURNS == 3, "three are compared");
-    if ((a->rate <= b->rate) == (b->rate <= c->rate))
-        return *b;
-    return (b->rate <= a->rate) == (a->rate <= c->rate) ? *a : *c;
+    double x = ((const struct figures *)a)->rate, y = ((const struct figures *)b)->rate;
+    return (x > y) - (x < y);
+}
+
+/* The middle one of the turns that a server had at a row, by its rate; sorts them. */
+static struct figures middle(struct figures *turns)
+{
+    qsort(turns, TURNS, sizeof *turns, by_rate);
+    return turns[TURNS / 2];
 }
 
 /* All servers are up and at rest, and take turns: a machine's speed may change by half within a minute. */

@@ -37,6 +37,24 @@ uint64_t bench_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+struct bench_ticks bench_ticks(void)
+{
+    enum { USER, NICE, SYSTEM, IDLE, IOWAIT, IRQ, SOFTIRQ, STEAL, COLUMNS }; /* proc(5) */
+    struct bench_ticks t = {0};
+    FILE *f = fopen("/proc/stat", "re");
+    if (!f || fscanf(f, "cpu") < 0)
+        bench_die("/proc/stat cannot be read");
+    for (int i = 0; i < COLUMNS; i++) {
+        uint64_t n;
+        if (fscanf(f, "%" SCNu64, &n) != 1)
+            bench_die("/proc/stat: the first line has less than %d numbers", COLUMNS);
+        t.all += n;
+        t.busy += i == IDLE || i == IOWAIT ? 0 : n;
+    }
+    fclose(f);
+    return t;
+}
+
 static void processor(char *out, size_t size)
 {
     char line[256];

@@ -44,6 +44,12 @@ void bench_checksum(uint64_t sum);
 /* Sorts the samples; prints p50, p99, p99.9 and the maximum. */
 void bench_quantiles(const char *what, uint64_t *samples_ns, size_t n);
 
+/* What all processors together have done since the machine started, in ticks (/proc/stat). */
+struct bench_ticks {
+    uint64_t busy, all;
+};
+struct bench_ticks bench_ticks(void);
+
 /* The number in argv[i], or `otherwise` when there is none; exits with a message when it is not a
  * number. */
 uint64_t bench_arg(int argc, char **argv, int i, uint64_t otherwise);
