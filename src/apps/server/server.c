@@ -57,8 +57,11 @@ static enum status start_reactors(struct server *s, struct err *err)
 {
     static const enum loop_kind loops[] = {LOOP_EPOLL, LOOP_URING, LOOP_AUTO};
     const struct settings *o = &s->now;
+    /* Looking takes a processor from whoever it looks for when there is no other. */
+    bool may_look = env_cpu_count() > o->reactors;
     struct reactor_options ro = {
         .loop = loops[o->loop],
+        .look_ns = may_look ? o->look_us * 1000 : 0,
         .max_conns = o->max_conns,
         .max_fibers = o->max_fibers,
         .request_conn_bytes = o->conn_bytes,

@@ -76,6 +76,8 @@
     X(cors, "http.cors", TEXT, "", NULL, false,                                                    \
       "origins whose pages may call, with commas; *: all; empty: none")                            \
     X(loop, "run.loop", CHOICE, "epoll", "epoll,io_uring,auto", false, "how to wait for input")    \
+    X(look_us, "run.look", NUMBER, "50", NULL, false,                                              \
+      "microseconds to look for input before sleeping, while it comes fast; 0: none")              \
     X(reactors, "run.reactors", NUMBER, "1", NULL, false, "threads that serve connections")        \
     X(workers, "run.workers", NUMBER, "4", NULL, false, "threads for reads that wait for a disk")  \
     X(care, "run.care", NUMBER, "2", NULL, false, "threads for vacuum, verify and their kind")     \

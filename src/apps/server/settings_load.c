@@ -248,6 +248,8 @@ enum status settings_check(const struct settings *s, struct err *err)
     if (s->reactors > 64 || s->workers > 256 || s->care > 64)
         return err_set(err, ST_INVALID_ARGUMENT,
                        "run: at most 64 reactors, 256 workers and 64 care threads");
+    if (s->look_us > 1000)
+        return err_set(err, ST_INVALID_ARGUMENT, "run.look: at most 1000 microseconds");
     if (s->message > UINT32_MAX || s->header > UINT32_MAX / 8)
         return err_set(err, ST_INVALID_ARGUMENT, "limit: message and header are below 4 GiB");
     enum status st = check_numbers(s, err);

@@ -90,7 +90,8 @@ enum status reactor__new(struct env *env, struct reactors *g, unsigned index,
                               .backend_arg = o->backend_arg,
                               .max_conns = r->options.max_conns,
                               .kept_max_bytes = r->options.kept_bytes,
-                              .send_total_bytes = r->options.output_bytes};
+                              .send_total_bytes = r->options.output_bytes,
+                              .look_ns = r->options.look_ns};
     enum status st = loop_new(env, &lo, &r->loop, err);
     if (!st) {
         r->fibers = fiber_sched_new(r->options.max_fibers, r->options.fiber_stack_bytes, err);

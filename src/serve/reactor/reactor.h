@@ -46,6 +46,7 @@ struct reactor_options {
      * (its first request's head, or preface). 0: 10 s. */
     uint64_t setup_timeout_ms;
     uint64_t linger_ms; /* conn_finish waits so long for the peer to close its side; 0: 2 s */
+    uint64_t look_ns;   /* as in loop_options */
     const char *name;   /* of its threads, before their number; NULL: "reactor" */
     size_t
         linger_bytes; /* and throws away so much of what it still sends, then cuts it; 0: 24 MiB */

@@ -56,7 +56,8 @@ static void echo_round(uint64_t seed)
     test_rng_init(&r, seed);
     struct world w;
     world_open(&w, &(struct loop_options){.recv_buf_bytes = 512 << test_rng_below(&r, 5),
-                                          .recv_bufs = (size_t)1 << test_rng_below(&r, 6)});
+                                          .recv_bufs = (size_t)1 << test_rng_below(&r, 6),
+                                          .look_ns = test_rng_below(&r, 2) * 50000});
     w.model = (struct peer){.echo = true, .finish_at_eof = true};
     struct talker t[TALKERS + 1] = {0};
     for (size_t i = 0; i < TALKERS; i++) {
@@ -363,11 +364,10 @@ static void wake_often(void *arg)
     }
 }
 
-static void test_env_loop_wake(void **state)
+static void wake_while(uint64_t look_ns)
 {
-    (void)state;
     struct world w;
-    world_open(&w, NULL);
+    world_open(&w, &(struct loop_options){.look_ns = look_ns});
     _Atomic bool go = false;
     struct poster p = {.l = w.l, .go = &go};
     assert_int_equal(env_thread_start(&p.thread, "waker", wake_often, &p, NULL), ST_OK);
@@ -379,6 +379,14 @@ static void test_env_loop_wake(void **state)
     }
     env_thread_join(&p.thread);
     world_close(&w);
+}
+
+static void test_env_loop_wake(void **state)
+{
+    (void)state;
+    wake_while(0);
+    wake_while(20000);   /* now and then it looks in vain, and sleeps */
+    wake_while(1000000); /* it is hardly ever asleep */
 }
 
 /* --- ends --- */

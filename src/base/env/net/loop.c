@@ -47,6 +47,8 @@ static enum status options_resolve(const struct loop_options *given, struct loop
     o->kept_max_bytes = o->kept_max_bytes ? o->kept_max_bytes : (size_t)64 << 20;
     o->send_total_bytes = o->send_total_bytes ? o->send_total_bytes : (size_t)256 << 20;
     o->post_slots = o->post_slots ? o->post_slots : 1024;
+    if (backend->kind == LOOP_GIVEN)
+        o->look_ns = 0; /* its clock may stand while it looks */
     if (!is_power_of_two(o->post_slots))
         return err_set(err, ST_INVALID_ARGUMENT, "loop: post_slots %zu is no power of two",
                        o->post_slots);
@@ -269,19 +271,53 @@ void loop__awake(struct loop *l)
     l->now_ns = loop_clock_ns(l);
 }
 
+/* Looks for something to do without sleeping: false when none came. Then it sleeps at once the next
+ * time, and twice as often with each further look in vain: what that costs stays small whatever
+ * comes how often. */
+static bool look(struct loop *l, uint64_t most_ns)
+{
+    enum { DOUBLINGS_MAX = 6 };
+    const size_t before = l->callbacks;
+    if (l->options.look_ns == 0)
+        return false;
+    if (l->sleep_at_once > 0) {
+        l->sleep_at_once--;
+        return false;
+    }
+    if (most_ns > l->options.look_ns)
+        most_ns = l->options.look_ns;
+    const uint64_t began = loop_clock_ns(l);
+    do {
+        l->backend->poll(l, 0);
+        if (l->callbacks != before || atomic_load(&l->woken)) {
+            l->looked_in_vain = 0;
+            return true;
+        }
+    } while (l->now_ns - began < most_ns);
+    if (l->looked_in_vain < DOUBLINGS_MAX)
+        l->looked_in_vain++;
+    l->sleep_at_once = (1u << l->looked_in_vain) - 1;
+    return false;
+}
+
+static void sleep_and_handle(struct loop *l, uint64_t wait)
+{
+    atomic_store(&l->sleeping, true);
+    if (atomic_load(&l->woken)) {
+        atomic_store(&l->sleeping, false);
+        wait = 0;
+    }
+    l->backend->poll(l, wait);
+    atomic_store(&l->sleeping, false);
+}
+
 static void wait_and_handle(struct loop *l, uint64_t deadline_ns)
 {
     uint64_t wait = time_to_wait(l, deadline_ns);
-    if (wait > 0) {
-        atomic_store(&l->sleeping, true);
-        if (atomic_load(&l->woken)) {
-            atomic_store(&l->sleeping, false);
-            wait = 0;
-        }
-    }
-    l->backend->poll(l, wait);
-    if (wait > 0)
-        atomic_store(&l->sleeping, false);
+    if (wait == 0)
+        l->backend->poll(l, 0);
+    else if (!look(l, wait))
+        sleep_and_handle(l, wait);
     /* Reading it makes visible what came with the wake-up; one that comes later finds the next wait
      * cut short. */
     (void)atomic_exchange(&l->woken, false);

@@ -51,6 +51,10 @@ struct loop_options {
     /* Queued output of all connections; 0: 256 MiB. Beyond: OVERLOADED. */
     size_t send_total_bytes;
     size_t post_slots; /* messages waiting, a power of two; 0: 1,024. Beyond: OVERLOADED */
+    /* Looks for input for so long before it sleeps, in ns; seldom when it looked in vain of late. 0:
+     * never. To wake another processor takes some 25 us in a virtual machine, more than a get. Nothing
+     * with LOOP_GIVEN. */
+    uint64_t look_ns;
 };
 
 /* INVALID_ARGUMENT, NO_MEMORY, TOO_MANY_FILES; for LOOP_URING also UNIMPLEMENTED (the kernel is too
