@@ -94,6 +94,10 @@ static enum status value_parse(struct settings *s, const struct setting *d, cons
             return ST_OK;
         return err_set(err, ST_INVALID_ARGUMENT, "%s: '%.60s' is not a number above 0", d->name,
                        value);
+    case SETTING_AMOUNT:
+        if (number_parse(value, ret, &rest) && !*rest && *ret <= UINT32_MAX)
+            return ST_OK;
+        return err_set(err, ST_INVALID_ARGUMENT, "%s: '%.60s' is not a number", d->name, value);
     case SETTING_SIZE:
         if (size_parse(value, ret))
             return ST_OK;
@@ -258,6 +262,7 @@ static enum status put_value(const struct settings *s, const struct setting *d, 
     case SETTING_TEXT:
         return put_quoted(out, *settings__text(s, d));
     case SETTING_NUMBER:
+    case SETTING_AMOUNT:
         return buf_printf(out, "%" PRIu64, v);
     case SETTING_SIZE:
         return put_size(out, v);
@@ -311,7 +316,10 @@ enum status settings_help(struct buf *out)
     for (size_t i = 0; i < SETTING_COUNT && !st; i++) {
         const struct setting *d = &settings__table[i];
         char flag[SETTING_NAME_MAX];
-        static const char *const kinds[] = {" TEXT", " N", " SIZE", " DURATION", "", " WORD"};
+        static const char *const kinds[] = {
+            [SETTING_TEXT] = " TEXT",  [SETTING_NUMBER] = " N",          [SETTING_AMOUNT] = " N",
+            [SETTING_SIZE] = " SIZE",  [SETTING_DURATION] = " DURATION", [SETTING_BOOL] = "",
+            [SETTING_CHOICE] = " WORD"};
         settings__flag(d->name, flag);
         size_t begin = out->len;
         st = buf_printf(out, "  --%s%s", flag, kinds[d->kind]);

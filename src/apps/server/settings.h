@@ -76,7 +76,7 @@
     X(cors, "http.cors", TEXT, "", NULL, false,                                                    \
       "origins whose pages may call, with commas; *: all; empty: none")                            \
     X(loop, "run.loop", CHOICE, "epoll", "epoll,io_uring,auto", false, "how to wait for input")    \
-    X(look_us, "run.look", NUMBER, "50", NULL, false,                                              \
+    X(look_us, "run.look", AMOUNT, "50", NULL, false,                                              \
       "microseconds to look for input before sleeping, while it comes fast; 0: none")              \
     X(reactors, "run.reactors", NUMBER, "1", NULL, false, "threads that serve connections")        \
     X(workers, "run.workers", NUMBER, "4", NULL, false, "threads for reads that wait for a disk")  \
@@ -107,6 +107,7 @@
 
 #define SETTING_C_TEXT     const char *
 #define SETTING_C_NUMBER   uint64_t
+#define SETTING_C_AMOUNT   uint64_t
 #define SETTING_C_SIZE     uint64_t
 #define SETTING_C_DURATION uint64_t /* milliseconds */
 #define SETTING_C_BOOL     uint64_t

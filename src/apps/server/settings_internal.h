@@ -10,6 +10,7 @@
 enum setting_kind {
     SETTING_TEXT,
     SETTING_NUMBER, /* above 0 */
+    SETTING_AMOUNT, /* a number, 0 too */
     SETTING_SIZE,
     SETTING_DURATION,
     SETTING_BOOL,

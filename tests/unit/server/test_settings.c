@@ -80,6 +80,7 @@ static void test_yaml(void **state)
     yaml_fails("auth: yes\n", "neither true nor false");
     yaml_fails("run: {workers: 0}\n", "is not a number above 0");
     yaml_fails("run: {workers: 99999999999999999999}\n", "is not a number above 0");
+    yaml_fails("run: {look: 50us}\n", "run.look: '50us' is not a number");
     yaml_fails("store: {cache: 9999999999GiB}\n", "is not a size");
     yaml_fails("a_name_far_too_long_to_be_the_name_of_a_setting_of_ours: 1\n",
                "a name of a setting");
@@ -202,6 +203,7 @@ static void test_what_does_not_fit(void **state)
         {{{"tls.client", "required"}}, ST_INVALID_ARGUMENT, "tls.cert"},
         {{{"data", ""}}, ST_INVALID_ARGUMENT, "data"},
         {{{"run.reactors", "65"}}, ST_INVALID_ARGUMENT, "64 reactors"},
+        {{{"run.look", "1001"}}, ST_INVALID_ARGUMENT, "run.look: at most 1000 microseconds"},
         {{{"store.checkpoint_interval", "1200h"}},
          ST_INVALID_ARGUMENT,
          "store.checkpoint_interval"},
@@ -232,8 +234,8 @@ static void test_what_does_not_fit(void **state)
         settings_deinit(&s);
     }
     struct settings s = fresh();
-    static const char *const zeros[] = {"drain", "log.slow", "store.cache", "store.block_cache",
-                                        "timeout.keepalive"};
+    static const char *const zeros[] = {
+        "drain", "log.slow", "store.cache", "store.block_cache", "timeout.keepalive", "run.look"};
     for (size_t i = 0; i < sizeof zeros / sizeof zeros[0]; i++) /* their help says what 0 is */
         assert_int_equal(settings_set(&s, zeros[i], "0", SETTING_FLAG, &err), ST_OK);
     assert_int_equal(settings_check(&s, &err), ST_OK);
