@@ -259,6 +259,10 @@ bool cluster__ready(struct server *s, struct err *err)
     struct store_role r;
     if (!s->cluster)
         return true;
+    if (store_log_takes(s->db.store, err) != ST_OK) {
+        err_prefix(err, "the log of this node takes nothing");
+        return false;
+    }
     store_role(s->db.store, &r);
     if (r.leader)
         return true;

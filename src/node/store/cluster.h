@@ -90,6 +90,7 @@ struct cluster {
     struct buf scratch;
     struct raft_status now; /* of the replica, brought up to date before proposals are looked at */
     struct err stall;       /* why the log takes nothing now; status OK: it does */
+    struct err stall_told;  /* the same for other threads; under state_lock */
     uint64_t let_go;        /* entries up to it are given up, as soon as the replica can be told */
     struct err undrained;   /* why the last drain failed; status OK: it did not; under state_lock */
 

@@ -126,13 +126,22 @@ static void tick(struct store *s)
     cluster_compact(s);
 }
 
+static void tell_stall(struct store *s)
+{
+    env_mutex_lock(&s->state_lock);
+    s->cluster->stall_told = s->cluster->stall;
+    env_mutex_unlock(&s->state_lock);
+}
+
 static void note_failure(struct store *s, enum status st, const struct err *err)
 {
     struct cluster *c = s->cluster;
     if (st == ST_OK) {
-        if (c->stall.status != ST_OK)
-            PROBE("store: the log takes something again");
+        if (c->stall.status == ST_OK)
+            return;
+        PROBE("store: the log takes something again");
         err_init(&c->stall);
+        tell_stall(s);
         return;
     }
     if (replicas_broken(s->replicas)) {
@@ -143,6 +152,7 @@ static void note_failure(struct store *s, enum status st, const struct err *err)
         log_at(LOG_WARN, "cluster", "the log takes nothing: this node is silent until it does",
                LOG_FSTR("dir", s->dir), LOG_FSTR("detail", err->detail));
     c->stall = *err;
+    tell_stall(s);
 }
 
 /* One look at all that came, and one round. true: look again. */

@@ -153,6 +153,10 @@ struct store_role {
     bool is_leader;
 };
 void store_role(struct store *s, struct store_role *ret);
+/* In a cluster: whether the log of this node takes entries. While it does not, the node neither leads nor
+ * sees what is committed, so that only local reads are answered; it goes on by itself. Else the reason
+ * (DISK_FULL, IO_ERROR, ...), which its writes are refused with. Alone: OK. */
+enum status store_log_takes(struct store *s, struct err *err);
 /* If this node leads, another one is to: before it stops, so that the others need not wait for an
  * election timeout. Writes that come meanwhile wait, and go to who leads then. OK also when it did not
  * lead, or is the only node. Errors: UNAVAILABLE (nobody took over in time; it may still happen), POISONED. */

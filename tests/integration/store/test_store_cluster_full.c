@@ -143,8 +143,12 @@ static void test_a_follower_whose_disk_is_full_passes_nothing_on(void **state)
     cw_call(&w, write_past_the_end, &f);
     assert_int_equal(f.st, ST_DISK_FULL);
     assert_true(f.took_ms < 1000);
+    assert_int_equal(store_log_takes(f.leader->s, &f.err), ST_OK);
+    assert_int_equal(store_log_takes(f.full->s, &f.err), ST_DISK_FULL);
+    assert_true(f.err.detail[0] != '\0');
     sim_set_disk_bytes(f.full->env, 0);
     cw_until(&w, cw_converged, 20000, "the follower has caught up");
+    assert_int_equal(store_log_takes(f.full->s, &f.err), ST_OK);
     cw_deinit(&w);
 }
 
