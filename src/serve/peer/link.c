@@ -83,10 +83,10 @@ static void give_up(struct peer_link *l, const char *reason)
 static void refuse(struct peer_link *l, const char *reason)
 {
     l->refused = true;
-    env_mutex_lock(&l->mutex);
-    l->stats.refusals++;
-    env_mutex_unlock(&l->mutex);
     give_up(l, reason);
+    env_mutex_lock(&l->mutex);
+    l->stats.refusals++; /* last: who sees it sees the reason too */
+    env_mutex_unlock(&l->mutex);
 }
 
 /* --- the call --- */
