@@ -389,6 +389,48 @@ static void test_env_loop_wake(void **state)
     wake_while(1000000); /* it is hardly ever asleep */
 }
 
+enum { LONG_BYTES = 8 << 20 };
+
+static void take_later(void *arg)
+{
+    static uint8_t room[64 * 1024];
+    int fd = *(const int *)arg;
+    ssize_t n = 1;
+    for (size_t got = 0; got < LONG_BYTES && n > 0; got += (size_t)n) {
+        usleep(200); /* so that room for more comes while the loop looks */
+        n = recv(fd, room, sizeof room, 0);
+    }
+    assert_true(n > 0);
+}
+
+/* Room to write is nothing that a callback tells of: who looks for input must not sleep over it. */
+static void test_env_loop_sends_on_after_a_look(void **state)
+{
+    (void)state;
+    const uint64_t patience = UINT64_C(10) * 1000 * 1000 * 1000;
+    struct world w;
+    world_open(&w, &(struct loop_options){.look_ns = 300 * 1000000});
+    int fd = world_raw(&w);
+    while (w.n_accepted == 0)
+        world_rounds(&w, 1);
+    uint8_t *bytes = calloc(1, LONG_BYTES);
+    assert_non_null(bytes);
+    assert_int_equal(loop_conn_send(w.accepted[0]->c, BYTES(bytes, LONG_BYTES)), ST_OK);
+    free(bytes);
+    world_rounds(&w, 1);
+    struct env_thread t;
+    assert_int_equal(env_thread_start(&t, "taker", take_later, &fd, NULL), ST_OK);
+    while (loop_queued_bytes(w.l) > 0) {
+        uint64_t began = loop_clock_ns(w.l);
+        loop_poll(w.l, began + patience);
+        if (loop_clock_ns(w.l) - began >= patience)
+            fail_msg("it sleeps, and %zu bytes are left", loop_queued_bytes(w.l));
+    }
+    env_thread_join(&t);
+    close(fd);
+    world_close(&w);
+}
+
 /* --- ends --- */
 
 static bool is_closed(void *arg)
@@ -581,7 +623,8 @@ static void test_env_loop_close_in_callbacks(void **state)
         ON(kind, test_env_loop_time_after_sleep), ON(kind, test_env_loop_posts),                   \
         ON(kind, test_env_loop_post_bound), ON(kind, test_env_loop_wake),                          \
         ON(kind, test_env_loop_half_close), ON(kind, test_env_loop_reset),                         \
-        ON(kind, test_env_loop_refused), ON(kind, test_env_loop_close_in_callbacks)
+        ON(kind, test_env_loop_sends_on_after_a_look), ON(kind, test_env_loop_refused),            \
+        ON(kind, test_env_loop_close_in_callbacks)
 
 int main(void)
 {

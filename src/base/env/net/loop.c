@@ -271,13 +271,14 @@ void loop__awake(struct loop *l)
     l->now_ns = loop_clock_ns(l);
 }
 
-/* Looks for something to do without sleeping: false when none came. Then it sleeps at once the next
- * time, and twice as often with each further look in vain: what that costs stays small whatever
- * comes how often. */
+/* Looks for events without sleeping: false when none came. Any ends it, also one that no callback
+ * tells of: room to write, say, which the round's end uses. After a look in vain it sleeps at once the
+ * next time, and twice as often with each further one: what that costs stays small whatever comes how
+ * often. */
 static bool look(struct loop *l, uint64_t most_ns)
 {
     enum { DOUBLINGS_MAX = 6 };
-    const size_t before = l->callbacks;
+    const uint64_t before = l->events;
     if (l->options.look_ns == 0)
         return false;
     if (l->sleep_at_once > 0) {
@@ -289,7 +290,7 @@ static bool look(struct loop *l, uint64_t most_ns)
     const uint64_t began = loop_clock_ns(l);
     do {
         l->backend->poll(l, 0);
-        if (l->callbacks != before || atomic_load(&l->woken)) {
+        if (l->events != before || atomic_load(&l->woken)) {
             l->looked_in_vain = 0;
             return true;
         }

@@ -234,6 +234,7 @@ static void epoll_poll(struct loop *l, uint64_t timeout_ns)
     struct epoll_loop *e = of(l);
     int n = wait_events(e, timeout_ns);
     loop__awake(l);
+    l->events += n > 0 ? (uint64_t)n : 0;
     for (int i = 0; i < n; i++) {
         uintptr_t tagged = (uintptr_t)e->events[i].data.u64;
         union {

@@ -140,6 +140,7 @@ struct loop {
     struct list attended, flushed; /* stand in attention and dirty while those are gone through */
     size_t n_conns, queued, kept, callbacks;
     uint64_t now_ns;
+    uint64_t events; /* that the backend has handled: what a wait ends with */
     unsigned looked_in_vain,
         sleep_at_once; /* times in a row; times to come (loop_options.look_ns) */
     struct wheel wheel;

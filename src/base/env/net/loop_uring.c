@@ -488,6 +488,7 @@ static void uring_poll(struct loop *l, uint64_t timeout_ns)
         int res = first->res;
         unsigned flags = first->flags;
         io_uring_cq_advance(&u->ring, 1);
+        l->events++;
         handle(l, data, res, flags);
     }
 }
