@@ -96,7 +96,6 @@ enum status cluster_new(struct store *s, struct err *err)
     env_cond_init(&c->poke);
     buf_init(&c->scratch, STORE_BUNDLE_MAX);
     err_init(&c->stall);
-    err_init(&c->stall_told);
     err_init(&c->undrained);
     struct list *const lists[] = {&c->came, &c->barriers, &c->inbox,   &c->leads,   &c->queued,
                                   &c->sent, &c->awaiting, &c->reading, &c->refused, &c->changes};
@@ -438,7 +437,7 @@ enum status store_log_takes(struct store *s, struct err *err)
     if (!c)
         return ST_OK;
     env_mutex_lock(&s->state_lock);
-    struct err why = c->stall_told;
+    struct err why = c->stall;
     env_mutex_unlock(&s->state_lock);
     return why.status == ST_OK ? ST_OK : err_set(err, why.status, "%s", why.detail);
 }

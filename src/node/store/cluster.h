@@ -89,10 +89,10 @@ struct cluster {
     struct cluster_peer peers[RAFT_MEMBERS_MAX];
     struct buf scratch;
     struct raft_status now; /* of the replica, brought up to date before proposals are looked at */
-    struct err stall;       /* why the log takes nothing now; status OK: it does */
-    struct err stall_told;  /* the same for other threads; under state_lock */
-    uint64_t let_go;        /* entries up to it are given up, as soon as the replica can be told */
-    struct err undrained;   /* why the last drain failed; status OK: it did not; under state_lock */
+    /* Why the log takes nothing now; status OK: it does. Others read it: written under state_lock. */
+    struct err stall;
+    uint64_t let_go;      /* entries up to it are given up, as soon as the replica can be told */
+    struct err undrained; /* why the last drain failed; status OK: it did not; under state_lock */
 
     /* snapshot.c: states on their way out and in */
     struct store_state *snap_out;

@@ -126,10 +126,10 @@ static void tick(struct store *s)
     cluster_compact(s);
 }
 
-static void tell_stall(struct store *s)
+static void set_stall(struct store *s, const struct err *why)
 {
     env_mutex_lock(&s->state_lock);
-    s->cluster->stall_told = s->cluster->stall;
+    s->cluster->stall = *why;
     env_mutex_unlock(&s->state_lock);
 }
 
@@ -140,8 +140,9 @@ static void note_failure(struct store *s, enum status st, const struct err *err)
         if (c->stall.status == ST_OK)
             return;
         PROBE("store: the log takes something again");
-        err_init(&c->stall);
-        tell_stall(s);
+        struct err none;
+        err_init(&none);
+        set_stall(s, &none);
         return;
     }
     if (replicas_broken(s->replicas)) {
@@ -151,8 +152,7 @@ static void note_failure(struct store *s, enum status st, const struct err *err)
     if (c->stall.status == ST_OK)
         log_at(LOG_WARN, "cluster", "the log takes nothing: this node is silent until it does",
                LOG_FSTR("dir", s->dir), LOG_FSTR("detail", err->detail));
-    c->stall = *err;
-    tell_stall(s);
+    set_stall(s, err);
 }
 
 /* One look at all that came, and one round. true: look again. */
