@@ -150,6 +150,7 @@ void h2__conn_release(struct h2_conn *c)
     if (!c->freed || !list_empty(&c->streams) || c->closing)
         return;
     h2__known_free(c);
+    h2__repeat_forget(c);
     h2__pool_leave(c);
     mem_free(c);
 }
@@ -185,7 +186,8 @@ enum status h2_recv(struct h2_conn *c, struct bytes in, uint64_t now_ms, struct 
     c->last_in_ms = c->last_traffic_ms = c->pool->used_ms = now_ms;
     c->stats.bytes_in += in.len;
     c->calling = true;
-    ssize_t n = nghttp2_session_mem_recv(c->session, in.data, in.len);
+    ssize_t n =
+        c->server ? h2__repeat_recv(c, in) : nghttp2_session_mem_recv(c->session, in.data, in.len);
     c->calling = false;
     h2__frames_pass(c, in);
     if (n < 0 && c->status == ST_OK) {
@@ -355,15 +357,17 @@ static void tick_closing(struct h2_conn *c, uint64_t *next)
 /* Rooms that the next request would need again are kept while there is traffic. */
 static void tick_trim(struct h2_conn *c, uint64_t *next)
 {
-    if (c->pool->memory == 0 && c->out_cap == 0 && !c->known)
+    if (c->pool->memory == 0 && c->out_cap == 0 && !c->known && c->repeats.n == 0)
         return;
     uint64_t at = c->last_traffic_ms + H2_TRIM_MS;
     if (c->now_ms < at) {
         earlier(next, at);
         return;
     }
-    if (list_empty(&c->streams))
+    if (list_empty(&c->streams)) {
         h2__known_free(c);
+        h2__repeat_forget(c);
+    }
     if (c->now_ms >= c->pool->used_ms + H2_TRIM_MS) /* else whoever used it last will */
         h2__pool_trim(c->pool);
 }

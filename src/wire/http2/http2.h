@@ -186,11 +186,12 @@ enum status h2_ping(struct h2_conn *c, uint64_t payload) WARN_UNUSED;
 
 struct h2_stats {
     uint64_t streams_opened, streams_reset, bytes_in, bytes_out, frames_in;
-    uint32_t streams_open; /* by the protocol */
-    uint32_t streams_held; /* not released */
-    uint64_t unconsumed;   /* received body bytes that nobody has consumed: at most conn_window */
-    uint64_t queued;       /* body bytes that wait to be sent, without those in the output */
-    size_t memory;         /* heap bytes of the connection and its streams, blobs apart */
+    uint64_t heads_repeated; /* server: requests whose header block did not have to be decoded */
+    uint32_t streams_open;   /* by the protocol */
+    uint32_t streams_held;   /* not released */
+    uint64_t unconsumed;     /* received body bytes that nobody has consumed: at most conn_window */
+    uint64_t queued;         /* body bytes that wait to be sent, without those in the output */
+    size_t memory;           /* heap bytes of the connection and its streams, blobs apart */
 };
 void h2_conn_stats(const struct h2_conn *c, struct h2_stats *ret);
 

@@ -49,6 +49,8 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     if (hd->type == NGHTTP2_HEADERS) {
         c->block_continuations = c->block_fields = 0;
         c->block_bytes = 0;
+        if ((uint32_t)hd->stream_id > c->repeats.last)
+            c->repeats.last = (uint32_t)hd->stream_id;
     }
     if (nghttp2_session_get_outbound_queue_size(session) >
         (size_t)c->o.output_frames + c->o.max_streams)
@@ -89,6 +91,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     c->recent = s;
     c->open++;
     c->stats.streams_opened++;
+    if (c->repeats.applies)
+        h2__repeat_apply(c, s);
     return 0;
 }
 
@@ -197,6 +201,8 @@ static int on_headers(struct h2_conn *c, const nghttp2_frame *frame)
     const bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
     if (!s || s->malformed)
         return 0;
+    if (c->repeats.learns.len && !s->in_trailers && !s->too_large)
+        h2__repeat_learn(c, s);
     if (!h2__message_headers(s, end))
         return malformed(c, s);
     int rc = 0;

@@ -29,6 +29,7 @@ enum {
     H2_FRAME_HEAD = 9,
     H2_FRAME_TYPE = 3, /* places in it */
     H2_FRAME_FLAGS = 4,
+    H2_FRAME_STREAM = 5,
     H2_POOL_CLASSES = 16,
     H2_SUBMIT_HEADERS = 24,     /* more are put together on the heap */
     H2_SHUTDOWN_PING_MS = 1000, /* how long a graceful shutdown waits for the peer's answer */
@@ -41,6 +42,7 @@ enum {
     H2_KNOWN_BYTES_MAX = 512, /* of one */
     H2_KNOWN_MISSES = 256,    /* so many others, and it begins anew */
     H2_REPLAY_BYTES = 4,      /* of a block that is kept */
+    H2_REPEATS = 4,           /* blocks of requests that are kept */
 };
 /* Under AddressSanitizer nothing is kept for reuse, so that it sees every use after a free. */
 #if defined(__SANITIZE_ADDRESS__)
@@ -120,6 +122,7 @@ struct h2_stream {
 
     struct h2_block headers, trailers;
     struct bytes method, path, scheme, authority;
+    struct h2_repeat *repeat; /* whose headers these are; NULL: its own */
     unsigned status;
     uint16_t message; /* flags of http2_rules.c */
     uint64_t length;  /* content-length, if `message` says so */
@@ -146,6 +149,16 @@ struct h2_replay {
     nghttp2_nv of;
     uint8_t block[H2_REPLAY_BYTES];
     size_t len; /* 0: none */
+};
+
+/* Header blocks of requests that may come again (http2_repeat.c). */
+struct h2_repeats {
+    struct h2_repeat *kept[H2_REPEATS];
+    uint32_t n, next;
+    uint64_t seen[H2_REPEATS]; /* hashes of the last blocks that were not kept */
+    uint32_t last;             /* the highest stream that had headers */
+    struct h2_repeat *applies; /* to the request whose block nghttp2 takes for empty */
+    struct bytes learns;       /* the block that nghttp2 decodes, if it is to be kept */
 };
 
 /* What is kept for the next request. */
@@ -204,6 +217,7 @@ struct h2_conn {
     struct h2_known_place *known;   /* http2_known.c; NULL: none yet */
     uint32_t known_misses;
     struct h2_replay replay;
+    struct h2_repeats repeats; /* server */
 };
 
 /* http2_limits.c */
@@ -234,6 +248,13 @@ void h2__replay_learn(struct h2_conn *c, const uint8_t *frame, size_t len); /* a
 void h2__replay_forget(struct h2_conn *c);
 bool h2__replay_fits(const struct h2_conn *c, const struct h2_stream *s); /* `s` has trailers */
 void h2__replay_put(const struct h2_conn *c, uint32_t id, uint8_t *to);   /* HEAD + replay.len */
+
+/* http2_repeat.c; of the server's side */
+int h2__repeat_recv(struct h2_conn *c, struct bytes in); /* feeds nghttp2; 0, or its error */
+void h2__repeat_learn(struct h2_conn *c, const struct h2_stream *s); /* from `repeats.learns` */
+void h2__repeat_apply(struct h2_conn *c, struct h2_stream *s);       /* `repeats.applies` */
+void h2__repeat_release(struct h2_stream *s);
+void h2__repeat_forget(struct h2_conn *c);
 
 /* http2_rules.c. False: malformed. */
 struct h2_rule h2__rule_of(bool server, struct bytes name, struct bytes value);

@@ -38,6 +38,7 @@ void h2__stream_free(struct h2_stream *s)
     if (c->recent == s)
         c->recent = NULL;
     h2__queue_clear(s);
+    h2__repeat_release(s);
     arena_deinit(&s->arena);
     list_remove(&s->link);
     list_remove(&s->ready);

@@ -1,9 +1,9 @@
 /* Malformed messages (http2_rules.c): rule by rule, and in any mix as nghttp2's own rules judge them.
  *
  * Each case goes to a session of nghttp2 that enforces messaging and to a connection of ours, as the
- * same bytes, three times on one connection: from the second time on its headers come by reference,
- * from the third on they are known (http2_known.c). Both keep a log of what they took in, which must be the
- * same. */
+ * same bytes, five times on one connection: from the second time on its headers come by reference,
+ * from the third on they are known (http2_known.c), and at last they are not decoded again
+ * (http2_repeat.c). Both keep a log of what they took in, which must be the same. */
 #include "base/buf.h"
 #include "support/cmocka.h"
 #include "support/rng.h"
@@ -13,7 +13,7 @@
 #include <nghttp2/nghttp2.h>
 #include <stdio.h>
 
-enum { FIELDS = 24, TIMES = 3, NOW = 1000, STREAMS = 2 * TIMES + 2, RST = 3, HEAD = 9 };
+enum { FIELDS = 24, TIMES = 5, NOW = 1000, STREAMS = 2 * TIMES + 2, RST = 3, HEAD = 9 };
 
 /* Header lists are "name=value;name=value". */
 struct message {
