@@ -116,8 +116,10 @@ struct h2_stream {
     bool send_ended;   /* END_STREAM or trailers follow the queue */
     bool deferred;
     bool wants_writable; /* a write was refused */
+    bool continued;      /* 100 was said */
     bool fixed_trailer;  /* out_trailers are one, a literal of the program */
     bool replays;        /* its trailer goes behind its last DATA frame (http2_replay.c) */
+    bool head_replays;   /* its headers were submitted as none (http2_replay.c) */
     uint64_t unconsumed;
 
     struct h2_block headers, trailers;
@@ -131,6 +133,7 @@ struct h2_stream {
 
     struct h2_piece *head, *tail;
     size_t queued;
+    nghttp2_nv out_head; /* :status is 200, and this fixed header all else; no name: otherwise */
     nghttp2_nv *out_trailers;
     size_t out_trailers_n;
 
@@ -143,12 +146,18 @@ struct h2_stream {
     uint8_t inline_body[H2_INLINE_BODY];
 };
 
-/* A block that stands for one trailer (http2_replay.c). */
-struct h2_replay {
-    nghttp2_nv sent; /* what the frame that nghttp2 makes just now stands for; no name: unknown */
+/* A block that stands for one fixed header, a head's also for ":status: 200" (http2_replay.c). */
+struct h2_replay_block {
     nghttp2_nv of;
-    uint8_t block[H2_REPLAY_BYTES];
+    uint8_t bytes[H2_REPLAY_BYTES];
     size_t len; /* 0: none */
+};
+struct h2_replay {
+    struct h2_replay_block head, trailer;
+    /* Of the frame that nghttp2 makes just now: */
+    struct h2_replay_block *sent; /* which of both it is; NULL: neither */
+    nghttp2_nv of;
+    bool empty; /* nghttp2's block is, and gets its bytes afterwards */
 };
 
 /* Header blocks of requests that may come again (http2_repeat.c). */
@@ -243,11 +252,14 @@ void h2__known_note(struct h2_conn *c, size_t place, nghttp2_rcbuf *name, nghttp
 void h2__known_free(struct h2_conn *c); /* no stream may have a header of it any more */
 
 /* http2_replay.c; of the server's side */
-void h2__replay_sent(struct h2_conn *c, const struct h2_stream *s); /* headers, by nghttp2 */
-void h2__replay_learn(struct h2_conn *c, const uint8_t *frame, size_t len); /* and its bytes */
+void h2__replay_sent(struct h2_conn *c, const struct h2_stream *s, bool end); /* nghttp2 HEADERS */
+size_t h2__replay_room(const struct h2_conn *c); /* for what h2__replay_made may add */
+size_t h2__replay_made(struct h2_conn *c, uint8_t *frame,
+                       size_t len); /* its bytes; how many more */
 void h2__replay_forget(struct h2_conn *c);
+bool h2__replay_head(const struct h2_conn *c, const struct h2_stream *s); /* submit it as none */
 bool h2__replay_fits(const struct h2_conn *c, const struct h2_stream *s); /* `s` has trailers */
-void h2__replay_put(const struct h2_conn *c, uint32_t id, uint8_t *to);   /* HEAD + replay.len */
+void h2__replay_put(const struct h2_conn *c, uint32_t id, uint8_t *to);   /* replay.trailer */
 
 /* http2_repeat.c; of the server's side */
 int h2__repeat_recv(struct h2_conn *c, struct bytes in); /* feeds nghttp2; 0, or its error */

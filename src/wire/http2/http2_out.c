@@ -75,7 +75,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     struct h2_conn *c = arg;
     struct h2_stream *s = source->ptr;
     ASSERT(frame->data.padlen == 0); /* nobody selects padding */
-    const size_t trailer = s->replays ? H2_FRAME_HEAD + c->replay.len : 0;
+    const size_t trailer = s->replays ? H2_FRAME_HEAD + c->replay.trailer.len : 0;
     if (output_room(c, H2_FRAME_HEAD + length + trailer) != ST_OK) {
         c->mute = true;
         (void)h2__fail(c, ST_NO_MEMORY, H2_INTERNAL_ERROR, "no memory for output");
@@ -109,12 +109,17 @@ static void stop_request(struct h2_conn *c, struct h2_stream *s)
     s->reset_by_us = true;
 }
 
-static void end_sent(struct h2_conn *c, const nghttp2_frame *frame)
+static void message_sent(struct h2_conn *c, const nghttp2_frame *frame)
 {
+    const bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+    const bool headers = c->server && frame->hd.type == NGHTTP2_HEADERS;
+    if (!end && !headers)
+        return;
     struct h2_stream *s = h2__stream_of(c, frame->hd.stream_id);
-    if (c->server && frame->hd.type == NGHTTP2_HEADERS)
-        h2__replay_sent(c, s);
-    stop_request(c, s);
+    if (headers)
+        h2__replay_sent(c, s, end);
+    if (end)
+        stop_request(c, s);
 }
 
 static void reset_sent(struct h2_conn *c, const struct h2_stream *s, uint32_t code)
@@ -147,8 +152,7 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *a
         /* fall through */
     case NGHTTP2_HEADERS:
         wire_bucket_give(&c->pings, c->o.pings, 1);
-        if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
-            end_sent(c, frame);
+        message_sent(c, frame);
         break;
     case NGHTTP2_RST_STREAM:
         reset_sent(c, h2__stream_of(c, frame->hd.stream_id), frame->rst_stream.error_code);
@@ -175,17 +179,18 @@ static enum status fill(struct h2_conn *c)
         ssize_t n = nghttp2_session_mem_send(c->session, &data);
         if (n == 0)
             return ST_OK;
-        if (n < 0 || output_room(c, (size_t)n) != ST_OK) {
+        if (n < 0 || output_room(c, (size_t)n + h2__replay_room(c)) != ST_OK) {
             enum status st = n < 0 ? h2__status_of((int)n) : ST_NO_MEMORY;
             c->mute = true;
             (void)h2__fail(c, st, H2_INTERNAL_ERROR, "cannot make frames: %s",
                            n < 0 ? nghttp2_strerror((int)n) : status_text(st));
             return c->status;
         }
-        memcpy(c->out + c->out_len, data, (size_t)n);
+        uint8_t *frame = c->out + c->out_len;
+        memcpy(frame, data, (size_t)n);
         c->out_len += (size_t)n;
-        if (c->server && data[H2_FRAME_TYPE] == NGHTTP2_HEADERS)
-            h2__replay_learn(c, data, (size_t)n);
+        if (c->server && frame[H2_FRAME_TYPE] == NGHTTP2_HEADERS)
+            c->out_len += h2__replay_made(c, frame, (size_t)n);
     }
     return ST_OK;
 }
