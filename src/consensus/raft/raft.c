@@ -307,6 +307,12 @@ void raft_status(const struct raft *r, struct raft_status *ret)
     };
 }
 
+/* While the group sleeps nobody is heard of: its store's beats stand for a peer that sleeps too. */
+static bool is_active(const struct raft *r, const struct raft__peer *p)
+{
+    return r->asleep ? !p->away : r->store->now - p->active_at < r->store->o.election_ms;
+}
+
 size_t raft_peers(const struct raft *r, struct raft_peer_status *out, size_t max)
 {
     size_t n = 0;
@@ -320,7 +326,7 @@ size_t raft_peers(const struct raft *r, struct raft_peer_status *out, size_t max
                 .next = p->next,
                 .flags = p->flags,
                 .state = p->state,
-                .active = r->store->now - p->active_at < r->store->o.election_ms,
+                .active = is_active(r, p),
             };
     }
     return n;
@@ -331,8 +337,7 @@ uint64_t raft_compact_hint(const struct raft *r)
     uint64_t low = r->applied;
     for (size_t i = 0; r->role == RAFT_LEADER && i < r->n_peers; i++) {
         const struct raft__peer *p = &r->peers[i];
-        bool live = r->store->now - p->active_at < r->store->o.election_ms;
-        if (p->replica != r->id && live && p->state != RAFT_SNAPSHOT && p->match < low)
+        if (p->replica != r->id && is_active(r, p) && p->state != RAFT_SNAPSHOT && p->match < low)
             low = p->match;
     }
     return low;

@@ -349,7 +349,7 @@ struct raft_peer_status {
     uint64_t replica, store, match, next;
     uint8_t flags; /* RAFT_VOTER ... */
     enum raft_peer_state { RAFT_PROBE, RAFT_REPLICATE, RAFT_SNAPSHOT } state;
-    bool active; /* heard of within an election timeout */
+    bool active; /* heard of within an election timeout; if the group sleeps: its store has been */
 };
 struct raft_status {
     uint64_t group, replica, term, vote, leader, commit, applied, compacted, last, last_term,

@@ -390,6 +390,28 @@ static void idle_groups_sleep_and_one_beat_keeps_them(void **state)
     end();
 }
 
+/* Those that sleep are there, though nobody has heard of them; one that was away is not. */
+static void a_sleeping_leader_knows_who_is_there(void **state)
+{
+    (void)state;
+    struct raft_peer_status peers[3];
+    begin(3, 3, NULL);
+    struct node *l = group_elect(c);
+    put(l);
+    group_run(c, 2000);
+    assert_true(status_of(l).asleep);
+    assert_int_equal(raft_peers(l->r, peers, 3), 2);
+    assert_true(peers[0].active && peers[1].active);
+    struct node *gone = other(l, NULL);
+    node_crash(gone, 0);
+    group_run(c, 2000);
+    assert_true(status_of(l).asleep);
+    assert_int_equal(raft_peers(l->r, peers, 3), 2);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(peers[i].active, peers[i].replica != gone->replica);
+    end();
+}
+
 /* Nor is it campaigning that wakes a leader: who may not do that has to be missed as well. */
 static void a_sleeping_leader_hears_of_who_may_not_campaign(void **state)
 {
@@ -705,8 +727,11 @@ int main(void)
         cmocka_unit_test(a_transfer_to_a_lagging_or_dead_replica_is_given_up),
         cmocka_unit_test(proposals_are_held_back),
         cmocka_unit_test(idle_groups_sleep_and_one_beat_keeps_them),
+        cmocka_unit_test(a_sleeping_leader_knows_who_is_there),
         cmocka_unit_test(a_sleeping_leader_hears_of_who_may_not_campaign),
+        cmocka_unit_test(a_sleeping_leader_knows_who_is_there),
         cmocka_unit_test(a_sleeping_leader_hears_of_who_knows_nobody),
+        cmocka_unit_test(a_sleeping_leader_knows_who_is_there),
         cmocka_unit_test(a_sleeping_leader_hears_of_who_knows_it_as_a_learner),
         cmocka_unit_test(a_restarted_leaders_store_wakes_its_followers),
         cmocka_unit_test(slow_peers_are_pipelined_within_limits),
