@@ -302,6 +302,7 @@ enum status replica_hand_over(struct replica *r)
 {
     struct raft_peer_status peers[RAFT_MEMBERS_MAX];
     const struct raft_peer_status *best = NULL;
+    const uint64_t own = r->owner->o.node;
     if (r->owner->broken || r->owner->stalled)
         return ST_PRECONDITION_FAILED;
     if (!replica_leads(r))
@@ -311,7 +312,9 @@ enum status replica_hand_over(struct replica *r)
         if (!(peers[i].flags & RAFT_VOTER))
             continue;
         voters++;
-        if (peers[i].active && (!best || peers[i].match > best->match))
+        if (peers[i].active &&
+            (!best || peers[i].match > best->match ||
+             (peers[i].match == best->match && peers[i].store - own < best->store - own)))
             best = &peers[i];
     }
     if (voters == 0)

@@ -106,8 +106,10 @@ enum status replica_change(struct replica *r, const struct raft_conf *target, ui
 bool replica_belongs(struct replica *r);
 void replica_unreachable(struct replica *r, uint64_t node);
 void replica_tell(struct replica *r, uint64_t node); /* of what is committed, with the next round */
-/* As raft_transfer, to the voter heard of lately that has most of the log. PRECONDITION_FAILED also
- * when there is none; NOT_FOUND: this one leads, and there is no other voter at all. */
+/* As raft_transfer, to the voter heard of lately that has most of the log; of several the one at the
+ * next higher node, and behind the highest comes the lowest: nodes that all hand over ask each in
+ * turn. PRECONDITION_FAILED also when there is none; NOT_FOUND: this one leads, and there is no other
+ * voter at all. */
 enum status replica_hand_over(struct replica *r) WARN_UNUSED;
 /* An item of the owner's in the next bundle to a node. NO_MEMORY, TOO_LARGE: nothing is sent. */
 enum status replicas_say(struct replicas *rs, uint64_t to_node, uint8_t kind,

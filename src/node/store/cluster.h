@@ -84,7 +84,8 @@ struct cluster {
     uint64_t read_no, number;
     uint64_t tick_ns, ticked_ns;
     bool role_dirty, led;
-    bool hurries; /* writes wait for a drain */
+    bool hurries;     /* writes wait for a drain */
+    uint64_t gave_ns; /* when it last gave the lead away for want of room; 0: never */
     struct latches *latches;
     struct cluster_peer peers[RAFT_MEMBERS_MAX];
     struct buf scratch;
@@ -146,6 +147,10 @@ void cluster_conf_installed(struct store *s, const struct raft_conf *conf);
 void cluster_changes_look(struct store *s);
 void cluster_changes_expire(struct store *s, uint64_t now_ns);
 void cluster_changes_fail(struct store *s, enum status st);
+
+/* hand_over.c, by who drives: asks another node to lead while this one does and lacks room for
+ * writes. */
+void cluster_give_lead_away(struct store *s, uint64_t now_ns);
 
 /* drive.c */
 /* Waits until p has its outcome. */

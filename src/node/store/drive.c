@@ -124,6 +124,7 @@ static void tick(struct store *s)
     replicas_tick(s->replicas, now / 1000000);
     cluster_expire(s, now);
     cluster_compact(s);
+    cluster_give_lead_away(s, now);
 }
 
 static void set_stall(struct store *s, const struct err *why)

@@ -1,7 +1,14 @@
-/* hand_over.c - a leader that is to stop asks another node to lead (dissertation, 3.10). */
+/* hand_over.c - a leader asks another node to lead (dissertation, 3.10): when it is to stop, and when it
+ * has no room for what it would have to take. */
 #include "node/store/cluster.h"
 
-enum { LOOK_MS = 2 };
+#include "base/buggify.h"
+#include "base/log.h"
+
+enum {
+    LOOK_MS = 2,
+    APART_HEARTBEATS = 100, /* where no node has room the lead goes round no faster */
+};
 
 enum status store_hand_over(struct store *s, uint64_t timeout_ms, struct err *err)
 {
@@ -27,4 +34,30 @@ enum status store_hand_over(struct store *s, uint64_t timeout_ms, struct err *er
         env_sleep_ms(s->env, LOOK_MS);
     }
     return ST_OK;
+}
+
+/* Its tables are full and the engine takes none: its writes are all refused, while another node's disk
+ * may have room. */
+static bool lacks_room(struct store *s, struct err *ret_why)
+{
+    struct cluster *c = s->cluster;
+    env_mutex_lock(&s->state_lock);
+    *ret_why = c->undrained;
+    env_mutex_unlock(&s->state_lock);
+    return ret_why->status != ST_OK && !store__has_room(s);
+}
+
+void cluster_give_lead_away(struct store *s, uint64_t now_ns)
+{
+    struct cluster *c = s->cluster;
+    const uint64_t apart = APART_HEARTBEATS * c->o.heartbeat_ms * UINT64_C(1000000);
+    struct err why;
+    if (!c->led || c->o.n == 1 || (c->gave_ns != 0 && now_ns - c->gave_ns < apart))
+        return;
+    if (!lacks_room(s, &why) || replica_hand_over(s->replica) != ST_OK)
+        return;
+    PROBE("store: a leader without room gives the lead away");
+    c->gave_ns = now_ns;
+    log_at(LOG_WARN, "cluster", "this node leads and has no room: another one is asked to lead",
+           LOG_FSTR("dir", s->dir), LOG_FSTR("detail", why.detail));
 }

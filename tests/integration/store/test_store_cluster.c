@@ -262,50 +262,6 @@ static void test_a_moment_is_no_write(void **state)
     cw_deinit(&w);
 }
 
-/* A moment that was fixed at one node lies below whatever any later leader hands out. */
-static void hand_over(void *arg)
-{
-    struct ask *a = arg;
-    a->st = store_hand_over(a->n->s, a->patience_ms, &a->err);
-}
-
-static enum status hand_over_within(uint64_t node, uint64_t ms)
-{
-    struct ask a = {.n = &w.node[node], .patience_ms = ms};
-    err_init(&a.err);
-    cw_call(&w, hand_over, &a);
-    return a.st;
-}
-
-/* A leader that is to stop: another one leads before an election timeout has passed, and nothing that
- * clients wrote meanwhile is lost; only a write on its way from another node may be unknown. */
-static void test_a_leader_hands_over(void **state)
-{
-    (void)state;
-    cw_init(&w, 4, 3);
-    cw_until(&w, cw_has_leader, 5000, "a leader");
-    cw_collection(&w);
-    for (int i = 0; i < 4; i++)
-        cw_client_start(&w);
-    cw_run(&w, 1000);
-    uint64_t old = cw_leader(&w), begun = w.now_ms;
-    assert_int_equal(hand_over_within(old % 3 + 1, 400), ST_OK); /* it does not lead */
-    assert_int_equal(cw_leader(&w), old);
-    assert_int_equal(hand_over_within(old, 400), ST_OK);
-    assert_true(w.now_ms - begun < w.node[old].cluster.election_ms);
-    cw_until(&w, cw_has_leader, 100, "the next leader");
-    assert_int_not_equal(cw_leader(&w), old);
-    cw_run(&w, 1000);
-    assert_true(w.unknown <= w.clients);
-    /* Nobody hears of it: it says so. */
-    old = cw_leader(&w);
-    for (uint64_t i = 1; i <= 3; i++)
-        w.cut[old][i] = w.cut[i][old] = i != old;
-    assert_int_equal(hand_over_within(old, 100), ST_UNAVAILABLE);
-    cw_judge(&w);
-    cw_deinit(&w);
-}
-
 static void keep_one(void *arg)
 {
     struct ask *a = arg;
@@ -499,18 +455,7 @@ static void test_an_engine_may_know_a_newer_term_than_its_log(void **state)
     cw_deinit(&w);
 }
 
-static void test_the_only_node_has_nobody_to_hand_over_to(void **state)
-{
-    (void)state;
-    cw_init(&w, 5, 1);
-    cw_until(&w, cw_has_leader, 5000, "a leader");
-    uint64_t begun = w.now_ms;
-    assert_int_equal(hand_over_within(1, 400), ST_OK);
-    assert_true(w.now_ms - begun < 10);
-    assert_int_equal(cw_leader(&w), 1);
-    cw_deinit(&w);
-}
-
+/* A moment that was fixed at one node lies below whatever any later leader hands out. */
 static void test_moments_are_fixed_for_all(void **state)
 {
     (void)state;
@@ -880,9 +825,7 @@ int main(void)
         cmocka_unit_test(test_those_who_change_the_catalog_wait_together),
         cmocka_unit_test(test_a_minority_says_so),
         cmocka_unit_test(test_a_moment_is_no_write),
-        cmocka_unit_test(test_a_leader_hands_over),
         cmocka_unit_test(test_an_engine_may_know_a_newer_term_than_its_log),
-        cmocka_unit_test(test_the_only_node_has_nobody_to_hand_over_to),
         cmocka_unit_test(test_the_catalog_is_changed_as_seen),
         cmocka_unit_test(test_a_horizon_is_known_before_there_is_a_leader),
         cmocka_unit_test(test_moments_are_fixed_for_all),

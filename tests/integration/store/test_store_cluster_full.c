@@ -2,41 +2,11 @@
 #include "base/log.h"
 #include "cluster_world.h"
 #include "support/cmocka.h"
+#include "tight_engine.h"
 
 #include <stdio.h>
 
 static struct cluster_world w; /* too large for a stack */
-
-static struct {
-    struct engine_ops ops;
-    const struct engine_ops *real;
-    const _Atomic bool *hurry;
-    bool full;
-    unsigned hurried; /* drains that somebody waited for */
-} tight;
-
-static enum status tight_drain(struct engine *e, uint64_t range, const struct table *t,
-                               const struct engine_mark *mark, struct err *err)
-{
-    tight.hurried += atomic_load(tight.hurry);
-    if (tight.full)
-        return err_set(err, ST_DISK_FULL, "no room for a table");
-    return tight.real->drain(e, range, t, mark, err);
-}
-
-static enum status tight_open(struct env *env, const char *dir, const struct engine_options *o,
-                              struct engine **ret, struct err *err)
-{
-    enum status st = engine_mem_open(env, dir, o, ret, err);
-    if (st == ST_OK) {
-        tight.hurry = o->hurry;
-        tight.real = (*ret)->ops;
-        tight.ops = *tight.real;
-        tight.ops.drain = tight_drain;
-        (*ret)->ops = &tight.ops;
-    }
-    return st;
-}
 
 struct filling {
     enum status st;
