@@ -98,8 +98,8 @@ enum status h2_respond(struct h2_stream *s, unsigned status, const struct wire_h
         (nghttp2_nv){(uint8_t *)(uintptr_t) ":status", text, 7, 3, NGHTTP2_NV_FLAG_NO_COPY_NAME};
     for (size_t i = 0; i < n; i++)
         nv[i + 1] = nv_of(&headers[i]);
-    if (status == 200 && n == 1 && headers[0].fixed && !end && !s->continued)
-        s->out_head = nv[1];
+    const bool one = status == 200 && n == 1 && headers[0].fixed && !end && !s->continued;
+    s->out_head = one ? nv[1] : (nghttp2_nv){0}; /* not what failed to be submitted before */
     s->head_replays = h2__replay_head(c, s);
     nghttp2_data_provider body = {{.ptr = s}, h2__on_read};
     int rc = nghttp2_submit_response(c->session, (int32_t)s->id, nv, s->head_replays ? 0 : n + 1,
