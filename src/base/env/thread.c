@@ -183,15 +183,6 @@ void env_thread_join(struct env_thread *t)
     ASSERT(rc == 0);
 }
 
-unsigned env_cpu_count(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
-        return (unsigned)CPU_COUNT(&set);
-    long n = sysconf(_SC_NPROCESSORS_ONLN); /* more CPUs than cpu_set_t holds */
-    return n > 0 ? (unsigned)n : 1;
-}
-
 /* --- spinning --- */
 
 static void spin_once(unsigned *rounds)

@@ -53,6 +53,8 @@ void env_run_behind(const char *name, const _Atomic bool *hurry, void (*fn)(void
 /* Threads that a library started in such an fn, their names begin with `prefix`: raises them, or puts
  * them behind the others again. */
 void env_raise_named(const char *prefix, bool raise);
+/* How many processors' time this process may use, at least 1: those that it may run on, or fewer where a
+ * control group limits it, rounded up. */
 unsigned env_cpu_count(void);
 
 /* An event that happens once: any number of waiters, one wake-up call for all of them. On Linux a

@@ -1,4 +1,5 @@
-/* thread_internal.h - what a thread that is started takes along (behind.c). */
+/* thread_internal.h - what a thread that is started takes along (behind.c), and who has how much
+ * of the processors (cpus.c). */
 #ifndef VARVE_BASE_ENV_THREAD_INTERNAL_H
 #define VARVE_BASE_ENV_THREAD_INTERNAL_H
 
@@ -8,5 +9,9 @@ struct thread_family *thread__family(void); /* the calling thread's; NULL: none 
 void thread__join_family(struct thread_family *f);
 /* Before it ends. */
 void thread__leave_family(void);
+
+/* Processors that the control groups in `groups` (/proc/self/cgroup) allow, mounted at `mount`; UINT_MAX:
+ * no limit. */
+unsigned thread__cpu_limit(const char *groups, const char *mount);
 
 #endif
