@@ -21,13 +21,13 @@ static void head_ends(struct h2_conn *c)
 {
     struct h2__frames *f = &c->frames;
     const uint8_t *p = f->head;
-    bool opens = p[3] == NGHTTP2_HEADERS || p[3] == NGHTTP2_PUSH_PROMISE;
+    bool opens = p[H2_FRAME_TYPE] == NGHTTP2_HEADERS || p[H2_FRAME_TYPE] == NGHTTP2_PUSH_PROMISE;
     f->have = 0;
-    f->left = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
+    f->left = h2__length_of(p);
     if (opens)
         c->block_since_ms = c->now_ms ? c->now_ms : 1;
-    if (opens || p[3] == NGHTTP2_CONTINUATION)
-        f->ends_block = p[4] & END_HEADERS;
+    if (opens || p[H2_FRAME_TYPE] == NGHTTP2_CONTINUATION)
+        f->ends_block = p[H2_FRAME_FLAGS] & END_HEADERS;
     if (f->left == 0)
         payload_ends(c);
 }

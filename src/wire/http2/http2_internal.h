@@ -317,6 +317,12 @@ void h2__pool_join(struct h2_conn *c);
 void h2__pool_leave(struct h2_conn *c);
 void h2__pool_trim(struct h2_pool *pool); /* gives back all that is kept */
 
+/* Of a frame, from its head (RFC 9113, 4.1). */
+static inline uint32_t h2__length_of(const uint8_t *head)
+{
+    return (uint32_t)head[0] << 16 | (uint32_t)head[1] << 8 | head[2];
+}
+
 /* The entry if this header came before at this place of a block, else NULL. */
 static inline const struct h2_known *h2__known(struct h2_conn *c, nghttp2_rcbuf *name,
                                                nghttp2_rcbuf *value, uint8_t flags)

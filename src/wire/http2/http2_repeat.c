@@ -203,11 +203,6 @@ static uint32_t id_of(const uint8_t *p)
     return ((uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]) & INT32_MAX;
 }
 
-static size_t length_of(const uint8_t *head)
-{
-    return (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2];
-}
-
 static bool has_block(const uint8_t *head)
 {
     const uint8_t type = head[H2_FRAME_TYPE];
@@ -288,7 +283,7 @@ static size_t first_frame(struct h2_conn *c, struct bytes in)
     memcpy(head + f->have, in.data, rest);
     if (has_block(head))
         h2__repeat_forget(c);
-    return rest + length_of(head);
+    return rest + h2__length_of(head);
 }
 
 int h2__repeat_recv(struct h2_conn *c, struct bytes in)
@@ -297,7 +292,7 @@ int h2__repeat_recv(struct h2_conn *c, struct bytes in)
     size_t at = first_frame(c, in);
     while (!f.error && at < in.len && in.len - at >= H2_FRAME_HEAD) {
         const uint8_t *head = in.data + at;
-        const size_t len = length_of(head);
+        const size_t len = h2__length_of(head);
         if (head[H2_FRAME_TYPE] == NGHTTP2_HEADERS && len <= in.len - at - H2_FRAME_HEAD)
             take_headers(&f, at, len);
         else if (has_block(head))
