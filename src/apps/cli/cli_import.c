@@ -170,7 +170,7 @@ static int bad_row(struct import *im, enum status st, const struct err *e)
                 im->id.known ? " --resume --on-error skip goes on behind it." : "");
     else if (st == ST_CORRUPT) /* of the file: what is behind cannot be told, nor skipped */
         fprintf(im->c->err, "All rows before it are imported: %llu.\n",
-                (unsigned long long)(im->state.rows + im->state.unchanged));
+                (unsigned long long)im->state.rows + im->state.unchanged);
     return CLI_FAILED;
 }
 

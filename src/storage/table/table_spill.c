@@ -174,6 +174,8 @@ static enum status copy_key(struct spilling *w, const struct table_key *n, struc
         st = room(w, total, &out, &at, err);
     if (st != ST_OK)
         return st;
+    if (w->s->file)
+        memset(out, 0, total); /* what lies between goes to the disk as well */
     struct table_key *copy =
         table__make_node(out, n->height, BYTES(table__key_data(n), n->len), n->hash);
     struct table_key *there = (struct table_key *)(void *)(at + ((uint8_t *)copy - out));
