@@ -295,11 +295,15 @@ static enum status take_entries(struct raft *r, const struct raft_msg *m, uint64
     enum status st = ST_OK;
     for (size_t i = 0; i < m->n_entries; i++) {
         const struct raft_entry *e = &m->entries[i];
+        uint64_t mine = raft__term_at(&r->log, e->index);
         if (e->index <= r->commit) { /* equal already, however far the message reaches back */
+            if (mine && mine != e->term && !raft__is_bad(r, e->index)) {
+                st = ST_INVALID_ARGUMENT; /* contradicts what is committed */
+                break;
+            }
             last = e->index;
             continue;
         }
-        uint64_t mine = raft__term_at(&r->log, e->index);
         if (mine != e->term) {
             if (e->index <= r->conf_index && e->index <= r->prev_index) {
                 st = ST_INVALID_ARGUMENT; /* contradicts a change that was committed */

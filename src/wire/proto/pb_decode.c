@@ -241,10 +241,10 @@ static enum status put_repeated(struct decoder *d, struct place *at,
         enum status st = one_more(d, at, f, m, &to);
         return st == ST_OK ? put(d, at, f, v, to) : st;
     }
-    /* Packed: numbers one after the other. */
-    struct reader r = reader_of(v->bytes);
     if (v->wire != PB_BYTES)
         return refuse(d, at, ST_INVALID_ARGUMENT, "it has the wrong wire type");
+    /* Packed: numbers one after the other. */
+    struct reader r = reader_of(v->bytes);
     while (reader_left(&r)) {
         uint64_t number = 0;
         uint32_t number32 = 0;
