@@ -51,7 +51,7 @@ struct reader {
 
 static inline struct reader reader_of(struct bytes b)
 {
-    return (struct reader){b.data, b.data + b.len};
+    return (struct reader){b.data, b.len ? b.data + b.len : b.data}; /* it may be NULL then */
 }
 static inline size_t reader_left(const struct reader *r)
 {
