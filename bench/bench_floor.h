@@ -1,6 +1,6 @@
 /* bench_floor.h - what a machine makes late whoever serves: its scheduler and its disk.
  *
- * Owns: what it begins. Promises: uses nothing of Varve's but its clock. Threads: one.
+ * Owns: what it begins. Promises: asks no server. Threads: one.
  */
 #ifndef VARVE_BENCH_FLOOR_H
 #define VARVE_BENCH_FLOOR_H
